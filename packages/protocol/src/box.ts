@@ -9,15 +9,15 @@ export type BoxUse = BoxKey['use'];
 
 const NUMBER_BYTES = 8;
 
-/** The secret keys of one use that a node still holds. */
+/** The secret keys that a node still holds for one use. */
 export interface BoxSecrets {
-  /** undefined if it never existed or is erased. */
+  /** Undefined if the key never existed or was erased. */
   keyOf(number: number): P256Key | undefined;
 }
 
 /**
- * Verifies that this node made the key, for this use.
- * @param now 'any time' if the caller remembers the newest number it has seen; otherwise old keys must be refused
+ * Verifies that this node made the key for this use.
+ * @param now 'any time' if the caller remembers the newest key number it has seen; otherwise old keys must be refused
  * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK
  */
 export async function readBoxKey(
@@ -34,7 +34,7 @@ export async function readBoxKey(
   return body;
 }
 
-/** Seals to a box key; with `sender` in auth mode. Output: number(u64) ‖ enc(65) ‖ ciphertext ‖ tag(16). */
+/** Seals to a box key; with `sender`, in auth mode. Output: number(u64) ‖ enc(65) ‖ ciphertext ‖ tag(16). */
 export async function sealToBox(
   box: Pick<BoxKey, 'number' | 'point'>,
   info: Uint8Array,
@@ -44,7 +44,7 @@ export async function sealToBox(
   return concatBytes(u64be(BigInt(box.number)), await seal(box.point, info, plaintext, options));
 }
 
-/** Number of the key that a message is sealed to. @throws {MillraceError} E_SEAL */
+/** Number of the key to which a message is sealed. @throws {MillraceError} E_SEAL */
 export function boxNumberOf(sealed: Uint8Array): number {
   if (sealed.length < NUMBER_BYTES) throw new MillraceError('E_SEAL', 'the sealed message is truncated');
   const number = Number(new DataView(sealed.buffer, sealed.byteOffset).getBigUint64(0));

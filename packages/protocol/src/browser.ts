@@ -1,4 +1,4 @@
-// The part of this package that runs in browsers: documents and sealing, without files, sockets and TLS.
+// Browser entry point: documents and sealing, without files, sockets and TLS.
 export * from './box.ts';
 export * from './credentials.ts';
 export * from './directory.ts';

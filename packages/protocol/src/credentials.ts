@@ -17,17 +17,18 @@ import { readTransaction, type Transaction, type TransactionOf, verifyTransactio
 import { requireCounting } from './revoked.ts';
 import type { OrganisationKind, PersonRole } from './shapes.ts';
 
-// Who a key belongs to, and what for, proven to the administrator's key: whoever relies on a role verifies it here.
+// Credentials prove who owns a key, and in which roles, to the administrator's key. Every party that relies on a role
+// verifies the credential here.
 
 type Named = Pick<Directory, 'installation' | 'adminKey' | 'revocations'>;
 
-/** Whom a key belongs to. */
+/** Owner of a key, and the owner's roles. */
 export interface Credential {
   readonly publicKey: Bytes;
   readonly name: string;
-  /** Until when new documents of this key count, ms since 1970. */
+  /** Documents that this key signs count until this time, ms since 1970. */
   readonly until: number;
-  /** Absent when the administrator registered the key itself: it belongs to no organisation. */
+  /** Absent when the administrator registered the key itself. Such a key belongs to no organisation. */
   readonly member?: Membership;
 }
 
@@ -40,7 +41,7 @@ export interface Membership {
   readonly device: string;
 }
 
-/** Invitations from the administrator down to a key. */
+/** Maximum number of invitations between the administrator and a key. */
 const MAX_INVITATIONS = 8;
 const SIGN1_TAG = 0xd2;
 
@@ -53,9 +54,9 @@ const chainSchema = z
   });
 
 /**
- * A credential as it travels. The documents are in this order: the key's enrolment, its invitation, the enrolment of
- * whoever signed that, and so on; last the registration of the organisation. A key that the administrator registered
- * itself has its `user.register` alone for a credential.
+ * Encodes a credential for transfer. Order of the documents: the key's enrolment, its invitation, the enrolment of the
+ * inviter, and so on; last the registration of the organisation. The credential of a key that the administrator
+ * registered itself is its `user.register` alone.
  */
 export function encodeCredential(documents: readonly Uint8Array[]): Bytes {
   return encodeCbor(documents as never);
@@ -67,7 +68,7 @@ export function credentialDocuments(credential: Uint8Array): readonly Uint8Array
   return parse(chainSchema, decodeCbor(credential, 'credential'), 'credential');
 }
 
-/** Whose credential it claims to be: nothing of it is verified. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+/** The key and name that a credential claims. Verifies nothing. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readCredential(credential: Uint8Array): { readonly publicKey: Bytes; readonly name: string } {
   const bodies = credentialDocuments(credential).map(readTransaction);
   const [own] = bodies;
@@ -77,20 +78,20 @@ export function readCredential(credential: Uint8Array): { readonly publicKey: By
   return { publicKey: copyBytes(own.publicKey), name: member.name };
 }
 
-/** What an invitation's key signs to enrol a key. */
+/** Message that an invitation's key signs to enrol a key. */
 function proofOf(installation: string, publicKey: Uint8Array): Bytes {
   return concatBytes(utf8('millrace/v1/enrolment/'), fromHex(installation), publicKey);
 }
 
-/** The proof in `key.enrol` that its maker has the invitation's secret. */
+/** The proof in `key.enrol` that the signer holds the invitation's secret. */
 export function proveInvitation(invitation: Signer, installation: string, publicKey: Uint8Array): Promise<Bytes> {
   return invitation.sign(proofOf(installation, publicKey));
 }
 
 /**
- * Verifies every signature from the key to the administrator, and that each signer may say what it says. A document on
- * the way that was signed by a revoked key counts only if the revocation keeps it. Whether the key itself is revoked is
- * asked for each document that it signs (`requireCounting`).
+ * Verifies every signature from the key to the administrator, and that each signer was authorised to sign its document.
+ * A document in the chain that was signed by a revoked key counts only if the revocation keeps it. Does not check
+ * whether the key itself is revoked: `requireCounting` does so for each document that it signs.
  * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_FORBIDDEN, E_REVOKED
  */
 export async function verifyCredential(credential: Uint8Array, directory: Named): Promise<Credential> {
@@ -132,8 +133,8 @@ type Invited = Pick<Holder, 'name' | 'until' | 'person' | 'roles'> & {
 };
 
 /**
- * Verifies an invitation by itself, as whoever was invited sees it: `signer` is the credential of who invites, or the
- * registration of the organisation when the administrator does.
+ * Verifies an invitation alone, for the invited person. `signer` is the credential of the inviter, or the registration
+ * of the organisation if the administrator invites.
  * @throws {MillraceError} as `verifyCredential`
  */
 export async function verifyInvitation(
@@ -153,7 +154,7 @@ export async function verifyInvitation(
   return { ...made, organisation, organisationName };
 }
 
-/** @param by who signs it; undefined for the administrator */
+/** @param by credential of the signer; undefined for the administrator */
 async function invited(
   document: Uint8Array,
   by: Holder | undefined,
@@ -199,14 +200,17 @@ async function enrolled(document: Uint8Array, by: Invited, { installation, revoc
   return { publicKey, name, person, roles, until, device: claimed.device };
 }
 
-/** @throws {MillraceError} E_FORBIDDEN unless the key may act in this role: by membership, or because the administrator registered it */
+/**
+ * Requires that the key may act in this role: by membership, or because the administrator registered it.
+ * @throws {MillraceError} E_FORBIDDEN
+ */
 export function requireRole({ member, name }: Credential, role: PersonRole): void {
   if (member === undefined || member.roles.includes(role)) return;
   throw new MillraceError('E_FORBIDDEN', `${name} is no ${role} of ${member.organisationName}`, { data: { role } });
 }
 
 /**
- * The key of a design's owner: the administrator registered it, or it is a designer's.
+ * The key of a design's owner. The administrator registered it, or it belongs to a designer.
  * @throws {MillraceError} as `verifyCredential`, `requireRole`
  */
 export async function verifyDesigner(credential: Uint8Array, directory: Named): Promise<Bytes> {
@@ -217,7 +221,7 @@ export async function verifyDesigner(credential: Uint8Array, directory: Named): 
 
 async function verifyOf(document: Uint8Array, key: Bytes, installation: string) {
   const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
-  // What is said here counts until it is revoked or its `until`; its own expiry limits its delivery only.
+  // The document counts until it is revoked or its `until` has passed. Its expiry limits only its delivery.
   return verifyTransaction(document, installation, lookup, 'any time');
 }
 

@@ -17,7 +17,7 @@ import { sha256 } from './opening.ts';
 
 const time = z.number().int().nonnegative();
 
-/** Newest first. Every entry except the newest has the time until which it is accepted. */
+/** List with the newest entry first. Every other entry has the time until which it is accepted. */
 function dated<T extends { until?: number | undefined }>(entry: z.ZodType<T>, most: number) {
   return z
     .array(entry)
@@ -31,9 +31,9 @@ function dated<T extends { until?: number | undefined }>(entry: z.ZodType<T>, mo
 const times = { since: time, until: time.optional() };
 const key = (text: z.ZodType<string>) => z.strictObject({ key: text, ...times });
 
-/** A list whose former entries have an end. */
+/** Maximum length of a list whose former entries expire. */
 export const MAX_ACCEPTED = 8;
-/** Former keys of permits and checkpoints stay listed, because old certificates are verified with them. */
+/** Maximum length of the lists of permit and checkpoint keys. Former keys stay listed to verify old certificates. */
 const MAX_KEPT = 200;
 
 const MAX_NODES = 256;
@@ -49,7 +49,8 @@ const node = z.strictObject({
 export type NodeEntry = z.output<typeof node>;
 
 /**
- * Several nodes may have the same role. No two share an id, a certificate or an identity, so none can act as another.
+ * Several nodes may have the same role. Ids, certificates and identities are unique, so that no node can act as
+ * another.
  */
 const nodes = z
   .array(node)
@@ -71,7 +72,7 @@ function areDistinct(list: readonly string[]): boolean {
 
 const documentSchema = z.strictObject({
   version: z.literal(2),
-  /** Grows with every change. */
+  /** Increases with every change. */
   sequence: z.number().int().min(1),
   issued: time,
   installation: hexOf(16),
@@ -90,7 +91,7 @@ export type DirectoryDocument = z.output<typeof documentSchema>;
 const signedSchema = z.strictObject({ directory: documentSchema, signature: z.string().max(1_024) });
 export type SignedDirectory = z.output<typeof signedSchema>;
 
-/** The trust anchor of a process: all that it trusts before it has read a directory. */
+/** The trust anchor of a process: everything that it trusts before it has read a directory. */
 export interface DirectoryAnchor {
   readonly installation: string;
   readonly adminKey: string;
@@ -100,7 +101,7 @@ function contextOf(installation: string): Bytes {
   return concatBytes(utf8('millrace/v1/directory/'), fromHex(installation));
 }
 
-/** SHA-256 of the document in deterministic CBOR, which is signed. */
+/** SHA-256 of the document in deterministic CBOR. The administrator signs this hash. */
 export function documentHash(document: DirectoryDocument): Bytes {
   return sha256(encodeCbor(document));
 }
@@ -113,14 +114,15 @@ export async function signDirectory(admin: Signer, document: DirectoryDocument):
 }
 
 /**
- * @returns the document, after the administrator's signature has been verified
+ * Verifies the administrator's signature.
+ * @returns the document
  * @throws {MillraceError} E_DIRECTORY
  */
 export function verifyDirectory(input: unknown, anchor: DirectoryAnchor): DirectoryDocument {
   return verifySigned(input, anchor).directory;
 }
 
-/** As `verifyDirectory`; the document comes with its signature. @throws {MillraceError} E_DIRECTORY */
+/** Like `verifyDirectory`, but returns the document with its signature. @throws {MillraceError} E_DIRECTORY */
 export function verifySigned(input: unknown, { installation, adminKey }: DirectoryAnchor): SignedDirectory {
   const { directory, signature } = parse(signedSchema, input, 'directory', 'E_DIRECTORY');
   const refuse = (why: string, cause?: unknown) => new MillraceError('E_DIRECTORY', `the directory ${why}`, { cause });

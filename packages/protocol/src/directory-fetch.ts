@@ -5,7 +5,7 @@ import type { DirectoryFile } from './directory-file.ts';
 const ASK_MS = 30_000;
 const ANSWER_MS = 10_000;
 
-/** `directory.newest` of the typed client: the signed directory of a node, undefined when it is not newer. */
+/** `directory.newest` of the typed client: the signed directory of a node, undefined if it is not newer. */
 export type AskDirectory = (
   query: { readonly after: number },
   options: { readonly signal: AbortSignal | undefined; readonly timeoutMs: number },
@@ -13,9 +13,9 @@ export type AskDirectory = (
 
 /**
  * Fetches a directory newer than the one in the file from control or distribution, and stores it. It is trusted because
- * the administrator signed it, not because of the node that answered.
- * @returns whether there was a newer one
- * @throws {MillraceError} E_DIRECTORY when the answer is older or not signed; the errors of `ask`
+ * the administrator signed it; the node that answers need not be trusted.
+ * @returns whether a newer directory was stored
+ * @throws {MillraceError} E_DIRECTORY if the answer is older or not signed; the errors of `ask`
  */
 export async function fetchDirectory(
   ask: AskDirectory,
@@ -26,7 +26,7 @@ export async function fetchDirectory(
   return newest === undefined ? false : file.offer(newest);
 }
 
-/** Fetches periodically until it is closed. */
+/** Fetches the directory periodically until closed. */
 export function pollDirectory(options: {
   readonly ask: AskDirectory;
   readonly file: Pick<DirectoryFile, 'sequence' | 'offer'>;
@@ -48,19 +48,19 @@ export function pollDirectory(options: {
   });
 }
 
-/** Revocations are asked for more often: whoever lost a key waits for it. */
+/** Interval at which a process requests revocations, ms. Shorter than for directories, because a lost key is urgent. */
 const ASK_REVOCATIONS_MS = 5_000;
 
-/** `revocations.get` of the typed client: lists that a node has, none when the caller holds the same. */
+/** `revocations.get` of the typed client: the lists that a node has, or none if the caller has the same lists. */
 export type AskRevocations = (
   query: { readonly held: string },
   options: { readonly signal: AbortSignal | undefined; readonly timeoutMs: number },
 ) => Promise<readonly Uint8Array[]>;
 
 /**
- * Asks a node for lists of revoked keys and takes those that are newer. Signatures count, not who answered; a node that is
- * behind answers with older ones, which change nothing.
- * @returns how many were newer
+ * Requests lists of revoked keys from a node and accepts those that are newer. They are trusted by their signatures;
+ * the node that answers need not be trusted. Older lists change nothing.
+ * @returns the number of newer lists
  */
 export async function fetchRevocations(
   ask: AskRevocations,
@@ -81,7 +81,7 @@ export async function fetchRevocations(
   return taken;
 }
 
-/** Asks again and again until it is closed, at once first. */
+/** Fetches revocations at once, then periodically until closed. */
 export function pollRevocations(options: {
   readonly ask: AskRevocations;
   readonly file: Pick<DirectoryFile, 'revocations' | 'offerRevocations'>;

@@ -26,30 +26,30 @@ import {
 } from './directory-document.ts';
 import { Revocations, withList } from './revocations.ts';
 
-/** File in the folder of every node, machine and user. */
+/** Files in the folder of every node, machine and user. */
 export const directoryFiles = {
   directory: 'directory.json',
-  /** The newest directory that was accepted. An older one is refused from then on. */
+  /** The newest directory that was accepted. Older directories are refused. */
   seen: 'directory.seen',
-  /** Every list of revoked keys that was taken: a CBOR list of what was published. */
+  /** Every accepted list of revoked keys: a CBOR list of published lists. */
   revocations: 'revocations.cbor',
 } as const;
 
 const seenSchema = z.strictObject({ sequence: z.number().int().min(1), hash: hexOf(32) });
 
-/** Interval at which a process looks for a newer directory, ms. */
+/** Interval at which a process checks the file for a newer directory, ms. */
 const LOOK_MS = 1_000;
 
-/** A directory that is read from a file, and read again when the file changes. */
+/** A directory in a file. It is read again when the file changes. */
 export interface DirectoryFile {
-  /** Always the same object; its fields are those in force now. */
+  /** Always the same object. Its fields change with the document and the time. */
   readonly directory: Directory;
-  /** Number of the document. */
+  /** Sequence number of the document. */
   readonly sequence: number;
   /** The document as the administrator signed it. */
   readonly signed: SignedDirectory;
   /**
-   * Accepts a newer document and drops entries that have expired.
+   * Accepts a newer document and drops expired entries.
    * @returns whether any entry in force has changed
    * @throws {MillraceError} E_DIRECTORY, E_CONFIG; the previous directory then stays in force
    */
@@ -57,22 +57,22 @@ export interface DirectoryFile {
   /**
    * Accepts a newer document from the network and writes it to the file.
    * @returns whether it was newer
-   * @throws {MillraceError} E_DIRECTORY when it is older or not signed by the administrator; nothing changes
+   * @throws {MillraceError} E_DIRECTORY if it is older or not signed by the administrator; nothing changes
    */
   offer(input: unknown): Promise<boolean>;
-  /** Lists of revoked keys that count now. */
+  /** Lists of revoked keys in force. */
   readonly revocations: Revocations;
   /**
-   * Takes a list of revoked keys that came over the network, when it is newer, and writes it to its file.
+   * Accepts a newer list of revoked keys from the network and writes it to the file.
    * @returns whether it was newer
-   * @throws {MillraceError} as `withList`: it changes nothing
+   * @throws {MillraceError} as `withList`; nothing changes
    */
   offerRevocations(published: Uint8Array): Promise<boolean>;
 }
 
 /**
- * @throws {MillraceError} E_DIRECTORY (not signed by the administrator, or older than one that was accepted before),
- * E_CONFIG
+ * @throws {MillraceError} E_DIRECTORY (not signed by the administrator, or older than a directory accepted before),
+ *   E_CONFIG
  */
 export async function openDirectory(options: {
   /** File of the signed directory. */
@@ -111,7 +111,7 @@ export async function openDirectory(options: {
       mutex.run(async () => {
         const next = await withList(revocations, published, anchor);
         if (next === undefined) return false;
-        // The file first, as of the directory.
+        // Write the file first, as for the directory.
         await writeDurably(join(folder, directoryFiles.revocations), encodeCbor(next.published() as never), 0o644);
         revocations = next;
         return true;
@@ -127,7 +127,7 @@ export async function openDirectory(options: {
       mutex.run(async () => {
         const offered = verifySigned(input, anchor);
         if (await isTaken(offered.directory, folder)) return false;
-        // The file first: a process that is killed here accepts it at its next start.
+        // Write the file first: if the process is killed here, it accepts the directory at its next start.
         await writeDurably(path, `${JSON.stringify(offered, null, 2)}\n`, 0o644);
         await refresh();
         return true;
@@ -135,7 +135,7 @@ export async function openDirectory(options: {
   };
 }
 
-/** Looks for a newer directory until it is closed. */
+/** Checks for a newer directory periodically until closed. */
 export function watchDirectory(file: Pick<DirectoryFile, 'refresh'>, onChange: () => void, logger: Logger): Closable {
   let running: Promise<void> | undefined;
   let refused = '';
@@ -148,7 +148,7 @@ export function watchDirectory(file: Pick<DirectoryFile, 'refresh'>, onChange: (
       refused = '';
     } catch (error) {
       const coded = toMillraceError(error);
-      // Log once, not every second.
+      // Log the error once, not every second.
       if (coded.message !== refused) logger.error({ err: coded }, 'directory refused');
       refused = coded.message;
     }
@@ -166,12 +166,12 @@ export function watchDirectory(file: Pick<DirectoryFile, 'refresh'>, onChange: (
   };
 }
 
-/** Number of the newest directory that the process of this folder has accepted; undefined before the first. */
+/** Sequence number of the newest directory accepted in this folder; undefined if there was none. */
 export async function seenSequence(folder: string): Promise<number | undefined> {
   return (await readSeen(folder))?.sequence;
 }
 
-/** @throws {MillraceError} E_CONFIG: without it this process would accept what was revoked */
+/** @throws {MillraceError} E_CONFIG, because without the file this process would accept revoked keys */
 async function readRevocations(folder: string, anchor: DirectoryAnchor): Promise<Revocations> {
   const path = join(folder, directoryFiles.revocations);
   let revocations = new Revocations();
@@ -247,8 +247,8 @@ async function take(text: string, path: string, folder: string, anchor: Director
 }
 
 /**
- * Whether this document is the newest one that was accepted; false when it is newer.
- * @throws {MillraceError} E_DIRECTORY when a newer one, or a different one of the same number, was accepted before
+ * Whether this document is the newest accepted one; false if it is newer.
+ * @throws {MillraceError} E_DIRECTORY if a newer document, or a different one with the same number, was accepted before
  */
 async function isTaken(document: DirectoryDocument, folder: string): Promise<boolean> {
   const { sequence } = document;

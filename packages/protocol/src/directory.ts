@@ -1,15 +1,13 @@
 import { MillraceError, parse } from '@millrace/base';
 import { z } from 'zod';
 
-/** Clocks of the parties may differ by this much (design: "wall clocks may be an hour off"). */
+/** Maximum difference between the parties' clocks (design: "wall clocks may be an hour off"). */
 export const CLOCK_SKEW_MS = 65 * 60_000;
 
 export const nodeRoles = ['control', 'distribution', 'segments', 'keys'] as const;
 export type NodeRole = (typeof nodeRoles)[number];
 
-/**
- * Name of one node, unique in its installation. It never equals the name of a role, so an address may contain either.
- */
+/** Name of a node, unique in its installation. It never equals the name of a role, so an address may contain either. */
 export const nodeId = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected a node id: lower-case letters, digits and hyphens' })
@@ -22,30 +20,32 @@ export const addressSchema = z.strictObject({
 const addressesSchema = z.strictObject({
   control: addressSchema,
   distribution: addressSchema,
-  /** Where strangers read the ledger, unless that is switched off. */
+  /** Address of the public ledger. Absent if public access is switched off. */
   ledger: addressSchema.optional(),
 });
 
-/** Where the passive nodes listen; segments and keys nodes have no address. */
+/** Addresses of the passive nodes. Segments and keys nodes have no address. */
 export type Addresses = z.output<typeof addressesSchema>;
 export type Address = z.output<typeof addressSchema>;
 
-/** Address of a node; empty for a node that opens no port or whose address is given to processes when they start. */
+/**
+ * Addresses of a node. Empty for a node that opens no port, or whose address is configured at the start of a process.
+ */
 export const nodeAddresses = z.array(addressSchema).max(8);
 
-/** One node: its newest keys and those that are also accepted during a rotation. */
+/** One node: its newest keys, and older keys that are still accepted during a rotation. */
 export interface DirectoryNode {
   readonly id: string;
   readonly role: NodeRole;
   readonly addresses: readonly Address[];
-  /** SHA-256 of the node's TLS certificate, which is pinned. */
+  /** SHA-256 of the node's TLS certificate, for pinning. */
   readonly fingerprint: string;
-  /** Its identity, an uncompressed P-256 point. */
+  /** The node's identity, an uncompressed P-256 point. */
   readonly identity: string;
   readonly former?: { readonly fingerprints: readonly string[]; readonly identities: readonly string[] };
 }
 
-/** A key that signed until this time, ms since 1970. Earlier signatures stay valid. */
+/** A key that was valid until this time, ms since 1970. Signatures made before remain valid. */
 export interface FormerKey {
   readonly key: string;
   readonly until: number;
@@ -53,14 +53,14 @@ export interface FormerKey {
 
 /**
  * The public description of an installation: its nodes and their keys. The document that the administrator signs is in
- * directory-document.ts. The fields here are those in force now, so read them when they are used.
+ * directory-document.ts. These fields change with the document and the time: read them when needed, do not copy them.
  */
 export interface Directory {
   readonly version: 2;
-  /** 16 random bytes: every signature is bound to them. */
+  /** 16 random bytes. Every signature includes them. */
   readonly installation: string;
   readonly name: string;
-  /** The installation's own certificate authorities, PEM: the newest, then those that are still accepted. */
+  /** The installation's own certificate authorities, PEM: the newest first, then older ones that are still accepted. */
   readonly authority: string;
   /** Several nodes may have the same role. */
   readonly nodes: readonly DirectoryNode[];
@@ -71,19 +71,19 @@ export interface Directory {
   /** secp256k1 key that registers machines and users, and signs the directory. */
   readonly adminKey: string;
   readonly former?: { readonly permitKeys: readonly FormerKey[]; readonly logKeys: readonly FormerKey[] };
-  /** PEM of the certificate authority that names users, and nobody else: control holds its key. */
+  /** PEM of the certificate authority for user certificates only. Control holds its key. */
   readonly userAuthority?: string | undefined;
-  /** Keys of users that were revoked, as far as this process has heard (revocations.ts). */
+  /** Revoked keys of users, as far as this process has learned of them (revocations.ts). */
   readonly revocations?: RevokedKeys | undefined;
 }
 
-/** One revocation of a key, as it is looked up. */
+/** One revocation of a key, prepared for look-up. */
 export interface Revoked {
   readonly name: string;
   readonly at: number;
-  /** Who revoked it: an organisation, or the administrator when absent. */
+  /** The organisation that revoked the key; absent if the administrator did. */
   readonly organisation?: string | undefined;
-  /** Names of the documents of this key that still count. */
+  /** Names of this key's documents that still count. */
   readonly kept: ReadonlySet<string>;
 }
 
@@ -92,12 +92,12 @@ export interface RevokedKeys {
   of(key: string): readonly Revoked[];
 }
 
-/** The nodes of a role, or the one node with this id; empty when the directory names none. */
+/** The nodes of a role, or the node with this id; empty if the directory contains none. */
 export function nodesOf({ nodes }: Pick<Directory, 'nodes'>, name: string): readonly DirectoryNode[] {
   return nodes.filter(({ id, role }) => id === name || role === name);
 }
 
-/** The first node of a role, or the node with this id. @throws {MillraceError} E_DIRECTORY when there is none */
+/** The first node of a role, or the node with this id. @throws {MillraceError} E_DIRECTORY if there is none */
 export function nodeOf(directory: Pick<Directory, 'nodes'>, name: string): DirectoryNode {
   const [node] = nodesOf(directory, name);
   if (node === undefined) throw new MillraceError('E_DIRECTORY', `the directory names no node ${name}`);
@@ -105,8 +105,8 @@ export function nodeOf(directory: Pick<Directory, 'nodes'>, name: string): Direc
 }
 
 /**
- * Where the node of a role is reached now: at the first address of its entry in the directory, else where the process
- * was told when it started. A newer directory therefore moves a node without a restart of the others.
+ * Current address of a node: the first address of its entry in the directory, otherwise the configured address of its
+ * role. A newer directory can therefore move a node without a restart of the other nodes.
  */
 export function addressOf(
   directory: Pick<Directory, 'nodes'>,
@@ -116,7 +116,7 @@ export function addressOf(
   return nodesOf(directory, role)[0]?.addresses[0] ?? bootstrap();
 }
 
-/** SHA-256 fingerprints of the certificates that a node, or any node of a role, may use; each node's newest first. */
+/** SHA-256 fingerprints of the accepted certificates of a node, or of all nodes of a role; each node's newest first. */
 export function fingerprintsOf(directory: Pick<Directory, 'nodes'>, name: string): readonly string[] {
   return nodesOf(directory, name).flatMap(({ fingerprint, former }) => [fingerprint, ...(former?.fingerprints ?? [])]);
 }
@@ -126,12 +126,12 @@ export function identitiesOf(directory: Pick<Directory, 'nodes'>, name: string):
   return nodesOf(directory, name).flatMap(({ identity, former }) => [identity, ...(former?.identities ?? [])]);
 }
 
-/** Present and former keys of checkpoints, the newest first, without those that ended before `since`. */
+/** Present and former checkpoint keys, newest first, without those that ended before `since`. */
 export function logKeysOf({ logKey, former }: Directory, since = 0): readonly string[] {
   return [logKey, ...countingSince(former?.logKeys, since)];
 }
 
-/** Present and former keys of permits, the newest first, without those that ended before `since`. */
+/** Present and former permit keys, newest first, without those that ended before `since`. */
 export function permitKeysOf({ permitKey, former }: Directory, since = 0): readonly string[] {
   return [permitKey, ...countingSince(former?.permitKeys, since)];
 }

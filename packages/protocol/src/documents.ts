@@ -33,21 +33,21 @@ import {
 import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
 import { disclosures, objectName } from './shapes.ts';
 
-/** Maximum number of machines in a licence: it must fit into an entry of the ledger. */
+/** Maximum number of machines in a licence. The licence must fit into a ledger entry. */
 export const MAX_MACHINES = 200;
 
 const materialName = z.string().min(1).max(64);
 
 /** How fast a machine consumes data. Part of its registration, whose hash is in every licence. */
 export const profileSchema = z.strictObject({
-  /** How many times faster than real time the machine runs; 1 for real machines. */
+  /** Speed relative to real time; 1 for real machines. */
   factor: z.number().positive().max(1e9),
-  /** For plain sinks: bytes a second at factor 1. */
+  /** Bytes per second at factor 1, for plain sinks. */
   bytesPerSecond: z.number().positive().optional(),
 });
 export type MachineProfile = z.output<typeof profileSchema>;
 
-/** Kind of a machine: the name of its driver. Only the machines know which kinds exist. */
+/** Kind of a machine: the name of its driver. Only the machines know the valid kinds. */
 export const machineKind = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind of machine' });
@@ -72,7 +72,7 @@ const registerUser = z.strictObject({
   name: z.string().min(1).max(64),
 });
 
-/** The administrator names a key with which control signs permits. Verifiers rely on this document, not on the log. */
+/** The administrator registers a permit key of control. Verifiers rely on this document, not on the log. */
 const registerPermitKey = z.strictObject({
   type: z.literal('permit-key.register'),
   ...common,
@@ -83,34 +83,36 @@ const addDesign = z.strictObject({
   type: z.literal('design.add'),
   ...common,
   design: identifier,
-  /** SHA-256 of the manifest and of the content keys sealed to the keys node. */
+  /** SHA-256 of the manifest and of the content keys, which are sealed to the keys node. */
   manifestHash: bytesOf(32),
   keysHash: bytesOf(32),
 });
 
-/** The owner deletes a design: its keys are destroyed at once, its cells with the next epoch. */
+/** The owner deletes a design. Its keys are destroyed at once, its cells in the next epoch. */
 const deleteDesign = z.strictObject({ type: z.literal('design.delete'), ...common, design: identifier });
 
-/** The owner chooses how a design's cells are renewed from the next sweep on; the newest `issued` counts. */
+/** The owner chooses how a design's cells are renewed, from the next sweep on. The newest `issued` counts. */
 const setMaintenance = z.strictObject({
   type: z.literal('design.maintenance'),
   ...common,
   design: identifier,
   mode: z.enum(['rekey', 'delta']),
 });
-/** The owner has investigated an alarm: the machine may get permits of that licence again. The object stays stopped. */
+/**
+ * The owner has investigated an alarm. The machine may get permits of that licence again; the object remains stopped.
+ */
 const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: objectName });
 
 const grantLicence = z.strictObject({
   type: z.literal('licence.grant'),
   ...common,
   design: identifier,
-  /** SHA-256 of the design's core (vault.md, 2): every byte, its order and its length. */
+  /** SHA-256 of the design's core (vault.md, 2), which commits to every byte, their order and the length. */
   core: bytesOf(32),
   objects: z.number().int().min(1).max(1_000_000),
   /**
-   * Machine, SHA-256 of its registration (which includes its pace), and the design secret sealed to its key unless the
-   * keys node has it in custody.
+   * Per machine: its id, the SHA-256 of its registration (which includes its speed), and the design secret sealed to
+   * its key. The secret is absent if the keys node has custody.
    */
   machines: z
     .array(
@@ -129,19 +131,19 @@ const grantLicence = z.strictObject({
   materials: z.array(materialName).max(100),
   notBefore: z.number().int().nonnegative(),
   notAfter: z.number().int().nonnegative(),
-  /** secp256k1 key of the holder, who may print. */
+  /** secp256k1 key of the holder, who may order prints. */
   holder: bytesOf(33),
-  /** SHA-256 of the licence secret sealed to the keys node. */
+  /** SHA-256 of the licence secret, which is sealed to the keys node. */
   secretHash: bytesOf(32),
-  /** The owner's P-256 point, to which machines seal what only the owner may know. */
+  /** The owner's P-256 point, to which machines seal state that only the owner may read. */
   telemetryKey: bytesOf(65),
-  /** What the holder and people at the machine may learn about a print. */
+  /** Information that the holder and people at the machine may get about a print. */
   disclose: z.array(z.enum(disclosures)).max(disclosures.length),
 });
 
 /**
- * The owner's statement, after a backup was restored without the current state of control, of how many objects of the
- * licence are left. Other objects that have not started can no longer start.
+ * The owner's statement of how many objects of the licence are left, after a backup was restored without the current
+ * state of control. Other objects that have not started can no longer start.
  */
 const resumeLicence = z.strictObject({
   type: z.literal('licence.resume'),
@@ -153,18 +155,18 @@ const resumeLicence = z.strictObject({
 });
 
 /**
- * Orders the owner's statements on a licence: of two, the one with the higher number holds. Milliseconds since 1970 on the
- * owner's clock, or one above the last, whichever is larger.
+ * Order of the owner's statements on a licence: the highest number takes precedence. Milliseconds since 1970 by the
+ * owner's clock, or the previous number plus one, whichever is larger.
  */
 const statement = { ...common, licence: identifier, number: z.number().int().positive() };
 
-/** No object of the licence begins until the owner reinstates it. What is being made is finished. */
+/** No object of the licence may begin until the owner reinstates it. Objects that have begun are finished. */
 const suspendLicence = z.strictObject({ type: z.literal('licence.suspend'), ...statement });
 const reinstateLicence = z.strictObject({ type: z.literal('licence.reinstate'), ...statement });
-/** No object of the licence begins any more. With `stop`, what is being made is stopped too. */
+/** No object of the licence may begin again. With `stop`, objects that have begun are also stopped. */
 const revokeLicence = z.strictObject({ type: z.literal('licence.revoke'), ...statement, stop: z.boolean() });
 
-/** The object must begin before `expires`. Resuming it needs no newer request. */
+/** The object must begin before `expires`. To resume it, no newer request is needed. */
 const requestPrint = z.strictObject({
   type: z.literal('print.request'),
   ...common,
@@ -172,7 +174,7 @@ const requestPrint = z.strictObject({
   machine: identifier,
 });
 
-/** The holder takes back a print that waits in the queue. */
+/** The holder cancels a print that waits in the queue. */
 const cancelPrint = z.strictObject({ type: z.literal('print.cancel'), ...common, print: identifier });
 
 const transactionSchema = z.discriminatedUnion('type', [
@@ -205,9 +207,9 @@ const requestPermit = z.strictObject({
   material: materialName,
   /** Fresh P-256 point of this session. */
   ephemeral: bytesOf(65),
-  /** 16 random bytes, made when the agent started this object. A resumed stream has the same. */
+  /** 16 random bytes, chosen when the agent starts this object. A resumed stream has the same value. */
   run: bytesOf(16),
-  /** First segment wanted; above 0 only to resume. */
+  /** First requested segment; above 0 only to resume. */
   from: z.number().int().nonnegative(),
   order: z.union([z.literal(16), z.literal(24)]),
   suite: z.enum(['keccak256', 'turboshake128']),
@@ -216,7 +218,7 @@ const requestPermit = z.strictObject({
   tableMs: z.number().int().nonnegative(),
 });
 
-/** Maximum bytes that a report seals to the owner. */
+/** Maximum bytes of the part of a report that is sealed to the owner. */
 export const MAX_SEALED_FACTS = 4_096;
 
 const machineReport = z.strictObject({
@@ -253,13 +255,15 @@ const permitSchema = z.strictObject({
   count: z.literal(1),
 });
 
-/** A node's key for a period: mail, or attachments of owners, are sealed to it until the next key (spec/protocol.md, 4). */
+/**
+ * A node's key for a period. Mail, or attachments of owners, are sealed to it until the next key (spec/protocol.md, 4).
+ */
 const boxKeySchema = z.strictObject({
   type: z.literal('box'),
-  /** Id of the node that made it. */
+  /** Id of the node that made the key. */
   node: nodeId,
   use: z.enum(['mail', 'attachments']),
-  /** Grows with every key of this node and use. */
+  /** Increases with every key of this node and use. */
   number: z.number().int().positive(),
   /** Uncompressed P-256 point. */
   point: bytesOf(65),
@@ -342,7 +346,7 @@ const signWith =
   (signer: Signer, installation: string, document: T): Promise<Bytes> =>
     sign1(signer, keyId(signer.publicKey), encodeCbor(document as never), context(kind, installation));
 
-/** Looks up the public key for a key id; undefined when there is none. */
+/** Looks up the public key for a key id; undefined if it is unknown. */
 export type KeyLookup = (id: Bytes) => Bytes | undefined | Promise<Bytes | undefined>;
 
 const verifyWith =
@@ -375,7 +379,11 @@ export const verifyPermit = verifyWith(permits);
 export const signBoxKey = signWith(boxKeys);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
 export const verifyBoxKey = verifyWith(boxKeys);
-/** Reads a key that was verified when it was stored: its signer's key may have changed. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+/**
+ * Reads a key that was verified when it was stored. Does not verify it again, because its signer's key may have
+ * changed.
+ * @throws {MillraceError} E_SIGNATURE, E_INPUT
+ */
 export function readStoredBoxKey(bytes: Uint8Array): BoxKey {
   return boxKeys.parse(decodeCbor(parseSign1(bytes).payload, 'box key'));
 }
@@ -385,17 +393,17 @@ export const signRevocationList = signWith(revocationLists);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT */
 export const verifyRevocationList = verifyWith(revocationLists);
 
-/** Signed by the control node: allows the distribution node to stage segments of an owner's design. */
+/** Signed by the control node. Allows the distribution node to stage segments of an owner's design. */
 export const signUploadTicket = signWith(uploadTickets);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */
 export const verifyUploadTicket = verifyWith(uploadTickets);
 
-/** Reads a document of one's own, without verifying it. @throws {MillraceError} E_SIGNATURE, E_INPUT */
+/** Reads a document that this process made, without verifying it. @throws {MillraceError} E_SIGNATURE, E_INPUT */
 export function readTransaction(bytes: Uint8Array): Transaction {
   return transactions.parse(decodeCbor(parseSign1(bytes).payload, 'transaction'));
 }
 
-/** Reads a permit of one's own, without verifying it. @throws {MillraceError} E_SIGNATURE, E_PERMIT */
+/** Reads a permit that this process made, without verifying it. @throws {MillraceError} E_SIGNATURE, E_PERMIT */
 export function readPermit(bytes: Uint8Array): Permit {
   return permits.parse(decodeCbor(parseSign1(bytes).payload, 'permit'));
 }

@@ -5,23 +5,23 @@ import type { TlsIdentity } from '@millrace/identity';
 import { type Address, type Directory, fingerprintsOf, type NodeRole } from './directory.ts';
 
 export interface TlsOptions {
-  /** CA of the installation, PEM; several one after the other. */
+  /** CA certificates of the installation, PEM, concatenated. */
   readonly authority: string;
   readonly identity: TlsIdentity;
-  /** SHA-256 of the only certificate, or certificates, accepted from the other side. */
+  /** SHA-256 of the accepted certificate, or certificates, of the other side. */
   readonly pin: string | readonly string[];
 }
 
-/** What guests of control ask for by SNI: whoever has no certificate yet. It is no host. */
+/** SNI name for clients of control that have no certificate yet. Not a host name. */
 export const GUEST_NAME = 'guest.millrace.invalid';
 
-/** TLS of whoever has no certificate. */
+/** TLS settings of a client without a certificate. */
 export interface GuestTls {
-  /** Undefined before the directory is known: then nothing that is answered counts but what the administrator signed. */
+  /** Undefined before the directory is known. In that case, trust only answers that the administrator signed. */
   readonly directory: Directory | undefined;
 }
 
-/** TLS options for a node, read from the directory when a connection is made. */
+/** TLS options for a node. The directory is read when a connection is made. */
 export function tlsTo(directory: Directory, node: NodeRole, identity: () => TlsIdentity): TlsOptions {
   return {
     get authority() {
@@ -47,7 +47,7 @@ export function clientTls({ authority, identity, pin }: TlsOptions) {
   };
 }
 
-/** The pin identifies one certificate. Host names add nothing. */
+/** Checks the certificate only. Host names add nothing to a pin. */
 function checkPin(pin: string | readonly string[]) {
   return (_host: string, certificate: PeerCertificate): Error | undefined =>
     [pin].flat().includes(certificate.fingerprint256.replaceAll(':', '').toLowerCase())
@@ -78,7 +78,7 @@ export interface CallOptions {
 }
 
 export interface HttpClient {
-  /** @throws {MillraceError} the code that the server answered, E_UNAVAILABLE or E_TIMEOUT */
+  /** @throws {MillraceError} the code that the server returned, E_UNAVAILABLE or E_TIMEOUT */
   call(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, options?: CallOptions): Promise<Reply>;
   close(): void;
 }
@@ -86,17 +86,17 @@ export interface HttpClient {
 const MAX_REPLY = 64 * 1024 * 1024;
 
 /**
- * Longer bodies are sent after the server asks for them (100-continue): a server that refuses during a transfer closes
- * the connection, and its answer may get lost.
+ * Bodies above this size, bytes, are sent only after the server asks for them (100-continue). A server that refuses
+ * during a transfer closes the connection, and its answer may be lost.
  */
 const ASK_FIRST = 1 << 20;
 
-/** Connections for calls. Further calls wait. */
+/** Maximum number of connections for calls. Further calls wait. */
 const CALLS_AT_ONCE = 16;
 
 export function createHttpClient(options: { address: () => Address; tls: TlsOptions | GuestTls }): HttpClient {
   const calls = new Agent({ keepAlive: true, maxSockets: CALLS_AT_ONCE });
-  // Unlimited: the callers bound the number of polls (one for each mailbox, one for each connected machine).
+  // Unlimited: the callers bound the number of polls (one per mailbox, one per connected machine).
   const polls = new Agent({ keepAlive: true });
   const tls = () => ('directory' in options.tls ? guestTls(options.tls) : clientTls(options.tls));
   return {
@@ -157,7 +157,7 @@ function send(
       });
       response.on('error', fail);
       response.on('end', () => {
-        // Refused before the body was sent: the connection cannot be reused.
+        // The server refused before the body was sent, so the connection cannot be reused.
         if (!outgoing.writableEnded) outgoing.destroy();
         const reply = toReply(response.statusCode ?? 0, concatBytes(...chunks));
         if (reply.status >= 400) reject(errorOf(reply));

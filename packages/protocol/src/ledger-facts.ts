@@ -4,10 +4,10 @@ import type { Machine, MachineReport, Permit, PermitRequest, TransactionOf } fro
 import type { LicenceStatement } from './licence-status.ts';
 import { objectId, registrationHash } from './opening.ts';
 
-// The ledger event of a signed document. Control writes it. Verifiers of a certificate derive it again from the document,
-// so that an entry cannot differ from what was signed.
+// Maps a signed document to its ledger event. Control writes the event. Verifiers of a certificate derive it again from
+// the document, so that an entry cannot differ from what was signed.
 
-/** An event of the ledger without its evidence (spec/ledger.md, 9). `actor` is the name of the key that signed. */
+/** A ledger event without its evidence (spec/ledger.md, 9). `actor` is the name of the signing key. */
 export interface LedgerFact {
   readonly account: string;
   readonly type: 'machine' | 'licensed' | 'ordered' | 'permitted' | 'inspected' | MachineReport['event'];
@@ -28,7 +28,7 @@ export function machineFact({ machine }: TransactionOf<'machine.register'>, acto
   };
 }
 
-/** Evidence: `licence.grant`, `user.register` of the owner, and the design's core. */
+/** Evidence: `licence.grant`, the owner's `user.register`, and the design's core. */
 export function licenceFact(licence: TransactionOf<'licence.grant'>, actor: string): LedgerFact {
   const { design, objects, holder } = licence;
   return {
@@ -63,7 +63,7 @@ export function permitFact(permit: Permit, machine: Machine, actor: string): Led
   };
 }
 
-/** A stream that resumes under a new permit. Evidence as of `permitted`. */
+/** A stream that resumes under a new permit. Evidence as for `permitted`. */
 export function resumeFact(permit: Permit, request: PermitRequest, actor: string): LedgerFact {
   return {
     account: permit.object,
@@ -114,7 +114,7 @@ export function leftFact({ licence, objects, restore }: TransactionOf<'licence.r
   return { account: licenceAccount(licence), type: 'inspected', actor, body: { fact: 'resumed', objects, restore } };
 }
 
-/** Evidence: the statement, `licence.suspend`, `licence.reinstate` or `licence.revoke`. */
+/** Evidence: the statement: `licence.suspend`, `licence.reinstate` or `licence.revoke`. */
 export function statusFact(statement: LicenceStatement, actor: string): LedgerFact {
   const { licence, number } = statement;
   const account = licenceAccount(licence);

@@ -4,28 +4,29 @@ import type { Directory } from './directory.ts';
 import { readTransaction, type Transaction, type TransactionOf } from './documents.ts';
 import { verifyLicence, verifyTransactionBy } from './opening.ts';
 
-/** What an owner signs on a licence after granting it. */
+/** A statement that an owner signs on a licence after the grant. */
 export type LicenceStatement = TransactionOf<'licence.suspend' | 'licence.reinstate' | 'licence.revoke'>;
 
 const statementTypes = new Set<string>(['licence.suspend', 'licence.reinstate', 'licence.revoke']);
 export const isLicenceStatement = (body: Transaction): body is LicenceStatement => statementTypes.has(body.type);
 
 export const licenceStatusSchema = z.strictObject({
-  /** Of the newest suspension or reinstatement. */
+  /** Number of the newest suspension or reinstatement. */
   number: z.number().int().nonnegative(),
   suspended: z.boolean(),
-  /** Whether objects that are being made at a revocation are finished or stopped. */
+  /** After a revocation: whether objects that have begun are finished or stopped. */
   revoked: z.enum(['finish', 'stop']).optional(),
 });
-/** Where a licence stands by its owner's statements; the same in whatever order they came. */
+/** Status of a licence according to its owner's statements. The order of arrival does not matter. */
 export type LicenceStatus = z.output<typeof licenceStatusSchema>;
 
-/** Without any statement. */
+/** Status before the first statement. */
 export const activeLicence: LicenceStatus = { number: 0, suspended: false };
 
 /**
- * The status after one more statement. A revocation holds whenever it comes; of the others the one with the highest number
- * holds, and of two with the same number the one that suspends. Replayed and reordered statements therefore change nothing.
+ * The status after one more statement. A revocation is final, whatever its number. Among the other statements, the
+ * highest number takes precedence; if the numbers are equal, the suspension does. Replayed or reordered statements
+ * therefore change nothing.
  */
 export function statusAfter(status: LicenceStatus, statement: LicenceStatement): LicenceStatus {
   const { number } = statement;
@@ -38,7 +39,7 @@ export function statusAfter(status: LicenceStatus, statement: LicenceStatement):
   return { ...status, number, suspended };
 }
 
-/** Objects may begin. @throws {MillraceError} E_LICENCE_REVOKED, E_LICENCE_SUSPENDED */
+/** Checks that objects may begin. @throws {MillraceError} E_LICENCE_REVOKED, E_LICENCE_SUSPENDED */
 export function requireActive({ suspended, revoked }: LicenceStatus, licence: string): void {
   if (revoked !== undefined)
     throw new MillraceError('E_LICENCE_REVOKED', 'the owner has revoked the licence', { data: { licence } });
@@ -48,7 +49,7 @@ export function requireActive({ suspended, revoked }: LicenceStatus, licence: st
     });
 }
 
-/** Objects that have begun may go on. @throws {MillraceError} E_LICENCE_REVOKED */
+/** Checks that objects that have begun may continue. @throws {MillraceError} E_LICENCE_REVOKED */
 export function requireNotStopped({ revoked }: LicenceStatus, licence: string): void {
   if (revoked === 'stop')
     throw new MillraceError('E_LICENCE_REVOKED', 'the owner has revoked the licence and stops its objects', {
@@ -57,10 +58,10 @@ export function requireNotStopped({ revoked }: LicenceStatus, licence: string): 
 }
 
 /**
- * Verifies an owner's statement with the licence that it is on, for a node that trusts nobody else's word.
- * @param ownerOf key of a design's owner, as the node learned it when the design was stored
- * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND (no such design), E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN,
- *   E_REVOKED
+ * Verifies an owner's statement and its licence. Relies on the signatures only, not on the node that delivered them.
+ * @param ownerOf key of a design's owner, recorded by the node when the design was stored
+ * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND (unknown design), E_SIGNATURE, E_AUTH (another signer),
+ *   E_FORBIDDEN, E_REVOKED
  */
 export async function verifyLicenceStatement(
   { licence: bytes, transaction }: { readonly licence: Uint8Array; readonly transaction: Uint8Array },
@@ -73,7 +74,6 @@ export async function verifyLicenceStatement(
   const owner = copyBytes(found);
   const { body: granted } = await verifyLicence(bytes, directory, owner);
   const licence = toHex(granted.id);
-  // Its number orders it.
   const { body } = await verifyTransactionBy(owner, transaction, directory);
   if (!isLicenceStatement(body) || body.licence !== licence)
     throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');

@@ -14,8 +14,8 @@ import { sessionOfferSchema } from './session.ts';
 
 /**
  * Messages on the WebSocket links of the distribution node (spec/protocol.md, "Links"). The first byte is the kind. On
- * the links of nodes, 16 bytes of session follow. On a machine's link they do not, because a machine has one stream at
- * a time.
+ * node links, 16 bytes of session id follow. A machine's link has no session id, because a machine has one stream at a
+ * time.
  */
 export const LINK = { control: 1, frame: 2, key: 3, reverse: 4 } as const;
 
@@ -35,14 +35,16 @@ const linkControlSchema = z.discriminatedUnion('type', [
     code: z.string(),
     message: z.string(),
   }),
-  /** Keys → agent: the offer that starts a session. `openingHash` lets the agent bind the session to its own documents. */
+  /**
+   * Keys → agent: the offer that starts a session. `openingHash` lets the agent bind the session to its own documents.
+   */
   z.strictObject({ type: z.literal('offer'), machine: hexOf(16), permitId: hexOf(16), offer: sessionOfferSchema }),
   /**
-   * Segments → distribution: the machine of a permit that the segments node has verified. The keys node may offer it a
-   * session.
+   * Segments → distribution: the machine of a permit that the segments node has verified. The keys node may offer a
+   * session to it.
    */
   z.strictObject({ type: z.literal('admit'), permitId: hexOf(16), machine: hexOf(16) }),
-  /** Segments → distribution: the machine that gets the frames of a session. */
+  /** Segments → distribution: the machine that receives the frames of a session. */
   z.strictObject({ type: z.literal('route'), session: bytesOf(16), machine: hexOf(16) }),
   /** Keys → agent: its point for the mix at `revision`, sealed in the session's context. */
   z.strictObject({
@@ -59,7 +61,7 @@ const linkControlSchema = z.discriminatedUnion('type', [
     hashes: z.instanceof(Uint8Array).refine(({ length }) => length <= 2_048, 'too long'),
     path: z.array(bytesOf(32)).max(24),
   }),
-  /** Either proactive node → agent and distribution: the stream ends here. */
+  /** Either proactive node → agent and distribution: the stream has ended. */
   z.strictObject({ type: z.literal('end'), session: bytesOf(16), code: z.string(), reason: z.string() }),
   /** Distribution → nodes and agents: the other end of a session has disconnected. */
   z.strictObject({ type: z.literal('lost'), session: bytesOf(16), who: z.enum(['machine', 'segments', 'keys']) }),
@@ -76,7 +78,7 @@ export function encodeControl(message: LinkControl): Bytes {
   return concatBytes(Uint8Array.of(LINK.control), encodeCbor(message as never));
 }
 
-/** With `session` for the nodes' links, without for the machine's. */
+/** With `session` for node links, without it for a machine's link. */
 export function encodeStream(kind: 'frame' | 'key' | 'reverse', payload: Uint8Array, session?: Uint8Array): Bytes {
   return session === undefined
     ? concatBytes(Uint8Array.of(LINK[kind]), payload)
@@ -96,10 +98,10 @@ export function decodeLink(bytes: Uint8Array, addressed: boolean): LinkMessage {
   return { kind: kinds[kind], session: bytes.slice(1, header), payload: bytes.slice(header) };
 }
 
-/** Segment, k_e and CEK with the tag, and a label where the cells lie under points. */
+/** Segment, k_e and CEK with the tag, and a label if the outer layer uses points. */
 const KEY_LENGTHS = [4 + 64 + 16, 4 + 96 + 16];
 
-/** Keys of one segment, sealed in the session's context: segment u32 ‖ AEAD(k_e ‖ CEK, under points ‖ label). */
+/** Keys of one segment, sealed in the session's context: segment u32 ‖ AEAD(k_e ‖ CEK, for points ‖ label). */
 export function encodeKey(segment: number, sealed: Uint8Array): Bytes {
   return concatBytes(u32be(segment), sealed);
 }

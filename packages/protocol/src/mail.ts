@@ -32,13 +32,13 @@ const openingSchema = z.strictObject({
   machine: machineSchema,
 });
 
-/** Every message that one node posts to another in the mailbox. */
+/** Every message that one node can send to another through the mailbox. */
 const messageSchema = z.discriminatedUnion('type', [
   // control → keys and segments
   z.strictObject({
     type: z.literal('design.add'),
     transaction: bytes,
-    /** The administrator's registration of the owner whom the manifest names. */
+    /** The administrator's registration of the owner in the manifest. */
     registration: bytes,
     manifest: bytes,
     keys: bytes.optional(),
@@ -54,7 +54,7 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('licence.status'), licence: bytes, transaction: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
-  /** Every message that may be sealed to an older key of the recipient was delivered before this one. */
+  /** Every message that may be sealed to an older key of the recipient was delivered before this message. */
   z.strictObject({ type: z.literal('box.drained'), use: z.enum(['mail', 'attachments']), below: uint }),
   // keys → control
   /** The licence's secret cannot be opened: it is sealed to a key that the keys node has erased. */
@@ -114,7 +114,8 @@ export type MessageOf<T extends Message['type']> = Extract<Message, { type: T }>
 type Route = `${NodeRole}>${NodeRole}`;
 
 /**
- * Which role may send which message to which role (spec/protocol.md, section 4). Every node refuses all other messages.
+ * Permitted senders and recipients of each message (spec/protocol.md, section 4). Every node refuses all other
+ * messages.
  */
 export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'design.add': ['control>keys', 'control>segments'],
@@ -182,9 +183,9 @@ export function sealMail(
 
 /**
  * @param sender id of the sending node
- * @throws {MillraceError} E_AUTH when the directory does not name them
- * @throws {MillraceError} E_SEAL when it is not from `sender` to this node, E_BOX_KEY when its key is erased, E_INPUT
- * when it is not a known message, E_FORBIDDEN when the sender may not send it
+ * @throws {MillraceError} E_AUTH if the directory does not contain them
+ * @throws {MillraceError} E_SEAL if it is not from `sender` to this node, E_BOX_KEY if its key is erased, E_INPUT if it
+ *   is not a known message, E_FORBIDDEN if the sender may not send it
  */
 export async function openMessage(
   directory: Directory,
@@ -203,7 +204,7 @@ export async function openMessage(
   return message;
 }
 
-/** Both ids: what one node sends or receives is never taken for another's of its role. */
+/** Includes both ids, so that a message to or from one node is never accepted as that of another node of the role. */
 function infoOf(directory: Pick<Directory, 'installation'>, sender: string, recipient: string): Bytes {
   return utf8(`millrace/v1/mail/${directory.installation}/${sender}/${recipient}`);
 }

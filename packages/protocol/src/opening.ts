@@ -22,7 +22,7 @@ export function registrationHash(machine: Machine): Bytes {
   return sha256(encodeCbor(machine));
 }
 
-/** Everything that authorises one stream, as it travels from control to the proactive nodes. */
+/** All documents that authorise one stream, as sent by control to the proactive nodes. */
 export interface Opening {
   readonly permit: Uint8Array;
   readonly request: Uint8Array;
@@ -36,7 +36,7 @@ export interface VerifiedOpening {
   readonly request: PermitRequest;
   readonly licence: TransactionOf<'licence.grant'>;
   readonly machine: Machine;
-  /** Hash of the whole chain: bound into the session. */
+  /** Hash of the whole chain; the session is bound to it. */
   readonly hash: Bytes;
 }
 
@@ -45,7 +45,7 @@ export interface OpeningContext {
   readonly now: number;
   /** The design as recorded by this node when it was stored. */
   designOf(design: string): Promise<DesignAuthority | undefined>;
-  /** Whether this node has a record of the object. If so, it began in time, however long the print takes. */
+  /** Whether this node has a record of the object. If so, the object began in time; its duration does not matter. */
   begun(object: string): Promise<boolean>;
 }
 
@@ -53,14 +53,14 @@ export interface OpeningContext {
 export interface DesignAuthority {
   /** Public key, 33 bytes. */
   readonly owner: Bytes;
-  /** SHA-256 of its core. */
+  /** SHA-256 of the design's core. */
   readonly coreHash: Bytes;
 }
 
 /**
- * The checks that the segments node and the keys node each make: owner → licence → holder → print → machine → request →
- * permit. They trust the control node for nothing but the permit, which only control can sign. The ages of the print
- * and the licence are checked once, when the object begins.
+ * Checks that the segments node and the keys node each make: owner → licence → holder → print → machine → request →
+ * permit. They trust the control node for the permit only, which only control can sign. The ages of the print and the
+ * licence are checked only when the object begins.
  * @throws {MillraceError} the code of the first check that fails
  */
 export async function verifyOpening(opening: Opening, context: OpeningContext): Promise<VerifiedOpening> {
@@ -85,7 +85,7 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
   const { holder } = licence.body;
   if (begins) {
     requireValidity(licence.body, now);
-    // What has begun is finished, whoever was revoked meanwhile.
+    // An object that has begun is finished, even if a signer's key was revoked meanwhile.
     requireCounting(directory, keyName(design.owner), opening.licence);
     requireCounting(directory, keyName(holder), opening.print);
   }
@@ -127,12 +127,12 @@ export function objectId(licence: string, number: number): string {
   return `${licence}-${number}`;
 }
 
-/** The licence that an object's name begins with. */
+/** Id of the licence, which is the first part of an object's name. */
 export function licenceOf(object: string): string {
   return object.slice(0, object.lastIndexOf('-'));
 }
 
-/** A licence signed by the design's owner. Its document's expiry ends its delivery, not its validity. */
+/** Verifies a licence signed by the design's owner. The document's expiry limits its delivery, not its validity. */
 export async function verifyLicence(
   bytes: Uint8Array,
   directory: Directory,
@@ -145,8 +145,8 @@ export async function verifyLicence(
 }
 
 /**
- * A transaction that this key signed. It may have waited in the mailbox past its expiry, so its age does not matter; it
- * does not count if the key has been revoked, unless the revocation keeps it.
+ * Verifies a transaction signed by this key. Its age is not checked, because it may have waited in the mailbox past its
+ * expiry. If the key has been revoked, the transaction counts only if the revocation keeps it.
  * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_REVOKED
  */
 export async function verifyTransactionBy(

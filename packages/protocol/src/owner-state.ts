@@ -5,27 +5,27 @@ import { z } from 'zod';
 const uint = z.number().int().nonnegative();
 
 export const ownerStateSchema = z.strictObject({
-  /** The machine's clock, ms since 1970. */
+  /** Time by the machine's clock, ms since 1970. */
   time: uint,
-  /** Bytes of the design that were executed. */
+  /** Executed bytes of the design. */
   bytes: uint,
-  /** Last line executed, from 1. */
+  /** Last executed line, counted from 1. */
   line: uint.optional(),
   layer: z.number().int().optional(),
-  /** mm, to the hundredth. */
+  /** Position in mm, to the hundredth. */
   position: z.tuple([z.number(), z.number(), z.number()]).optional(),
-  /** mm of filament over this object. */
+  /** Filament used for this object, mm. */
   filament: z.number().nonnegative().optional(),
-  /** Why it failed, in full: it may name a line, and quote it. */
+  /** Reason of a failure, in full. It may quote a line of the design. */
   reason: z.string().max(500).optional(),
 });
-/** Machine state that only the owner can read. A machine reports the fields that it has: a mill has no filament. */
+/** Machine state that only the owner can read. A machine omits fields that do not apply: a mill has no filament. */
 export type OwnerState = z.output<typeof ownerStateSchema>;
 
-/** Padding: lengths reveal only a multiple of this. */
+/** Padding unit, bytes. Lengths reveal only a multiple of it. */
 const BLOCK_BYTES = 128;
 
-/** Binds a sealed state to its print. It cannot be opened for another one. */
+/** Binds a sealed state to its print, so that it cannot be opened for another print. */
 export interface OwnerBinding {
   readonly installation: string;
   readonly object: string;
@@ -43,9 +43,9 @@ export interface OwnerSealing {
 }
 
 /**
- * For one session's telemetry.
+ * Sealing for one session's telemetry.
  * @param key the licence's `telemetryKey`
- * @throws {MillraceError} E_INPUT when it is no point
+ * @throws {MillraceError} E_INPUT if the key is not a point
  */
 export async function createOwnerSealing(
   key: Uint8Array,
@@ -55,7 +55,7 @@ export async function createOwnerSealing(
   return sealingOf(await createNumberedSealing(key, liveInfo(binding, session)));
 }
 
-/** For the reports of one run. @throws {MillraceError} E_INPUT */
+/** Sealing for the reports of one run. @throws {MillraceError} E_INPUT */
 export async function createFactsSealing(
   key: Uint8Array,
   binding: OwnerBinding,
@@ -68,7 +68,7 @@ function sealingOf(sealing: NumberedSealing): OwnerSealing {
   return { seal: (state) => sealing.seal(padded(encodeCbor(state as never))), close: sealing.close };
 }
 
-/** From telemetry. @throws {MillraceError} E_SEAL, E_INPUT */
+/** Opens state from telemetry. @throws {MillraceError} E_SEAL, E_INPUT */
 export async function openOwnerState(
   owner: P256Key,
   binding: OwnerBinding,
@@ -78,7 +78,7 @@ export async function openOwnerState(
   return stateOf((await openNumbered(owner, liveInfo(binding, session), sealed)).plaintext);
 }
 
-/** From a report. @throws {MillraceError} E_SEAL, E_INPUT */
+/** Opens state from a report. @throws {MillraceError} E_SEAL, E_INPUT */
 export async function openOwnerFacts(
   owner: P256Key,
   binding: OwnerBinding,
@@ -92,7 +92,7 @@ function stateOf(plaintext: Uint8Array): OwnerState {
   return parse(ownerStateSchema, decodeCbor(unpadded(plaintext), 'sealed state'), 'sealed state');
 }
 
-/** length(u16) ‖ content ‖ zeros, a whole number of blocks. */
+/** Returns length(u16) ‖ content ‖ zeros, a whole number of blocks. */
 function padded(content: Uint8Array): Bytes {
   const out = new Uint8Array(Math.ceil((2 + content.length) / BLOCK_BYTES) * BLOCK_BYTES);
   new DataView(out.buffer).setUint16(0, content.length);

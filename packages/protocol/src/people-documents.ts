@@ -3,9 +3,9 @@ import { z } from 'zod';
 import { common, identifier } from './document-fields.ts';
 import { displayName, organisationKinds, personRoles } from './shapes.ts';
 
-// What is signed about organisations, people and their keys (credentials.ts, revocations.ts).
+// Signed documents about organisations, people and their keys (credentials.ts, revocations.ts).
 
-/** Some of the values, each once. */
+/** A list of some of the values, without duplicates. */
 const someOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z
     .array(z.enum(values))
@@ -23,24 +23,24 @@ export const registerOrganisation = z.strictObject({
 });
 
 /**
- * Whoever proves to have the secret of this invitation, until `expires`, is this person in this organisation, with these
- * roles. Signed by an owner-admin of the organisation or by the administrator.
+ * Invites a person to this organisation, with these roles. The invitation is accepted until `expires` by proving its
+ * secret. Signed by an owner-admin of the organisation or by the administrator.
  */
 export const inviteMember = z.strictObject({
   type: z.literal('member.invite'),
   ...common,
   organisation: identifier,
-  /** 16 random bytes: the same in every invitation of this person. */
+  /** 16 random bytes, the same in every invitation of this person. */
   person: identifier,
   name: displayName,
   roles: someOf(personRoles),
-  /** secp256k1 key whose secret key is the invitation's secret. */
+  /** secp256k1 public key. Its secret key is the invitation's secret. */
   invitation: bytesOf(33),
-  /** Until when a key that is enrolled by this invitation counts. */
+  /** A key enrolled by this invitation counts until this time. */
   until: common.expires,
 });
 
-/** Whoever proves to have the secret of this invitation, until `expires`, is another device of the person who signs. */
+/** Invites another device of the signer. The invitation is accepted until `expires` by proving its secret. */
 export const inviteDevice = z.strictObject({
   type: z.literal('device.invite'),
   ...common,
@@ -48,7 +48,7 @@ export const inviteDevice = z.strictObject({
   until: common.expires,
 });
 
-/** Signed by the new key, which was made where the person is. */
+/** Signed by the new key, which was generated on the person's device. */
 export const enrolKey = z.strictObject({
   type: z.literal('key.enrol'),
   ...common,
@@ -63,20 +63,20 @@ export const enrolKey = z.strictObject({
 /** Length of a P-256 public key in SubjectPublicKeyInfo. */
 export const TLS_KEY_BYTES = 91;
 
-/** A user asks for a TLS certificate for a key that was made where the user is. */
+/** A user requests a TLS certificate for a key that was generated on the user's device. */
 export const requestCertificate = z.strictObject({
   type: z.literal('certificate.request'),
   ...common,
   tlsKey: bytesOf(TLS_KEY_BYTES),
 });
 
-/** Documents of one revoked key that still count. */
+/** Maximum number of documents of one revoked key that still count. */
 const MAX_KEPT = 10_000;
 export const MAX_REVOKED = 1_000;
 
 /**
- * Every revocation of an organisation's keys, or of any key when `organisation` is absent. A newer list contains all
- * entries of the list that it replaces.
+ * All revocations of an organisation's keys; of any keys if `organisation` is absent. A newer list contains all entries
+ * of the list that it replaces.
  */
 export const revocationListSchema = z.strictObject({
   type: z.literal('revocations'),
@@ -92,13 +92,16 @@ export const revocationListSchema = z.strictObject({
       z.strictObject({
         /** `keyName` of a user's key or of an invitation's key. */
         key: identifier,
-        /** What the key was: for people. */
+        /** Description of the key, for people. */
         name: displayName,
-        /** When it was revoked, by the clock of who revoked it. */
+        /** Time of the revocation, by the clock of its signer. */
         at: common.issued,
-        /** SHA-256 of each document, as it was signed by the key, that still counts. */
+        /** SHA-256 of each document signed by the key that still counts. */
         kept: z.array(bytesOf(32)).max(MAX_KEPT),
-        /** That the key belongs to the organisation: its credential; of an invitation's key, [invitation, signer]. */
+        /**
+         * Proof that the key belongs to the organisation: its credential; for an invitation's key, [invitation,
+         * signer].
+         */
         credential: z.instanceof(Uint8Array).optional(),
         invitation: z.array(z.instanceof(Uint8Array)).length(2).optional(),
       }),

@@ -4,9 +4,9 @@ import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
 import { type Permit, type Signed, verifyPermit } from './documents.ts';
 
 /**
- * Verifies a permit that was signed by the installation's permit key, or by a former one while that was valid.
- * @param now as of `verifyPermit`
- * @throws {MillraceError} as `verifyPermit`; E_PERMIT when its key had been replaced
+ * Verifies a permit signed by the installation's permit key, or by a former key while that key was valid.
+ * @param now as for `verifyPermit`
+ * @throws {MillraceError} as `verifyPermit`; E_PERMIT if its key had been replaced
  */
 export async function verifyPermitOf(
   directory: Pick<Directory, 'installation' | 'permitKey' | 'former'>,

@@ -4,16 +4,16 @@ import { type Directory, type DirectoryNode, type NodeRole, nodeOf, nodesOf } fr
 import { sha256 } from './opening.ts';
 
 /**
- * Where mail goes: to one node by its id, or to the node of a role that a partition belongs to. What concerns one design
- * has the design's id as its partition, so that one design stays with one node of each role.
+ * Recipient of mail: one node by its id, or the node of a role that is responsible for a partition. Mail about a design
+ * has the design's id as its partition, so that one node of each role handles all mail of a design.
  */
 export type Recipient = { readonly node: string } | { readonly role: BoxRole; readonly partition: string };
 
 /**
- * The node of a role that a partition belongs to: the one with the highest SHA-256 of "millrace/v1/placement/" ‖
- * installation ‖ "/" ‖ partition ‖ "/" ‖ id (rendezvous hashing). A node that is added or removed moves only the
- * partitions that it gets or had.
- * @throws {MillraceError} E_DIRECTORY when there is no node of the role
+ * The node of a role that is responsible for a partition: the one with the highest SHA-256 of "millrace/v1/placement/"
+ * ‖ installation ‖ "/" ‖ partition ‖ "/" ‖ id (rendezvous hashing). Adding or removing a node moves only the partitions
+ * of that node.
+ * @throws {MillraceError} E_DIRECTORY if no node has the role
  */
 export function chooseNode(
   directory: Pick<Directory, 'installation' | 'nodes'>,
@@ -30,7 +30,7 @@ export function chooseNode(
   return chosen;
 }
 
-/** @throws {MillraceError} E_DIRECTORY when the directory names no such node */
+/** @throws {MillraceError} E_DIRECTORY if the directory contains no such node */
 export function recipientIn(directory: Pick<Directory, 'installation' | 'nodes'>, to: Recipient): DirectoryNode {
   return 'node' in to ? nodeOf(directory, to.node) : chooseNode(directory, to.role, to.partition);
 }

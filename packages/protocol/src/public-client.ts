@@ -4,12 +4,12 @@ import { type Bytes, concatBytes, MillraceError } from '@millrace/base';
 
 export interface PublicCall {
   readonly url: URL;
-  /** POST when there is one, GET otherwise. */
+  /** If present, the method is POST, otherwise GET. */
   readonly body?: Uint8Array;
-  /** Authorities to believe instead of the system's, PEM. */
+  /** Certificate authorities to trust instead of the system's, PEM. */
   readonly authority?: string | undefined;
   readonly timeoutMs?: number;
-  /** Longest answer, bytes. */
+  /** Maximum length of the answer, bytes. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -20,7 +20,8 @@ export interface PublicReply {
 }
 
 /**
- * Asks a server that need not be of the installation, without a certificate of our own. Redirects are not followed.
+ * Sends a request to a server that may be outside the installation, without a client certificate. Does not follow
+ * redirects.
  * @throws {MillraceError} E_UNAVAILABLE, E_TIMEOUT, E_TOO_LARGE; E_INPUT for a URL that is neither http nor https
  */
 export function callPublic({
@@ -64,7 +65,7 @@ export function callPublic({
         response.on('end', () => resolve({ status: response.statusCode ?? 0, body: concatBytes(...chunks) }));
       },
     );
-    // For the whole exchange: a server that sends a byte now and then must not keep us.
+    // Limits the whole exchange, so that a server that sends a byte now and then cannot keep the call open.
     const timer = setTimeout(
       () => outgoing.destroy(new MillraceError('E_TIMEOUT', `${url.host}: no answer in time`)),
       timeoutMs,

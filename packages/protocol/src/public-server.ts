@@ -16,7 +16,7 @@ import {
 import type { TlsIdentity } from '@millrace/identity';
 import type { Address } from './directory.ts';
 
-/** One request of a stranger. The path has no query. */
+/** One anonymous request. The path has no query. */
 export interface PublicRequest {
   readonly method: 'GET' | 'POST';
   readonly path: string;
@@ -33,16 +33,16 @@ export interface PublicAnswer {
 }
 
 export interface PublicLimits {
-  /** Open connections, and those of one address. */
+  /** Maximum number of open connections in total, and per address. */
   readonly connections: number;
   readonly connectionsPerAddress: number;
-  /** Answers that are computed at a time; further requests are told to come back (503). */
+  /** Maximum number of answers computed at a time. Further requests are answered with 503. */
   readonly answersAtOnce: number;
-  /** For the TLS handshake and the headers. */
+  /** Timeout of the TLS handshake and of the headers. */
   readonly headersMs: number;
-  /** For the whole request, and for the whole answer. */
+  /** Timeout of the whole request, and of the whole answer. */
   readonly transferMs: number;
-  /** An idle connection is closed after this time. */
+  /** Timeout of an idle connection. */
   readonly idleMs: number;
 }
 
@@ -56,23 +56,23 @@ export const publicLimits: PublicLimits = {
 };
 
 export interface PublicServerOptions {
-  /** Port 0 takes a free one. */
+  /** Port 0 selects a free port. */
   readonly address: Address;
-  /** HTTP without. */
+  /** Without it, the server uses HTTP. */
   readonly tls?: TlsIdentity | undefined;
   /** GET includes HEAD. All other methods are refused. */
   readonly methods: readonly PublicRequest['method'][];
-  /** Longest body of a POST, bytes. */
+  /** Maximum length of the body of a POST, bytes. */
   readonly bodyLimit?: number;
   readonly limits?: Partial<PublicLimits>;
   readonly logger: Logger;
-  /** What it throws becomes a problem document. */
+  /** Errors become problem documents. */
   answer(request: PublicRequest): Promise<PublicAnswer>;
 }
 
 export interface PublicServer extends Closable {
   readonly address: Address;
-  /** New connections get this certificate. */
+  /** Sets the certificate for new connections. */
   renewTls(tls: TlsIdentity): void;
   close(): Promise<void>;
 }
@@ -81,9 +81,9 @@ const MAX_HEADERS = 8 * 1024;
 const MAX_PATH = 300;
 
 /**
- * A server for strangers: it asks for no certificate, so connections, requests and answers have limits in number, size and
- * time.
- * @throws {MillraceError} E_UNAVAILABLE when the address is taken
+ * A server for anonymous clients. It requests no client certificate, so it limits the number, size and duration of
+ * connections, requests and answers.
+ * @throws {MillraceError} E_UNAVAILABLE if the address is in use
  */
 export async function listenToStrangers(options: PublicServerOptions): Promise<PublicServer> {
   const limits = { ...publicLimits, ...options.limits };
@@ -137,7 +137,7 @@ function limitByAddress(server: Server, { connectionsPerAddress, headersMs, tran
       else open.set(from, left);
     });
     if (count > connectionsPerAddress) return void socket.destroy();
-    // Until the first request Node counts nothing: a connection that says nothing ends here.
+    // Node applies no timeout before the first request, so close a silent connection here.
     socket.setTimeout(headersMs + transferMs, () => socket.destroy());
   });
 }
@@ -158,7 +158,7 @@ async function answerTo(
     if (path.length > MAX_PATH || !path.startsWith('/'))
       throw new MillraceError('E_NOT_FOUND', 'there is no such path');
     const body = method === 'POST' ? await readBody(request, options.bodyLimit ?? 0) : new Uint8Array();
-    // Whoever sends or reads slowly takes none of these places.
+    // Slow senders and slow readers do not occupy these places.
     if (answering.now >= answering.most) {
       const busy = new MillraceError('E_UNAVAILABLE', 'too many requests at a time');
       return { ...problem(busy), headers: { 'retry-after': '1' } };
@@ -195,7 +195,7 @@ function problem(error: MillraceError): PublicAnswer {
 
 function send(request: IncomingMessage, response: ServerResponse, answer: PublicAnswer): void {
   const { status, type, body, headers } = answer;
-  // A body that was not read would be taken for the next request.
+  // Node would parse the unread rest of a body as the next request.
   const unread = !request.complete;
   response.writeHead(status, {
     'content-type': type,

@@ -3,20 +3,20 @@ import { keyId, keyName } from '@millrace/identity';
 import type { Directory } from './directory.ts';
 import { type Machine, type Transaction, verifyTransaction } from './documents.ts';
 
-// Registrations are trusted because the administrator signed them, not because the control node delivers them.
+// Registrations are trusted because the administrator signed them. The control node only delivers them.
 
 type Named = Pick<Directory, 'installation' | 'adminKey'>;
 
 async function signedByAdministrator(document: Uint8Array, directory: Named): Promise<Transaction> {
   const admin = fromHex(directory.adminKey);
   const lookup = (id: Bytes) => (equalBytes(id, keyId(admin)) ? admin : undefined);
-  // A registration is valid until another replaces it. Its own expiry limits its delivery only.
+  // A registration is valid until another replaces it. Its expiry limits only its delivery.
   return (await verifyTransaction(document, directory.installation, lookup, 'any time')).body;
 }
 
 /**
  * @returns the machine that the administrator registered with this document
- * @throws {MillraceError} E_SIGNATURE, E_AUTH when it is not the administrator's, E_INPUT, E_MACHINE_UNKNOWN
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH if the signer is not the administrator, E_INPUT, E_MACHINE_UNKNOWN
  */
 export async function verifyMachineRegistration(document: Uint8Array, directory: Named): Promise<Machine> {
   const body = await signedByAdministrator(document, directory);
@@ -28,7 +28,7 @@ export async function verifyMachineRegistration(document: Uint8Array, directory:
 
 /**
  * @returns the key, 65 bytes, with which control signs permits according to this document
- * @throws {MillraceError} E_SIGNATURE, E_AUTH when it is not the administrator's, E_INPUT
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH if the signer is not the administrator, E_INPUT
  */
 export async function verifyPermitKey(document: Uint8Array, directory: Named): Promise<Bytes> {
   const body = await signedByAdministrator(document, directory);

@@ -18,18 +18,18 @@ import { type RevocationEntry, type RevocationList, verifyRevocationList } from 
 import { requireCounting } from './revoked.ts';
 
 interface HeldList {
-  /** As it was published, with its signer's credential. */
+  /** The published form: the document with its signer's credential. */
   readonly published: Bytes;
-  /** As it was signed. */
+  /** The signed document. */
   readonly document: Bytes;
   readonly list: RevocationList;
 }
 
 type Named = Pick<Directory, 'installation' | 'adminKey'>;
 
-/** Every list that a process has accepted: the newest of each organisation, and the administrator's. Never changes. */
+/** All lists that a process has accepted: the newest of each organisation and of the administrator. Immutable. */
 export class Revocations implements RevokedKeys {
-  /** By organisation; '' for the administrator's. */
+  /** By organisation; '' for the administrator. */
   readonly lists: ReadonlyMap<string, HeldList>;
   readonly #byKey = new Map<string, Revoked[]>();
 
@@ -47,12 +47,12 @@ export class Revocations implements RevokedKeys {
     return this.#byKey.get(key) ?? [];
   }
 
-  /** Of lists, in the order in which whoever has none can accept them: the administrator's first. */
+  /** The lists in an order in which a process without any can accept them: the administrator's first. */
   published(): readonly Bytes[] {
     return [...this.lists.keys()].sort().map((scope) => (this.lists.get(scope) as HeldList).published);
   }
 
-  /** Same digest, same lists. */
+  /** Two objects with the same digest hold the same lists. */
   digest(): string {
     return toHex(sha256(...this.published().map((list) => sha256(list))));
   }
@@ -60,22 +60,22 @@ export class Revocations implements RevokedKeys {
 
 const publishedSchema = z.strictObject({
   list: z.instanceof(Uint8Array),
-  /** The signer's credential; absent when the administrator signed. */
+  /** The signer's credential; absent if the administrator signed. */
   credential: z.instanceof(Uint8Array).optional(),
 });
 
-/** A signed list as it is published. */
+/** Encodes a signed list for publication. */
 export function encodePublished(list: Uint8Array, credential?: Uint8Array): Bytes {
   return encodeCbor(credential === undefined ? { list } : { list, credential });
 }
 
 /**
- * The lists held, with one more that has been verified: who signed it, that every key in it belongs to the organisation,
- * that it is newer than the one held, and that it contains everything which that one contains.
- * @param options.stored it was accepted before, and its signer may have been revoked since
- * @returns undefined when this very list is held
- * @throws {MillraceError} E_CONFLICT for an older one or another one with the same number; E_SIGNATURE, E_AUTH, E_INPUT,
- *   E_FORBIDDEN, E_REVOKED
+ * Verifies a list and adds it to the lists held: checks its signature, that every key in it belongs to the
+ * organisation, that it is newer than the list held, and that it contains every entry of the list held.
+ * @param options.stored the list was accepted before, so its signer may have been revoked since
+ * @returns undefined if this list is already held
+ * @throws {MillraceError} E_CONFLICT for an older list or another list with the same number; E_SIGNATURE, E_AUTH,
+ *   E_INPUT, E_FORBIDDEN, E_REVOKED
  */
 export async function withList(
   held: Revocations,
@@ -100,7 +100,7 @@ export async function withList(
     if (equalBytes(known.published, published)) return undefined;
     requireNewer(list, known.list);
   }
-  // Who invited a key that is revoked now may have been revoked before.
+  // Ignore revocations here: the inviter of a key in this list may have been revoked before.
   await requireBelonging(list, known?.list, { installation, adminKey });
   const lists = new Map(held.lists).set(scope, { published: copyBytes(published), document: copyBytes(bytes), list });
   return new Revocations(lists);
@@ -126,7 +126,7 @@ function requireNewer(list: RevocationList, known: RevocationList): void {
   if (lost !== undefined) throw refuse(`leaves out the revoked key ${lost.key}`);
 }
 
-/** Nobody revokes the administrator, and no organisation revokes another's keys. */
+/** No list may revoke the administrator's key, and no organisation may revoke another organisation's keys. */
 async function requireBelonging(
   { organisation, entries }: RevocationList,
   known: RevocationList | undefined,

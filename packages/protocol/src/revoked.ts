@@ -2,7 +2,7 @@ import { type Bytes, MillraceError, toHex } from '@millrace/base';
 import { sha256 } from '@millrace/base/crypto';
 import type { Directory, Revoked } from './directory.ts';
 
-/** How a document is named in a revocation. */
+/** The name of a document in a revocation. */
 export function documentName(document: Uint8Array): Bytes {
   return sha256(document);
 }
@@ -10,8 +10,8 @@ export function documentName(document: Uint8Array): Bytes {
 type Holding = Pick<Directory, 'revocations'>;
 
 /**
- * A document counts if its signer's key is not revoked, or if every revocation of the key keeps this very document. The
- * document's own date says nothing: whoever has the key can write any.
+ * A document counts if its signer's key is not revoked, or if every revocation of the key keeps this document. The
+ * document's date is not checked, because a stolen key can sign any date.
  * @throws {MillraceError} E_REVOKED
  */
 export function requireCounting({ revocations }: Holding, signer: string, document: Uint8Array): void {
@@ -22,7 +22,7 @@ export function requireCounting({ revocations }: Holding, signer: string, docume
   if (by !== undefined) throw revokedError(signer, by);
 }
 
-/** @throws {MillraceError} E_REVOKED when the key may sign nothing more */
+/** @throws {MillraceError} E_REVOKED if the key may no longer sign documents */
 export function requireUnrevoked({ revocations }: Holding, key: string): void {
   const [revoked] = revocations?.of(key) ?? [];
   if (revoked !== undefined) throw revokedError(key, revoked);

@@ -1,9 +1,9 @@
 import { type Bytes, concatBytes, fromHex, MillraceError, utf8 } from '@millrace/base';
 import { type AgreementKey, keyId, seal, unsealByAgreement } from '@millrace/identity';
 
-// What an owner seals, and the context of each sealed message (spec/protocol.md, "Sealed keys").
+// Secrets that an owner seals, and the context of each sealed message (spec/protocol.md, "Sealed keys").
 
-/** Context of the content keys of a design, sealed to the keys node. It includes the owner's key. */
+/** Context of a design's content keys, sealed to the keys node. It includes the owner's key. */
 export function contentKeysInfo(design: string, owner: Uint8Array): Bytes {
   return concatBytes(utf8('millrace/v1/content-keys/'), fromHex(design), owner);
 }
@@ -16,7 +16,7 @@ export function licenceSecretInfo(design: string, owner: Uint8Array): Bytes {
 /** enc(65) ‖ secret(32) ‖ tag(16). */
 export const SEALED_SECRET_BYTES = 113;
 
-/** One licence, one design and one machine of one installation; all names in hexadecimal. */
+/** One licence, one design and one machine of one installation. All names are hexadecimal. */
 export interface SecretBinding {
   readonly installation: string;
   readonly licence: string;
@@ -42,7 +42,7 @@ export function sealDesignSecret(
   return seal(machine.publicKey, designSecretInfo(binding, machine.publicKey), secret);
 }
 
-/** Machine: 32 bytes, the caller wipes them. @throws {MillraceError} E_SEAL */
+/** Machine: opens the design secret, 32 bytes. The caller wipes it. @throws {MillraceError} E_SEAL */
 export async function openDesignSecret(key: AgreementKey, binding: SecretBinding, sealed: Uint8Array): Promise<Bytes> {
   const secret = await unsealByAgreement(key, designSecretInfo(binding, key.publicKey), sealed);
   if (secret.length !== 32) throw new MillraceError('E_SEAL', 'a design secret has 32 bytes');
@@ -50,7 +50,7 @@ export async function openDesignSecret(key: AgreementKey, binding: SecretBinding
 }
 
 /**
- * Opens a message from a sender with several keys, as during a rotation: tries each key.
+ * Opens a message from a sender with several keys, as during a rotation, by trying each key.
  * @throws {MillraceError} the error of the last try, E_SEAL
  */
 export async function openBySome<K, T>(senders: readonly K[], open: (sender: K) => Promise<T>): Promise<T> {

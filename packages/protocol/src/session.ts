@@ -17,28 +17,32 @@ export const sessionParametersSchema = z.strictObject({
   object: z.string(),
   design: z.string(),
   designNonce: bytesOf(16),
-  /** Segments of the design, and the first one that this stream carries. */
+  /** Number of segments of the design, and first segment of this stream. */
   segments: z.number().int().positive(),
   from: z.number().int().nonnegative(),
-  /** Bytes of the design. */
+  /** Size of the design, bytes. */
   size: z.number().int().positive(),
   /** Maximum number of segments ahead of the last acknowledged one. */
   window: z.number().int().positive(),
   ...matrixInUseSchema.shape,
   hints: z.enum(['dense', 'sparse']),
-  /** Chaff hints for every 100 of data; sparse hints only. Each frame tells the receiver which hints are chaff, masked. */
+  /** Chaff hints for every 100 data hints; sparse hints only. Each frame has a masked mark for the chaff hints. */
   chaffPercent: z.number().int().min(1).max(100).optional(),
   /** Outer layer of the cells: AES-256-CTR, or points of secp256k1 (vault.md, 3). */
   layer: z.enum(['ctr', 'points']),
 });
 export type StreamParameters = z.output<typeof sessionParametersSchema>;
 
-/** Minimum number of segments that the machine has consumed before it reports: later ones are in its buffer, at most a window. */
+/**
+ * Minimum number of segments that the machine has consumed before it reports. Later segments are in its buffer, which
+ * holds at most a window.
+ */
 export const leastTaken = ({ from, window }: StreamParameters): number => Math.max(0, from - window);
 
 /**
- * Segments below this number may have been sent when `acked` were acknowledged: a window ahead, but at most half of a
- * design before its first acknowledgement. A machine that starts again from 0 has therefore never had the whole design.
+ * Upper bound of the segments that may have been sent when `acked` were acknowledged: a window ahead, but at most half
+ * of a design before its first acknowledgement. A machine that restarts from 0 has therefore never had the whole
+ * design.
  */
 export function mostGiven({ segments, window }: Pick<StreamParameters, 'segments' | 'window'>, acked: number): number {
   if (acked > 0) return Math.min(segments, acked + window);
@@ -46,12 +50,12 @@ export function mostGiven({ segments, window }: Pick<StreamParameters, 'segments
 }
 
 /**
- * Number of segments whose places and keys are sent at a time: a quarter of the window, so that the machine always has
- * three quarters of a window ahead, and a window takes few messages.
+ * Number of segments whose places and keys are sent in one step: a quarter of the window. The machine then always has
+ * three quarters of a window ahead, and a window needs few messages.
  */
 export const sliceStep = (window: number): number => Math.max(1, window >> 2);
 
-/** Longest core of a design, bytes. */
+/** Maximum length of a design's core, bytes. */
 const MAX_CORE_BYTES = 1_024;
 
 const setupSchema = z.strictObject({
@@ -59,11 +63,11 @@ const setupSchema = z.strictObject({
   parameters: sessionParametersSchema,
   /** The owner's commitment (vault.md, 2). The machine compares it with the licence. */
   core: z.instanceof(Uint8Array).refine(({ length }) => length <= MAX_CORE_BYTES, 'too long'),
-  /** Only for designs in the keys node's custody. */
+  /** Only for designs in the custody of the keys node. */
   designSecret: bytesOf(32).optional(),
 });
 
-/** Starts a session, sent in clear. `sealed` can be opened only with the machine's ephemeral and static keys. */
+/** Starts a session; sent in clear. `sealed` can be opened only with the machine's ephemeral and static keys. */
 export const sessionOfferSchema = z.strictObject({
   session: bytesOf(16),
   ephemeral: bytesOf(65),
@@ -72,7 +76,9 @@ export const sessionOfferSchema = z.strictObject({
 });
 export type SessionOffer = z.output<typeof sessionOfferSchema>;
 
-/** Both ends' view of the transcript: the hash of the opening (every signed document) and of the offer's public parts. */
+/**
+ * The transcript as each end knows it: the hash of the opening (every signed document) and of the offer's public parts.
+ */
 export interface SessionBinding {
   readonly openingHash: Uint8Array;
   readonly session: Uint8Array;
@@ -82,7 +88,7 @@ export interface SessionBinding {
 
 export interface KeysSide {
   readonly offer: SessionOffer;
-  /** Seeds the ratchets at both ends. The user wipes it. */
+  /** Seed of the ratchets at both ends. The caller wipes it. */
   readonly seed: Bytes;
   readonly context: HpkeSender;
 }
@@ -90,18 +96,21 @@ export interface KeysSide {
 export interface MachineSide {
   readonly parameters: StreamParameters;
   readonly core: Bytes;
-  /** The user wipes it. */
+  /** The caller wipes it. */
   readonly designSecret: Bytes | undefined;
   readonly seed: Bytes;
   readonly context: HpkeRecipient;
 }
 
-/** Keys node: derives the session and seals its set-up to the machine (spec/protocol.md, 6; RFC 9180, mode_auth_psk). */
+/**
+ * Keys node: derives the session and seals its parameters to the machine (spec/protocol.md, 6; RFC 9180,
+ * mode_auth_psk).
+ */
 export async function offerSession(options: {
   binding: SessionBinding;
   machineStatic: Uint8Array;
   machineEphemeral: Uint8Array;
-  /** The keys node's identity key, which the machine knows from its directory. */
+  /** The keys node's identity key, which is in the machine's directory. */
   sender: P256Key;
   licenceSecret: Uint8Array;
   parameters: StreamParameters;
@@ -130,13 +139,13 @@ export async function offerSession(options: {
   }
 }
 
-/** Machine: the counterpart. @throws {MillraceError} E_SEAL, E_INPUT */
+/** Machine: accepts the offer of `offerSession`. @throws {MillraceError} E_SEAL, E_INPUT */
 export async function acceptSession(options: {
   binding: SessionBinding;
   offer: SessionOffer;
   machineKey: MachineKey;
   ephemeral: P256Key;
-  /** The keys node's identity key or keys in the directory. Offers of others are refused. */
+  /** The identity key or keys of the keys node in the directory. Offers from other senders are refused. */
   sender: Uint8Array | readonly Uint8Array[];
 }): Promise<MachineSide> {
   const { binding, offer, machineKey, ephemeral } = options;
@@ -160,7 +169,7 @@ export async function acceptSession(options: {
   }
 }
 
-/** Secret for the fresh Diffie-Hellman mix at a revision; both ends wipe it after mixing. */
+/** Secret for the fresh Diffie-Hellman mix at a revision. Both ends wipe it after mixing. */
 export function mixSecret(session: Uint8Array, revision: bigint, shared: Uint8Array): Bytes {
   return hkdf([shared], session, utf8(`millrace/v1/mix/${revision}`));
 }
@@ -178,7 +187,7 @@ export function reverseMatrix({ suite }: Pick<StreamParameters, 'suite'>) {
   return { suite, order: 8, hints: 'dense' } as const;
 }
 
-/** Seed of the forward ratchet, apart from the session's seed, so that no key serves two uses. */
+/** Seed of the forward ratchet. It differs from the session's seed, so that no key has two uses. */
 export function forwardSeed(seed: Uint8Array): Bytes {
   return hkdf([seed], new Uint8Array(), utf8('millrace/v1/forward-stream'));
 }

@@ -5,24 +5,24 @@ import WebSocket from 'ws';
 import type { Address } from './directory.ts';
 import { clientTls, type TlsOptions } from './http.ts';
 
-/** Largest message on a link: a frame of 65,538 bytes in sparse hints, with a margin. */
+/** Maximum message on a link, bytes: a frame of 65,538 bytes in sparse hints, with a margin. */
 export const MAX_LINK_MESSAGE = 256 * 1024;
 
 /**
- * A link without any message, not even a pong, is given up: a cable was cut or a router dropped the connection, which
- * TCP would notice only after a quarter of an hour. Counted in heartbeats, not in time, so that a suspended process
- * first reads its messages.
+ * Heartbeat interval, ms. A link without any message, even a pong, is closed: TCP would notice a cut cable or a router
+ * that dropped the connection only after a quarter of an hour. Missed heartbeats are counted instead of time, so that a
+ * suspended process first reads its messages.
  */
 const BEAT_MS = 4_000;
 const SILENT_BEATS = 3;
 
 export interface LinkSocket extends Closable {
   readonly connected: boolean;
-  /** Sends the message if connected. @returns false if not; the stream is resumed later */
+  /** Sends the message if connected. @returns false if not connected; the stream is resumed later */
   send(message: Uint8Array): boolean;
   /** Bytes waiting to be written. */
   readonly buffered: number;
-  /** Bytes on the wire of the current connection, both ways, TLS included. */
+  /** Bytes on the wire of the current connection, in both directions, including TLS. */
   wireBytes(): number;
   close(): void;
 }
@@ -30,11 +30,11 @@ export interface LinkSocket extends Closable {
 export interface LinkHandlers {
   message(message: Bytes): void;
   open?(): void;
-  /** The connection was lost. It is opened again with back-off. */
+  /** Called when the connection is lost. It is reopened with back-off. */
   closed?(): void;
 }
 
-/** A WebSocket over mutual TLS 1.3 that this side opens, and reopens when the connection is lost. */
+/** Opens a WebSocket over mutual TLS 1.3 and reopens it when the connection is lost. */
 export function connectLink(
   options: { address: () => Address; path: string; tls: TlsOptions; logger: Logger; beatMs?: number },
   handlers: LinkHandlers,
@@ -49,7 +49,7 @@ export function connectLink(
       const current = new WebSocket(`wss://${host}:${port}${options.path}`, {
         createConnection: () => {
           const tls = clientTls(options.tls);
-          // Do this first: it throws if the certificate cannot be read, and the socket would stay open.
+          // Read the certificate first: an error after the socket is open would leak the socket.
           const secureContext = createSecureContext(tls);
           tcp = connectTcp(port, host);
           return connectTls({ socket: tcp, ...tls, secureContext });

@@ -3,16 +3,16 @@ import { join } from 'node:path';
 import { discardStaged, fileExists, replaceByStaged, stagedPath, stageFile, wipe } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 
-// A certificate and its key that will replace those in a folder. The certificate is staged last and put in its place
-// last: where a staged certificate is, its key is staged or in its place.
+// Stages a certificate and its key to replace those in a folder. The certificate is both staged and moved last: if a
+// certificate is staged, its key is either staged or already in place.
 
-/** Names of the files in the folder. */
+/** File names in the folder. */
 export interface TlsFileNames {
   readonly certificate: string;
   readonly tlsKey: string;
 }
 
-/** Wipes the key. */
+/** Writes the staged files, then wipes the key. */
 export async function stageTls(folder: string, files: TlsFileNames, tls: TlsIdentity): Promise<void> {
   await discardStaged(join(folder, files.certificate));
   await stageFile(join(folder, files.tlsKey), tls.key);
@@ -20,13 +20,13 @@ export async function stageTls(folder: string, files: TlsFileNames, tls: TlsIden
   await stageFile(join(folder, files.certificate), tls.certificate, 0o644);
 }
 
-/** The staged certificate, PEM; undefined when there is none. */
+/** The staged certificate, PEM; undefined if none is staged. */
 export async function readStagedCertificate(folder: string, files: TlsFileNames): Promise<string | undefined> {
   const path = stagedPath(join(folder, files.certificate));
   return (await fileExists(path)) ? readFile(path, 'utf8') : undefined;
 }
 
-/** Discards what is staged, unless it is complete and its certificate is accepted. */
+/** Discards staged files, unless they are complete and the certificate is accepted. */
 export async function discardStagedTls(
   folder: string,
   files: TlsFileNames,
@@ -37,7 +37,7 @@ export async function discardStagedTls(
   await discardStaged(join(folder, files.certificate), join(folder, files.tlsKey));
 }
 
-/** Puts what is staged in its place. Safe to repeat. @returns whether anything was staged */
+/** Moves staged files into place. Safe to repeat. @returns whether any file was staged */
 export async function replaceTls(folder: string, files: TlsFileNames): Promise<boolean> {
   const key = await replaceByStaged(join(folder, files.tlsKey));
   return (await replaceByStaged(join(folder, files.certificate))) || key;

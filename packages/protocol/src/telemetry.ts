@@ -22,12 +22,12 @@ const telemetrySchema = z.strictObject({
   got: uint.optional(),
   /** Highest revision whose table is ready. */
   ready: z.union([uint, z.bigint()]).transform(BigInt),
-  /** Segments whose frames could not be decoded; they are sent again in the next revision. */
+  /** Segments whose frames could not be decoded. They are sent again in the next revision. */
   resend: z.array(uint).max(256).optional(),
   /** Fresh P-256 point for the next mix. */
   mix: bytesOf(65).optional(),
   machine: machineStateSchema.optional(),
-  /** State sealed to the owner (owner-state.ts). The nodes forward it. */
+  /** State sealed to the owner (owner-state.ts). The nodes only forward it. */
   sealed: bytesUpTo(MAX_SEALED_STATE).optional(),
   /** Time to compute the latest table, ms. The minimum duration of a revision depends on it. */
   tableMs: uint.optional(),
@@ -35,7 +35,7 @@ const telemetrySchema = z.strictObject({
 /** One message of the reverse hint stream. */
 export type Telemetry = z.output<typeof telemetrySchema>;
 
-/** Telemetry is sealed (AES-256-GCM, key of the session, nonce = frame number) before it becomes hints. */
+/** Seals telemetry (AES-256-GCM, key of the session, nonce = frame number) before it is encoded as hints. */
 export function sealTelemetry(key: Uint8Array, frame: number, telemetry: Telemetry): Bytes {
   const plain = encodeCbor(telemetry as never);
   return sealAes256Gcm(key, nonceOf(frame), plain);

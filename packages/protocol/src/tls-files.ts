@@ -2,17 +2,17 @@ import { readFile } from 'node:fs/promises';
 import { MillraceError, wipe } from '@millrace/base';
 import { isTlsPair, type TlsIdentity } from '@millrace/identity';
 
-/** A party's certificate and key, in two files that are replaced at renewal. */
+/** The certificate and key of a party, in two files that are replaced at renewal. */
 export interface TlsFiles {
-  /** The certificate and key that were read last. */
+  /** The certificate and key read last. */
   readonly identity: TlsIdentity;
-  /** Reads them again. @returns whether they were replaced */
+  /** Reads the files again. @returns whether they were replaced */
   refresh(): Promise<boolean>;
   /** Wipes the key. */
   close(): void;
 }
 
-/** @throws {MillraceError} E_CONFIG naming the file that cannot be read */
+/** @throws {MillraceError} E_CONFIG with the name of the unreadable file */
 export async function openTlsFiles(paths: { readonly certificate: string; readonly key: string }): Promise<TlsFiles> {
   const read = async (path: string) => {
     try {
@@ -31,7 +31,7 @@ export async function openTlsFiles(paths: { readonly certificate: string; readon
       const certificate = await readCertificate();
       if (certificate === identity.certificate) return false;
       const renewed = { certificate, key: await read(paths.key) };
-      // During a replacement certificate and key may not match.
+      // During a replacement, certificate and key may not match.
       if (!isTlsPair(renewed)) return false;
       wipe(identity.key);
       identity = renewed;
