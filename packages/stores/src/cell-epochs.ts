@@ -1,6 +1,6 @@
 import { MillraceError } from '@millrace/base';
 
-/** Which epochs a store of cells has, as far as this process knows, and how many cells are in each. */
+/** The epochs of a cell store that this process knows, and the number of cells in each. */
 export class CellEpochs {
   readonly #cells = new Map<number, number>();
   /** The newest epoch that was dropped. */
@@ -20,18 +20,18 @@ export class CellEpochs {
     throw new MillraceError('E_STATE', `epoch ${epoch} of the cells was not created`, { data: { epoch } });
   }
 
-  /** Replaces a cell of one epoch by a cell of another; undefined stands for none. */
+  /** Replaces a cell of one epoch by a cell of another; undefined stands for no cell. */
   count(before: number | undefined, after: number | undefined): void {
     if (before !== undefined) this.#cells.set(before, (this.#cells.get(before) ?? 0) - 1);
     if (after !== undefined) this.#cells.set(after, (this.#cells.get(after) ?? 0) + 1);
   }
 
-  /** From now on this epoch and all before it take no cells. */
+  /** Closes this epoch and all earlier ones: they accept no more cells. */
   close(epoch: number): void {
     this.#dropped = Math.max(this.#dropped, epoch);
   }
 
-  /** Whether closed epochs have cells left. */
+  /** Whether closed epochs still have cells. */
   hasClosed(): boolean {
     for (const [epoch, cells] of this.#cells) if (epoch <= this.#dropped && cells > 0) return true;
     return false;
@@ -41,7 +41,7 @@ export class CellEpochs {
     return epoch <= this.#dropped;
   }
 
-  /** Forgets closed epochs, whose cells are gone. */
+  /** Forgets closed epochs after their cells were removed. */
   prune(): void {
     for (const [epoch, cells] of this.#cells) if (epoch <= this.#dropped && cells === 0) this.#cells.delete(epoch);
   }

@@ -1,6 +1,6 @@
 import type { Bytes } from '@millrace/base';
 
-/** 1 to 64 bytes; byte order is sort order. An index belongs to one epoch: whoever writes makes sure of that. */
+/** 1 to 64 bytes; byte order is sort order. An index belongs to one epoch; the writer ensures this. */
 export type CellIndex = Uint8Array;
 
 export interface Cell {
@@ -20,54 +20,54 @@ export interface NewCell {
 export interface CellHead {
   readonly index: Bytes;
   readonly epoch: number;
-  /** Of the body, in bytes. */
+  /** Length of the body, bytes. */
   readonly length: number;
 }
 
-/** Indexes above `after`, up to `upto`; all of them without bounds. */
+/** Indexes above `after`, up to `upto`; all indexes if there are no bounds. */
 export interface IndexRange {
   readonly after?: CellIndex;
   readonly upto?: CellIndex;
 }
 
 /**
- * Large values by index, each within an epoch. The next epoch is created and filled beside the current one; what names
- * the places of cells switches readers to it; an old epoch is dropped as a whole. A reader needs no epoch: an index
- * belongs to one.
+ * Large values by index, each within an epoch. The next epoch is created and filled while the current one is in use.
+ * Readers switch when the record of the cells' places changes; then the old epoch is dropped as a whole. A reader does
+ * not need the epoch, because an index belongs to one epoch.
  *
- * No call changes two cells at once: a call that is cut short has changed some of them, and is repeated as a whole. What
- * a late writer does changes nothing: the same cell again is the same bytes, and a dropped epoch takes no cells. Whoever
- * wants other bytes at an index removes the cell first.
+ * No call changes two cells atomically. An interrupted call has changed some of them; the caller repeats the whole
+ * call. A late writer changes nothing: it writes the same bytes again, and a dropped epoch accepts no cells. To write
+ * other bytes at an index, remove the cell first.
  *
- * Byte arrays passed in may be reused by the caller when the promise settles, not before; byte arrays handed out belong
- * to the caller. Every method throws MillraceError: E_INPUT for a wrong index or epoch; E_DISK_FULL, E_READ_ONLY and
+ * The caller may reuse byte arrays that it passes in after the promise settles, not before. Returned byte arrays belong
+ * to the caller. Every method throws MillraceError: E_INPUT for an invalid index or epoch; E_DISK_FULL, E_READ_ONLY and
  * E_STORE when the medium refuses, E_STORE after `close`.
  */
 export interface Cells {
   /**
-   * Creates an epoch, unless it exists or was dropped. An epoch that holds no cell may be gone when the store is opened
-   * again: whoever writes creates it first.
+   * Creates an epoch, unless it exists or was dropped. An epoch without cells may be lost when the store is opened
+   * again, so writers create the epoch first.
    */
   create(epoch: number): Promise<void>;
   /**
-   * Writes cells; durable when it resolves. Cells of epochs that were dropped are left out.
-   * @throws {MillraceError} E_STATE for an epoch that was never created; then nothing is written
+   * Writes cells; durable when it resolves. Omits cells of dropped epochs.
+   * @throws {MillraceError} E_STATE for an epoch that was never created; nothing is then written
    */
   put(cells: readonly NewCell[]): Promise<void>;
   /** Sees every write that was acknowledged before the call. */
   get(index: CellIndex): Promise<Cell | undefined>;
-  /** Heads of the cells at these indexes, in their order. No body is read from the medium where that can be avoided. */
+  /** Heads of the cells at these indexes, in the same order. Avoids reading bodies from the medium where possible. */
   heads(indexes: readonly CellIndex[]): Promise<(CellHead | undefined)[]>;
   /**
-   * Heads in the order of indexes: every cell of the range that is not written or removed meanwhile, once. Not a
+   * Heads in index order. Includes every cell of the range once, except cells written or removed meanwhile. Not a
    * snapshot.
    */
   outline(range?: IndexRange): AsyncIterable<CellHead>;
-  /** Removes cells, whatever their epoch; durable when it resolves. An index without a cell is no error. */
+  /** Removes cells of any epoch; durable when it resolves. An absent cell is not an error. */
   remove(indexes: readonly CellIndex[]): Promise<void>;
   /**
-   * Drops an epoch and every earlier one with all of their cells; durable when it resolves. A cell that reaches a dropped
-   * epoch all the same, from another process or after a restart, goes with the next call.
+   * Drops an epoch and every earlier one with all their cells; durable when it resolves. If another process, or a write
+   * after a restart, still adds a cell to a dropped epoch, the next call removes it.
    */
   drop(epoch: number): Promise<void>;
   close(): Promise<void>;

@@ -32,12 +32,12 @@ export function checkRange(range: Range): void {
     throw new MillraceError('E_INPUT', 'lte and lt exclude each other');
 }
 
-/** Same bytes, or both absent. */
+/** Whether both values have the same bytes, or both are absent. */
 export function sameValue(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
   return a === undefined || b === undefined ? a === b : compareBytes(a, b) === 0;
 }
 
-/** Everything that starts with `prefix`, for `range`. */
+/** Options of `range` for all keys that start with `prefix`. */
 export function prefixRange(prefix: Uint8Array): { gte: Uint8Array; lt?: Uint8Array } {
   const end = new Uint8Array(prefix);
   for (let i = end.length - 1; i >= 0; i--) {

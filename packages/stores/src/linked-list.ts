@@ -5,7 +5,7 @@ export interface ListEntry<T> {
   after: ListEntry<T> | undefined;
 }
 
-/** First in, first out, and out of the middle, in constant time each. */
+/** A first-in, first-out list. Entries can also be removed from the middle; every operation takes constant time. */
 export class LinkedList<T> {
   #first: ListEntry<T> | undefined;
   #last: ListEntry<T> | undefined;
@@ -22,7 +22,7 @@ export class LinkedList<T> {
     return entry;
   }
 
-  /** @param entry of this list, once */
+  /** @param entry an entry of this list that was not removed before */
   remove(entry: ListEntry<T>): void {
     if (entry.before === undefined) this.#first = entry.after;
     else entry.before.after = entry.after;

@@ -4,10 +4,10 @@ import { MillraceError } from '@millrace/base';
 const FULL = new Set<unknown>([28, 122, 27, -30792, 'ENOSPC', 'EDQUOT', 'EFBIG']); // values of errno, and MDB_MAP_FULL
 const READ_ONLY = new Set<unknown>([30, 13, 1, 'EROFS', 'EACCES', 'EPERM']);
 const EIO = 5;
-/** With less free space than this, "input/output error" from LMDB is reported as a full disk, bytes. */
+/** With less free space than this, bytes, "input/output error" from LMDB is reported as a full disk. */
 const NEARLY_FULL = 1 << 20;
 
-/** Errors of LMDB and the system as coded errors. */
+/** Converts errors of LMDB and the system to coded errors. */
 export function storeError(error: unknown, path: string, what: string): MillraceError {
   if (error instanceof MillraceError) return error;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;

@@ -15,7 +15,7 @@ const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 const META_BYTES = 160;
 
 /**
- * Checks the two meta pages, and that the roots of the trees are inside the file, before LMDB maps it: a truncated or
+ * Checks the two meta pages, and that the roots of the trees are inside the file, before LMDB maps it. A truncated or
  * foreign file would crash the process.
  * @throws {MillraceError} E_STORE
  */
@@ -26,7 +26,7 @@ export function checkLmdbFile(folder: string): void {
   try {
     file = openSync(path, 'r');
   } catch {
-    return; // new, or LMDB reports what is wrong
+    return; // new, or LMDB reports the error
   }
   try {
     const { size } = fstatSync(file);

@@ -5,18 +5,18 @@ import type { RootDatabase } from 'lmdb';
 const ZEROS = new Uint8Array(1 << 20);
 /** Minimum growth of the file, bytes. */
 const GROWTH = 256 << 10;
-/** Pages that one write may copy: the path to its leaf, and their halves when they split. */
+/** Pages that one write may copy: the path to its leaf, and the new halves if pages split. */
 const PAGES_A_WRITE = 8;
 const SPARE_PAGES = 64;
 
 /**
- * Extends the file before a transaction that may need it, so that LMDB never meets a full disk: when the system refuses
- * a write, lmdb 3.5 overflows a buffer (`sprintf` into 100 bytes, in mdb_page_flush), and the process crashes later. A
- * read-only disk is detected here too. On copy-on-write file systems (btrfs, ZFS) a write can still fail.
+ * Extends the file before a transaction that may need it, so that LMDB never meets a full disk. When the system refuses
+ * a write, lmdb 3.5 overflows a buffer (`sprintf` into 100 bytes, in mdb_page_flush), and the process crashes later.
+ * This also detects a read-only disk. On copy-on-write file systems (btrfs, ZFS) a write can still fail.
  */
 export class LmdbSpace {
   readonly #root: RootDatabase<Buffer, Buffer>;
-  /** Undefined where LMDB extends the file itself. */
+  /** Undefined if LMDB extends the file itself. */
   readonly #file: number | undefined;
   #length = 0;
 
@@ -34,12 +34,12 @@ export class LmdbSpace {
   reserve(bytes: number, writes: number): void {
     if (this.#file === undefined) return;
     const now = Date.now() / 1_000;
-    futimesSync(this.#file, now, now); // the write would extend it anyway
+    futimesSync(this.#file, now, now); // LMDB's write would change the time anyway
     const { pageSize, lastPageNumber } = this.#root.getStats() as { pageSize: number; lastPageNumber: number };
     const pages = Math.min(PAGES_A_WRITE * writes, lastPageNumber) + Math.ceil((2 * bytes) / pageSize) + SPARE_PAGES;
     const wanted = (lastPageNumber + 1 + pages) * pageSize;
     if (wanted <= this.#length) return;
-    // LMDB may have extended it.
+    // LMDB may have extended the file.
     this.#length = Math.max(this.#length, fstatSync(this.#file).size);
     while (this.#length < wanted) {
       const step = Math.min(ZEROS.length, Math.max(GROWTH, wanted - this.#length));

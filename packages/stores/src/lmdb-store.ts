@@ -7,11 +7,11 @@ import type { Entry, Key, Range, Swap, TransactionalStore, Write } from './port.
 
 export type LmdbDatabase = Database<Buffer, Uint8Array>;
 
-/** Entries that `range` reads at a time. No read transaction outlives a turn of the event loop. */
+/** Entries that `range` reads at a time. A read transaction ends within its turn of the event loop. */
 const PAGE = 128;
 const LOWEST = Buffer.from([0]);
 
-/** What is read of each entry, and what is handed out. */
+/** How entries are read, and what is returned for each. */
 interface Reading<Found, Item> {
   readonly scan: (options: RangeOptions) => Iterable<Found>;
   readonly keyOf: (found: Found) => Uint8Array;
@@ -165,7 +165,7 @@ function readPage<Found, Item>(
   });
   for (const item of found) {
     const key = keyOf(item);
-    // Check the far bound here: lmdb treats it differently by direction.
+    // Check the far bound here, because lmdb treats it differently by direction.
     if (!inRange(key, options)) {
       if (start !== undefined && asBuffer(start).equals(key)) continue;
       break;

@@ -16,18 +16,18 @@ interface Group {
   readonly writes: number;
 }
 
-/** A transaction ends after this many bytes, so that the event loop is not blocked for long. */
+/** Maximum bytes of a transaction, so that it does not block the event loop for long. */
 const GROUP_BYTES = 4 << 20;
 
 /**
- * Group commit: all writes of one turn of the event loop share one transaction and one fdatasync. It uses lmdb's
+ * Group commit: all writes of one turn of the event loop share one transaction and one fdatasync. Uses lmdb's
  * synchronous transactions, because only they report a failed commit to its caller, abort as a whole, and let
  * compare-and-swap read inside the transaction.
  */
 export class LmdbWriter {
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #path: string;
-  /** Undefined when the environment is read-only. */
+  /** Undefined if the environment is read-only. */
   readonly #space: LmdbSpace | undefined;
   #waiting: { task: Task; bytes: number; writes: number }[] = [];
   #scheduled = false;

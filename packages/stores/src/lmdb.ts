@@ -16,9 +16,9 @@ import type { Queue } from './queue.ts';
 import type { RecordStore } from './records.ts';
 
 export interface LmdbOptions {
-  /** Folder of this environment only; created if it is missing. */
+  /** Folder for this environment only; created if it is missing. */
   readonly path: string;
-  /** Opens for reading only; another process may write. */
+  /** Opens the environment for reading only. Another process may write. */
   readonly readOnly?: boolean;
   /** Initial address space, bytes; it grows. Default 16 GiB. No memory is allocated for it. */
   readonly mapSize?: number;
@@ -26,7 +26,7 @@ export interface LmdbOptions {
 }
 
 /**
- * Ports by name: the same name gives the same object, but for files of cells.
+ * Ports by name. The same name returns the same object, except for files of cells.
  * @throws {MillraceError} E_NOT_FOUND in a read-only environment without that name
  */
 export interface Lmdb {
@@ -35,7 +35,7 @@ export interface Lmdb {
   queue(name: string): Queue;
   cells(name: string): Cells;
   /**
-   * Cells in a file of slots, with their index here. Close it before the environment.
+   * Cells in a file of slots, with their index in this environment. Close it before the environment.
    * @throws {MillraceError} E_STORE, E_READ_ONLY
    */
   cellFile(name: string, options: CellFileOptions): Promise<CellFile>;
@@ -44,14 +44,14 @@ export interface Lmdb {
 
 /**
  * One LMDB environment for a data folder, with several named stores. Every write is flushed with fdatasync before its
- * promise resolves; writes of one turn of the event loop share a transaction. One process writes.
- * @throws {MillraceError} E_STORE when the folder or its file cannot be opened.
+ * promise resolves; writes of one turn of the event loop share a transaction. Only one process may write.
+ * @throws {MillraceError} E_STORE if the folder or its file cannot be opened
  */
 export function openLmdb(options: LmdbOptions): Lmdb {
   return openEnvironment(options);
 }
 
-/** `openLmdb`, with the ordered maps that the ports are made of. */
+/** Like `openLmdb`, with the ordered maps on which the ports are built. */
 export function openEnvironment(options: LmdbOptions): Environment {
   checkLmdbFile(options.path);
   let root: RootDatabase<Buffer, Buffer>;
@@ -62,7 +62,7 @@ export function openEnvironment(options: LmdbOptions): Environment {
       encoding: 'binary',
       keyEncoding: 'binary',
       readOnly: options.readOnly ?? false,
-      // Default LMDB commits: data and meta page are on the medium when the commit returns.
+      // LMDB's default commits: data and meta page are on the medium when the commit returns.
       overlappingSync: false,
       maxDbs: 128,
       // Windows would make the file as large as the map.

@@ -4,10 +4,10 @@ import { CellEpochs } from './cell-epochs.ts';
 import type { Cell, CellHead, CellIndex, Cells, IndexRange, NewCell } from './cells.ts';
 import type { Range, TransactionalStore, Write } from './port.ts';
 
-/** Cells removed by one write while an epoch is dropped. */
+/** Cells removed per write while an epoch is dropped. */
 const DROPPED = 256;
 
-/** Cells in one ordered map: the index is the key, u32be(epoch) ‖ body the value. */
+/** Cells in one ordered map. Keys are indexes, values are u32be(epoch) ‖ body. */
 export class MapCells implements Cells {
   readonly #map: TransactionalStore;
   readonly #mutex = new Mutex();
@@ -84,7 +84,7 @@ export class MapCells implements Cells {
     await this.#write(epochs, writes);
   }
 
-  /** Changes are made one after the other, so that the cells of each epoch are counted right. */
+  /** Serializes changes, so that the counts of each epoch's cells are correct. */
   async #change(work: (epochs: CellEpochs) => Promise<void>): Promise<void> {
     const epochs = await this.#load();
     await this.#mutex.run(() => work(epochs));
@@ -123,7 +123,7 @@ export class MapCells implements Cells {
 
 const EPOCH_BYTES = 4;
 
-/** A value that is too short to name an epoch is an empty cell of epoch 0. */
+/** A value too short for an epoch is an empty cell of epoch 0. */
 function cellOf(value: Uint8Array): Cell {
   if (value.length < EPOCH_BYTES) return { epoch: 0, body: new Uint8Array() };
   const epoch = new DataView(value.buffer, value.byteOffset).getUint32(0);

@@ -3,10 +3,10 @@ import { checkWrites, sameValue } from './keys.ts';
 import type { Log, LogWriter } from './log.ts';
 import type { Entry, Key, Range, TransactionalStore, Write } from './port.ts';
 
-/** Key of the newest token: the lowest key, which no entry of the log can have. */
+/** Key of the newest token. It is the lowest key, which no log entry can have. */
 const TOKEN = Uint8Array.of(0);
 
-/** A log in one ordered map. Each batch compares the token in its transaction. */
+/** A log in one ordered map. Each batch checks the token in its transaction. */
 export class MapLog implements Log {
   readonly #map: TransactionalStore;
 

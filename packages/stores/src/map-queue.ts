@@ -17,11 +17,11 @@ export interface QueueOptions {
   readonly rememberMs?: number;
 }
 
-/** A topic that is open. */
+/** An open topic. */
 interface Topic {
   readonly keys: TopicKeys;
   readonly state: TopicState;
-  /** Publications in progress, by id: a repeated one waits for the first. */
+  /** Publications in progress, by id. A repeated publication waits for the first. */
   readonly publishing: Map<string, Promise<void>>;
   readonly claiming: Mutex;
   /** Serializes acknowledgements, so that an id is never scheduled twice for removal. */
@@ -30,14 +30,14 @@ interface Topic {
 
 const DEFAULT_REMEMBER_MS = 3_600_000;
 /**
- * Expired ids that one acknowledgement removes, in addition to as many as it adds. Bounds its cost, and removes more
- * than are added.
+ * Maximum number of expired ids that one acknowledgement removes, in addition to the number that it adds. It bounds the
+ * cost and still removes more ids than are added.
  */
 const PRUNE_LIMIT = 64;
 
 /**
- * A queue in one ordered map. One process owns it. Leases are in its memory, so messages that a crashed process had
- * claimed are redelivered at once. The keys of a topic's messages are read once, when it is first used.
+ * A queue in one ordered map, owned by one process. Leases are in memory, so messages claimed by a crashed process are
+ * redelivered at once. The keys of a topic's messages are read once, when it is first used.
  */
 export class MapQueue implements Queue {
   readonly #map: TransactionalStore;
@@ -132,7 +132,7 @@ export class MapQueue implements Queue {
       for (const stored of found) {
         const { id, message } = stored;
         if (claimed.length > 0 && bytes + message.length > maxBytes) {
-          // A key that was given nothing keeps its turn.
+          // A key keeps its turn if none of its messages was claimed.
           if (claimed.length > before) state.hadTurn(queue, true);
           return claimed;
         }
@@ -141,13 +141,13 @@ export class MapQueue implements Queue {
         bytes += message.length;
         claimed.push({ key: queue.key, id, message, attempts });
       }
-      // Where nothing is found, the next publication or acknowledgement of the key puts it back.
+      // If nothing was found, the next publication or acknowledgement of the key adds it to the line again.
       state.hadTurn(queue, found.length > 0);
     }
     return claimed;
   }
 
-  /** What a claim may give out of a key, in order. */
+  /** Messages of a key that a claim may deliver, in order. */
   async #read(keys: TopicKeys, state: TopicState, queue: KeyQueue, limit: number): Promise<StoredMessage[]> {
     const found: StoredMessage[] = [];
     const again = queue.returned.slice(0, limit);
@@ -165,7 +165,7 @@ export class MapQueue implements Queue {
     return found;
   }
 
-  /** @returns whether another consumer may claim what it could not before */
+  /** @returns whether other consumers may now have more messages to claim */
   async #acknowledge({ keys, state }: Topic, ids: readonly string[]): Promise<boolean> {
     const now = this.#clock.now();
     const writes: Write[] = [];

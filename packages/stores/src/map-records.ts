@@ -20,9 +20,9 @@ const BATCH = 1_000;
 const NAME = /^[a-z0-9-]{1,40}$/;
 
 /**
- * Collections in one ordered map. A record has the key `COLLECTION/KEY`; its entry in an index has the key
- * `COLLECTION:INDEX/` group length[1] group order[8] KEY and the record's key as value, and is written in the transaction
- * of the record. `COLLECTION:` holds the names of the indexes that are complete.
+ * Collections in one ordered map. A record has the key `COLLECTION/KEY`. Its entry in an index has the key
+ * `COLLECTION:INDEX/` group length[1] group order[8] KEY and the record's key as value. Record and entry are written in
+ * one transaction. `COLLECTION:` holds the names of the complete indexes.
  */
 export class MapRecords implements RecordStore {
   readonly #map: TransactionalStore;
@@ -134,7 +134,7 @@ class MapCollection implements Collection {
     }
   }
 
-  /** Changes of the indexes that a change of a record requires. */
+  /** Index writes that a change of a record requires. */
   async #indexWrites(key: string, before: Uint8Array | undefined, after: Uint8Array | undefined): Promise<Write[]> {
     const writes: Write[] = [];
     const value = utf8(key);
@@ -186,7 +186,7 @@ class MapCollection implements Collection {
     const declared = utf8([...this.#indexes.keys()].sort().join(','));
     if (sameValue(await this.#map.get(complete), declared)) return;
     const writer = new BatchWriter(this.#map);
-    // The key that marks the indexes as complete is the lowest, so it is removed first.
+    // The lowest key marks the indexes as complete, so it is removed first.
     for await (const { key } of this.#map.range(prefixRange(complete))) await writer.add({ delete: key });
     for await (const { key, value } of this.#map.range(prefixRange(this.#prefix))) {
       const record = text(key.subarray(this.#prefix.length));
@@ -236,7 +236,7 @@ class BatchWriter {
   }
 }
 
-/** Keys with a prefix, after `after` in the direction of reading. */
+/** Range of the keys with a prefix that follow `after` in the direction of reading. */
 function between(
   prefix: Bytes,
   after: Bytes | undefined,
@@ -254,7 +254,7 @@ function names(entriesOf: IndexFunction, value: Bytes, group: string | undefined
   try {
     return entriesOf(value).some((entry) => entry.group === group);
   } catch {
-    return true; // damaged: the reader will notice
+    return true; // damaged: the reader detects it
   }
 }
 

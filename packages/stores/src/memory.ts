@@ -2,7 +2,7 @@ import { type Bytes, compareBytes, copyBytes, MillraceError } from '@millrace/ba
 import { checkKey, checkRange, checkWrites, inRange, sameValue } from './keys.ts';
 import type { Entry, Key, Range, Swap, TransactionalStore, Write } from './port.ts';
 
-/** A store in memory, for tests and for data that may be lost: an array in key order. */
+/** A store in memory, for tests and for data that may be lost. An array in key order. */
 export class MemoryStore implements TransactionalStore {
   readonly #entries: Entry[] = [];
   #open = true;
@@ -86,7 +86,7 @@ export class MemoryStore implements TransactionalStore {
     const [low, high] = [gte ?? gt, lte ?? lt];
     let from = low === undefined ? 0 : this.#place(low);
     let to = high === undefined ? this.#entries.length : this.#place(high) + 1;
-    // The bounds themselves may not belong to it.
+    // Two more, because the bounds themselves may be excluded.
     if (reverse) from = Math.max(from, to - limit - 2);
     else to = Math.min(to, from + limit + 2);
     const keys = this.#entries.slice(from, to).flatMap(({ key }) => (inRange(key, options) ? [copyBytes(key)] : []));

@@ -6,8 +6,8 @@ export type Key = Uint8Array;
 export type Write = { readonly put: Key; readonly value: Uint8Array } | { readonly delete: Key };
 
 /**
- * `unknown` happens only on a cluster: the write may have been applied, or may be applied later. Callers that decide by
- * compare-and-swap read the value again.
+ * `unknown` happens only on a cluster: the write may have been applied, or may be applied later. Callers that rely on
+ * compare-and-swap then read the value again.
  */
 export type Swap = 'applied' | 'refused' | 'unknown';
 
@@ -32,12 +32,12 @@ export interface Entry {
  * before. Returned byte arrays belong to the caller.
  *
  * Every method throws MillraceError: E_INPUT for a key of 0 or more than 511 bytes, E_DISK_FULL and E_STORE when the
- * medium refuses (nothing of that write is kept), E_STORE after `close`.
+ * medium refuses (nothing of that write is then kept), E_STORE after `close`.
  */
 export interface Store {
   /** Sees every write, by any client, that was acknowledged before the call. */
   get(key: Key): Promise<Bytes | undefined>;
-  /** Same as one `get` for each key, in that order, but cheaper. Optional. */
+  /** Equivalent to one `get` for each key, in that order, but cheaper. Optional. */
   getMany?(keys: readonly Key[]): Promise<(Bytes | undefined)[]>;
   has(key: Key): Promise<boolean>;
   /** Durable when it resolves, as are `delete`, `batch` and `compareAndSwap`. */
@@ -46,7 +46,7 @@ export interface Store {
   delete(key: Key): Promise<void>;
   /** Atomic, in the given order. */
   batch(writes: readonly Write[]): Promise<void>;
-  /** One key, linearizable; `undefined` stands for absent, on either side. */
+  /** Compares and swaps one key, linearizable. `undefined` stands for an absent value, on either side. */
   compareAndSwap(key: Key, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap>;
   /**
    * Entries in key order, each key at most once. Includes every entry that existed before the call and does not change
@@ -56,12 +56,12 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** A store that can hold records. */
+/** A store that supports records. */
 export interface TransactionalStore extends Store {
   getMany(keys: readonly Key[]): Promise<(Bytes | undefined)[]>;
-  /** `range` that reads the keys only. */
+  /** Like `range`, but reads only the keys. */
   keys(options?: Range): AsyncIterable<Bytes>;
-  /** `compareAndSwap` that also applies these writes atomically if the swap succeeds. */
+  /** Like `compareAndSwap`, but also applies these writes atomically if the swap succeeds. */
   swap(
     key: Key,
     expected: Uint8Array | undefined,

@@ -15,7 +15,7 @@ export interface StoredMessage {
   readonly message: Bytes;
 }
 
-/** Where a message lies. */
+/** Key and sequence number of a message. */
 export interface Position {
   readonly key: string;
   readonly sequence: bigint;
@@ -29,7 +29,7 @@ export interface Position {
  */
 export class TopicKeys {
   readonly messages: Range;
-  /** What an acknowledged id's record holds. */
+  /** Value of the record of an acknowledged id. */
   readonly acknowledged = Uint8Array.of(ACKNOWLEDGED);
   readonly #messages: Bytes;
   readonly #times: Bytes;
@@ -44,7 +44,7 @@ export class TopicKeys {
     this.messages = prefixRange(this.#messages);
   }
 
-  /** @throws {MillraceError} E_INPUT when one of them is empty or too long */
+  /** @throws {MillraceError} E_INPUT if one of them is empty or too long */
   check(key: string, id: string): void {
     this.message(key, 0n);
     this.id(id);
@@ -68,7 +68,7 @@ export class TopicKeys {
     return concatBytes(this.#ids, checkedText(id, MAX_ID, 'a message id'));
   }
 
-  /** When an acknowledged id is forgotten. */
+  /** Key under which an acknowledged id is scheduled to be forgotten. */
   forgetAt(time: number, id: string): Bytes {
     return concatBytes(this.#times, u64be(BigInt(Math.max(0, Math.trunc(time)))), utf8(id));
   }
@@ -93,12 +93,12 @@ export function decodeMessage(sequence: bigint, value: Bytes): StoredMessage {
   return { sequence, id: text(value.subarray(1, start)), message: copyBytes(value.subarray(start)) };
 }
 
-/** The record of an id that waits. */
+/** Encodes the record of a waiting id. */
 export function encodePosition({ key, sequence }: Position): Bytes {
   return concatBytes(Uint8Array.of(WAITING), u64be(sequence), utf8(key));
 }
 
-/** Undefined when the id does not wait. */
+/** Undefined if the id does not wait. */
 export function decodePosition(value: Bytes | undefined): Position | undefined {
   if (value?.[0] !== WAITING) return undefined;
   return { sequence: sequenceAt(value, 1), key: text(value.subarray(1 + SEQUENCE_BYTES)) };

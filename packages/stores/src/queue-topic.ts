@@ -1,7 +1,7 @@
 import { LinkedList, type ListEntry } from './linked-list.ts';
 import type { StoredMessage } from './queue-keys.ts';
 
-/** A message that was given out and is not acknowledged. */
+/** A message that was delivered and not acknowledged. */
 interface Delivered {
   readonly queue: KeyQueue;
   readonly sequence: bigint;
@@ -10,33 +10,33 @@ interface Delivered {
   lease: { readonly list: LeaseList; readonly entry: ListEntry<Delivered>; readonly until: number } | undefined;
 }
 
-/** Leases of one length: in the order in which they end. */
+/** Leases of one duration, in the order in which they end. */
 interface LeaseList {
   readonly leases: LinkedList<Delivered>;
 }
 
-/** Keys that have something to claim, in the order of their turns. */
+/** Keys with claimable messages, in the order of their turns. */
 interface Line {
   readonly queues: LinkedList<KeyQueue>;
-  /** Whose keys these are; undefined: nobody's. */
+  /** Consumer that holds these keys; undefined if no consumer does. */
   readonly holder: string | undefined;
 }
 
-/** What waits under one key. */
+/** Messages that wait under one key. */
 export class KeyQueue {
   readonly key: string;
-  /** Durable, and not acknowledged. */
+  /** Number of messages that are durable and not acknowledged. */
   waiting = 0;
-  /** By sequence. */
+  /** Delivered messages by sequence number. */
   readonly delivered = new Map<bigint, Delivered>();
-  /** Of those, ascending: whose lease has ended. */
+  /** Sequence numbers of delivered messages whose lease has ended, ascending. */
   readonly returned: bigint[] = [];
   leased = 0;
-  /** The consumer that has the leases. */
+  /** The consumer that holds the leases. */
   holder: string | undefined;
-  /** Nothing from here on was given out. */
+  /** First sequence number that was never delivered. */
   next = 0n;
-  /** Sequences that are not durable yet: nothing above the lowest is claimable. */
+  /** Sequence numbers that are not durable yet. Nothing above the lowest is claimable. */
   readonly publishing = new Set<bigint>();
   place: { readonly line: Line; readonly entry: ListEntry<KeyQueue>; readonly turn: number } | undefined;
 
@@ -49,7 +49,7 @@ export class KeyQueue {
   }
 }
 
-/** Which messages of a topic may be given to whom. Nothing here waits or reads: each method is one step. */
+/** Decides which messages of a topic each consumer may get. Every method is synchronous and reads no store. */
 export class TopicState {
   nextSequence = 0n;
   depth = 0;
@@ -57,13 +57,13 @@ export class TopicState {
   readonly #delivered = new Map<string, Delivered>();
   readonly #leases = new Map<number, LeaseList>();
   readonly #free: Line = { queues: new LinkedList(), holder: undefined };
-  /** Keys that a consumer holds. */
+  /** Keys held by each consumer. */
   readonly #held = new Map<string, Line>();
   #turns = 0;
-  /** Sequences acknowledged since the claim under way began. */
+  /** Sequence numbers acknowledged since the current claim began. */
   #acknowledged: Set<bigint> | undefined;
 
-  /** A message that is durable when the queue is opened. */
+  /** Adds a message that was durable when the queue was opened. */
   load(key: string, sequence: bigint): void {
     if (sequence >= this.nextSequence) this.nextSequence = sequence + 1n;
     const queue = this.#queue(key);
@@ -72,14 +72,14 @@ export class TopicState {
     this.#offer(queue);
   }
 
-  /** Gives the next sequence of the topic to a message of the key. */
+  /** Assigns the next sequence number of the topic to a message of the key. */
   beginPublish(key: string): bigint {
     const sequence = this.nextSequence++;
     this.#queue(key).publishing.add(sequence);
     return sequence;
   }
 
-  /** @param stored whether the message is durable now; otherwise its sequence stays empty */
+  /** @param stored whether the message is durable; if not, its sequence number stays unused */
   endPublish(key: string, sequence: bigint, stored: boolean): void {
     const queue = this.#queue(key);
     queue.publishing.delete(sequence);
@@ -91,7 +91,7 @@ export class TopicState {
     this.#drop(queue);
   }
 
-  /** Only one claim at a time. */
+  /** Starts a claim. Only one may run at a time. */
   beginClaim(now: number): void {
     this.#acknowledged = new Set();
     for (const [length, { leases }] of this.#leases) {
@@ -105,21 +105,21 @@ export class TopicState {
     this.#acknowledged = undefined;
   }
 
-  /** The key whose turn it is: of those that the consumer holds, and those that nobody holds. */
+  /** The key whose turn it is, among those that the consumer holds and those that no consumer holds. */
   turnOf(consumer: string): KeyQueue | undefined {
     const [free, held] = [this.#free.queues.first, this.#held.get(consumer)?.queues.first];
     if (free === undefined || held === undefined) return free ?? held;
     return (free.place?.turn ?? 0) < (held.place?.turn ?? 0) ? free : held;
   }
 
-  /** Fresh messages of the key that may be given out: from `from` to below `to`. */
+  /** Range of the key's claimable messages that were never delivered: from `from` to below `to`. */
   fresh({ next, publishing }: KeyQueue): { from: bigint; to: bigint } {
     let to = this.nextSequence;
     for (const sequence of publishing) if (sequence < to) to = sequence;
     return { from: next, to };
   }
 
-  /** @returns which delivery it is; undefined when it has been acknowledged since the claim began */
+  /** @returns the number of this delivery; undefined if the message was acknowledged since the claim began */
   lease(
     queue: KeyQueue,
     { sequence, id }: StoredMessage,
@@ -142,25 +142,25 @@ export class TopicState {
     return ++delivered.attempts;
   }
 
-  /** A message that had returned is not there any more, or is given out again. */
+  /** Removes a message from `returned`: it was acknowledged or is delivered again. */
   forget({ returned }: KeyQueue, sequence: bigint): void {
     const at = placeIn(returned, sequence);
     if (returned[at] === sequence) returned.splice(at, 1);
   }
 
-  /** The key has had its turn. @param again whether it may have another one as it is */
+  /** Ends the turn of the key. @param again whether it may have claimable messages left */
   hadTurn(queue: KeyQueue, again: boolean): void {
     this.#leave(queue);
     if (again) this.#offer(queue);
   }
 
-  /** Where a message is that was given out, without reading. */
+  /** Position of a delivered message, without reading the store. */
   delivered(id: string): { key: string; sequence: bigint } | undefined {
     const delivered = this.#delivered.get(id);
     return delivered && { key: delivered.queue.key, sequence: delivered.sequence };
   }
 
-  /** @returns whether the key may have become claimable for others */
+  /** @returns whether other consumers may now be able to claim from the key */
   acknowledge({ key, sequence }: { key: string; sequence: bigint }): boolean {
     this.#acknowledged?.add(sequence);
     const queue = this.#queue(key);
@@ -190,14 +190,14 @@ export class TopicState {
     return queue;
   }
 
-  /** A key exists while it has messages. */
+  /** Removes a key without messages. */
   #drop(queue: KeyQueue): void {
     if (queue.waiting > 0 || queue.publishing.size > 0) return;
     this.#leave(queue);
     this.#queues.delete(queue.key);
   }
 
-  /** Its message comes again. */
+  /** Makes the message claimable again. */
   #endLease(delivered: Delivered): void {
     this.#takeLease(delivered);
     const { queue, sequence } = delivered;
@@ -213,7 +213,7 @@ export class TopicState {
     if (--queue.leased === 0) queue.holder = undefined;
   }
 
-  /** Puts the key in the line of those who may claim from it, if it has anything to claim. */
+  /** Adds the key to the line from which its holder, or every consumer, claims, if it has claimable messages. */
   #offer(queue: KeyQueue): void {
     if (!queue.hasMore) return this.#leave(queue);
     const line = this.#lineOf(queue);
@@ -242,7 +242,7 @@ function hasEnded({ lease }: Delivered, now: number): boolean {
   return lease !== undefined && lease.until <= now;
 }
 
-/** First place whose sequence is not below `sequence`. */
+/** First place whose sequence number is not below `sequence`. */
 function placeIn(ascending: readonly bigint[], sequence: bigint): number {
   let [low, high] = [0, ascending.length];
   while (low < high) {

@@ -9,30 +9,30 @@ export interface Claimed {
 }
 
 export interface ClaimOptions {
-  /** Whose leases these are: any text. Claims with the same text are claims of one consumer. */
+  /** Name of the consumer that gets the leases: any text. Claims with the same text are from the same consumer. */
   readonly consumer: string;
   readonly limit: number;
-  /** After so many milliseconds without `acknowledge` the message is delivered again. */
+  /** The message is delivered again if it is not acknowledged within this time, ms. */
   readonly leaseMs: number;
-  /** Sum of the messages' lengths; a single message is delivered even if it is longer. */
+  /** Maximum sum of the messages' lengths. A single longer message is still delivered. */
   readonly maxBytes?: number;
 }
 
 /**
- * Messages, at least once, in the order of publishing within a key. Topics and keys are 1 to 100 and ids 1 to 200 bytes of
- * UTF-8. Publications of one key that overlap are in the order of their calls.
+ * Delivers messages at least once, in the order of publishing within a key. Topics and keys are 1 to 100 and ids 1 to
+ * 200 bytes of UTF-8. Concurrent publications of one key are ordered by their calls.
  *
- * Several consumers may claim from a topic at once. While a message of a key is leased, its consumer holds the key: no other
- * consumer gets a message of it, and the one that holds it may claim the next ones. Other keys go on. A message whose
- * lease has ended comes again before younger ones of its key. Keys take turns, so that a long one does not keep short
- * ones waiting.
+ * Several consumers may claim from a topic at once. While a message of a key is leased, its consumer holds the key: no
+ * other consumer gets messages of it, and the holder may claim the next ones. Other keys are not affected. A message
+ * whose lease has ended is delivered before younger messages of its key. Keys take turns, so that a key with many
+ * messages does not delay the others.
  *
- * `claim`, `publish` and `acknowledge` cost the same however many messages wait, in their key or in others.
+ * The cost of `claim`, `publish` and `acknowledge` does not depend on how many messages wait, in any key.
  */
 export interface Queue {
   /**
-   * Durable when it resolves. An id that is waiting in the topic, or was acknowledged a short while ago, is ignored:
-   * publishers repeat until they know. They repeat an id with the same key.
+   * Durable when it resolves. An id that waits in the topic, or was acknowledged recently, is ignored, because
+   * publishers repeat until they get an acknowledgement. They repeat an id with the same key.
    */
   publish(topic: string, key: string, id: string, message: Uint8Array): Promise<void>;
   claim(topic: string, options: ClaimOptions): Promise<Claimed[]>;
@@ -40,9 +40,12 @@ export interface Queue {
   acknowledge(topic: string, ids: readonly string[]): Promise<void>;
   /** Ends the leases at once. */
   release(topic: string, ids: readonly string[]): Promise<void>;
-  /** Messages that are not acknowledged, leased ones included. */
+  /** Number of messages that are not acknowledged, including leased ones. */
   depth(topic: string): Promise<number>;
-  /** Called after something in the topic may have become claimable in this process; returns its own removal. */
+  /**
+   * Called when messages of the topic may have become claimable in this process. Returns a function that removes the
+   * listener.
+   */
   onPublish(topic: string, listener: () => void): () => void;
   close(): Promise<void>;
 }

@@ -5,13 +5,13 @@ import type { Swap } from './port.ts';
 export interface IndexEntry {
   /** 1 to 150 bytes of UTF-8. */
   readonly group: string;
-  /** A safe integer, 0 or more. Default 0. Records of one order are sorted by their keys. */
+  /** A safe integer, 0 or more. Default 0. Records with equal order are sorted by their keys. */
   readonly order?: number;
 }
 
 /**
- * Derives a record's entries in one index from its value: none, one or several, without duplicates. Pure. May throw for
- * a damaged value.
+ * Derives a record's entries in one index from its value: none, one or several, without duplicates. Must be pure. May
+ * throw for a damaged value.
  */
 export type IndexFunction = (value: Uint8Array) => readonly IndexEntry[];
 
@@ -56,7 +56,7 @@ export interface Page {
  * after the promise settles, not before. Returned byte arrays belong to the caller. No call changes two records.
  *
  * Every method throws MillraceError: E_INPUT for an invalid key, group, order or cursor; E_DISK_FULL and E_STORE when
- * the medium refuses (nothing of that write is kept), E_STORE after `close`.
+ * the medium refuses (nothing of that write is then kept), E_STORE after `close`.
  */
 export interface Collection {
   /** Sees every write, by any client, that was acknowledged before the call. */
@@ -65,16 +65,16 @@ export interface Collection {
   put(key: string, value: Uint8Array): Promise<void>;
   /** An absent key is not an error. */
   delete(key: string): Promise<void>;
-  /** One key, linearizable; `undefined` stands for absent, on either side. */
+  /** Compares and swaps one key, linearizable. `undefined` stands for an absent value, on either side. */
   compareAndSwap(key: string, expected: Uint8Array | undefined, next: Uint8Array | undefined): Promise<Swap>;
   /**
-   * Returns each matching record once, unless it is written meanwhile. The cost does not depend on the size of the
+   * Returns each matching record once, except records written meanwhile. The cost does not depend on the size of the
    * collection.
    */
   page(options: PageOptions): Promise<Page>;
 }
 
-/** Named collections, 1 to 40 of a–z, 0–9 and hyphen each. */
+/** Named collections. A name has 1 to 40 of a–z, 0–9 and hyphen. */
 export interface RecordStore {
   collection(name: string, options?: CollectionOptions): Collection;
   close(): Promise<void>;

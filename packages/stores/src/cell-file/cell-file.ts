@@ -23,25 +23,28 @@ import { SlotMap } from './slot-map.ts';
 export interface CellFileOptions {
   /** The file of slots, created if it is missing. */
   readonly path: string;
-  /** Bytes of a slot. A body of as many bytes, or up to 60 more, has its last bytes in a slot; any other is in the index. */
+  /**
+   * Size of a slot, bytes. A body of this size, or up to 60 bytes more, has its last bytes in a slot. Any other body is
+   * in the index.
+   */
   readonly slotBytes: number;
 }
 
-/** What the index of a cell file needs of its store. The file is its only user. */
+/** The parts of a store that the index of a cell file needs. The file is the only user of that store. */
 export type CellFileIndex = Pick<TransactionalStore, 'get' | 'getMany' | 'range' | 'batch'>;
 
-/** What the index knows of a cell. */
+/** Data of a cell in the index. */
 export interface SlotEntry {
   readonly epoch: number;
-  /** Of the body, in bytes. */
+  /** Length of the body, bytes. */
   readonly length: number;
-  /** Where the last bytes of the body are; undefined if all of it is in the index. */
+  /** Slot with the last bytes of the body; undefined if the whole body is in the index. */
   readonly slot: number | undefined;
-  /** The bytes of the body that are in the index. */
+  /** The first bytes of the body, which are in the index. */
   readonly bodyHead: Bytes;
 }
 
-/** A cell whose last bytes are in its slot already, and flushed. */
+/** A cell whose last bytes are already in its slot, and flushed. */
 export interface SlottedCell {
   readonly index: CellIndex;
   readonly epoch: number;
@@ -49,7 +52,7 @@ export interface SlottedCell {
   readonly bodyHead: Uint8Array;
 }
 
-/** Changes that one write of the index makes. */
+/** Changes applied by one write of the index. */
 export interface CellFileStep {
   readonly placed: readonly SlottedCell[];
   readonly cells: readonly NewCell[];
@@ -57,9 +60,10 @@ export interface CellFileStep {
 }
 
 /**
- * A truncated file is opened as well: cells past its end are removed from the index, so that checks report them missing.
+ * Opens a file of cells, even a truncated one: cells past its end are removed from the index, so that checks report
+ * them missing.
  * @throws {MillraceError} E_STORE if the file cannot be opened, if it is missing although the index is not empty, or if
- * the index gives two cells the same slot; E_READ_ONLY
+ *   two cells have the same slot in the index; E_READ_ONLY
  */
 export async function openCellFile(index: CellFileIndex, options: CellFileOptions): Promise<CellFile> {
   const { path, slotBytes } = options;
@@ -95,10 +99,10 @@ export async function openCellFile(index: CellFileIndex, options: CellFileOption
 }
 
 /**
- * Cells in a flat file of slots, and an index of small records in another store. Slots are written and flushed before the
- * index refers to them: a crash leaves unused slots at most, which are free when the file is opened again. A slot is
- * reused only after the index has durably removed it. `commit` lets whoever rewrites cells inside the file, in threads of
- * its own, change many cells by one write of the index.
+ * Cells in a flat file of slots, with an index of small records in another store. Slots are written and flushed before
+ * the index refers to them. A crash can therefore leave only unused slots, which are free when the file is opened
+ * again. A slot is reused only after the index has durably removed it. `commit` is for callers that rewrite cells
+ * inside the file in their own threads: one write of the index changes many cells.
  */
 export class CellFile implements Cells {
   readonly #index: CellFileIndex;
@@ -187,7 +191,7 @@ export class CellFile implements Cells {
     });
   }
 
-  /** Looks cells up in the index, without reading the file. */
+  /** Looks up cells in the index, without reading the file. */
   async entries(indexes: readonly CellIndex[]): Promise<(SlotEntry | undefined)[]> {
     this.#checkOpen();
     for (const index of indexes) checkIndex(index);
@@ -195,13 +199,13 @@ export class CellFile implements Cells {
     return found.map((bytes) => bytes && this.#entryOf(decodeRecord(bytes)));
   }
 
-  /** The open file, for reading and writing slots. */
+  /** File descriptor, for reading and writing slots. */
   get fd(): number {
     this.#checkOpen();
     return this.#file.fd;
   }
 
-  /** Takes free slots, which are the caller's until `commit` or `release`, or until the file is opened again. */
+  /** Takes free slots. They belong to the caller until `commit` or `release`, or until the file is opened again. */
   take(count: number): number[] {
     return Array.from({ length: count }, () => this.#slots.take());
   }
@@ -210,7 +214,7 @@ export class CellFile implements Cells {
     for (const slot of slots) this.#slots.release(slot);
   }
 
-  /** Resolves when everything that was written to the file before the call is on the medium. */
+  /** Resolves when all earlier writes to the file are on the medium. */
   async flush(): Promise<void> {
     try {
       await this.#flusher.flush();
@@ -219,7 +223,10 @@ export class CellFile implements Cells {
     }
   }
 
-  /** Makes the changes of a step durable, by one write of the index. If it fails, the slots of `placed` are free again. */
+  /**
+   * Applies the changes of a step durably, by one write of the index. If it fails, the slots of `placed` are free
+   * again.
+   */
   async commit({ placed, cells, remove }: CellFileStep): Promise<void> {
     this.#checkOpen();
     checkCells(cells);
@@ -240,7 +247,7 @@ export class CellFile implements Cells {
     if (writes.length > 0) await this.#mutex.run(() => this.#write(writes));
   }
 
-  /** Slots of the file and how many of them hold cells. */
+  /** Number of slots in the file, and number of slots that hold cells. */
   usage(): { slots: number; taken: number } {
     return { slots: this.#slots.count, taken: this.#slots.taken };
   }
@@ -298,7 +305,7 @@ export class CellFile implements Cells {
     if (bytesWritten !== wanted) throw new MillraceError('E_DISK_FULL', `no space left for ${this.#path}`);
   }
 
-  /** Writes one batch to the index, then frees the slots that it no longer uses. Cells of dropped epochs are left out. */
+  /** Writes one batch to the index, then frees the slots that it no longer uses. Omits cells of dropped epochs. */
   async #write(writes: readonly IndexWrite[]): Promise<void> {
     const free: number[] = [];
     const counts: { before: number | undefined; after: number | undefined }[] = [];
@@ -327,7 +334,7 @@ export class CellFile implements Cells {
     for (const { before, after } of counts) this.#epochs.count(before, after);
   }
 
-  /** In slices, between which the event loop gets a turn. */
+  /** Reads in slices and yields to the event loop between them. */
   async #recordsAt(indexes: readonly CellIndex[]): Promise<(CellRecord | undefined)[]> {
     const found: (CellRecord | undefined)[] = [];
     for (let from = 0; from < indexes.length; from += LOOKED) {
@@ -364,7 +371,7 @@ export class CellFile implements Cells {
           this.slotBytes - done,
           slot * this.slotBytes + done,
         );
-        // A truncated file reads as zeros there. The tag inside, or a deep check, detects that.
+        // A truncated file reads as zeros here. The cell's tag, or a deep check, detects this.
         if (bytesRead === 0) break;
         done += bytesRead;
       }
@@ -385,9 +392,9 @@ interface IndexWrite {
   readonly record: CellRecord | undefined;
 }
 
-/** Entries of the index looked up at a time: about a millisecond. */
+/** Index entries looked up at a time: about one millisecond. */
 const LOOKED = 256;
-/** Adjacent slots per write. Few, because the system's cache keeps them in one piece. */
+/** Adjacent slots per write. Small, because the system's cache keeps each write in one piece. */
 const RUN = 4;
 
 function slotsOf(writes: readonly IndexWrite[]): number[] {

@@ -8,7 +8,7 @@ export class Flusher {
     this.#flush = flush;
   }
 
-  /** Resolves when all writes before the call are on the medium. */
+  /** Resolves when all earlier writes are on the medium. */
   flush(): Promise<void> {
     if (this.#running === undefined) return this.#begin();
     this.#next ??= this.#running

@@ -1,16 +1,16 @@
 import { type Bytes, concatBytes, MillraceError } from '@millrace/base';
 
-/** The epoch, at the beginning of every value. */
+/** Length of the epoch at the start of every value, bytes. */
 export const EPOCH_BYTES = 4;
-/** Longest head, bytes. */
+/** Maximum length of a head, bytes. */
 export const MAX_HEAD = 64;
 
 const WHOLE = 0;
 const SLOTTED = 1;
 
 /**
- * Index record of a cell, whose value is u32be(epoch) ‖ body: the whole value, or its first bytes and the slot with the
- * others.
+ * Index record of a cell. The cell's value is u32be(epoch) ‖ body. The record holds the whole value, or its first bytes
+ * and the slot with the rest.
  */
 export type CellRecord = { readonly value: Bytes } | { readonly head: Bytes; readonly slot: number };
 
@@ -34,7 +34,7 @@ export function decodeRecord(bytes: Bytes): CellRecord {
   return { slot, head: bytes.subarray(5) };
 }
 
-/** A value that is too short to name an epoch is of epoch 0. */
+/** A value too short for an epoch belongs to epoch 0. */
 export function epochOf(record: CellRecord): number {
   const bytes = 'value' in record ? record.value : record.head;
   return bytes.length < EPOCH_BYTES ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);

@@ -1,4 +1,4 @@
-/** Free and used slots of a file. Next fit, so that slots written together are adjacent if possible. */
+/** Free and used slots of a file. Allocates by next fit, so that slots written together are adjacent if possible. */
 export class SlotMap {
   #taken: Uint8Array<ArrayBuffer>;
   /** Number of slots in the file. */
@@ -20,7 +20,7 @@ export class SlotMap {
     return this.#count - this.#free;
   }
 
-  /** @returns false if the slot is used already, or beyond the end */
+  /** @returns false if the slot is already used, or beyond the end */
   mark(slot: number): boolean {
     if (slot >= this.#count || this.#taken[slot] !== 0) return false;
     this.#taken[slot] = 1;
@@ -28,7 +28,7 @@ export class SlotMap {
     return true;
   }
 
-  /** Takes a free slot. The file grows by one if there is none. */
+  /** Takes a free slot. If none is free, the file grows by one. */
   take(): number {
     if (this.#free === 0) return this.#grow();
     let slot = this.#taken.indexOf(0, this.#cursor);

@@ -5,7 +5,7 @@ import type { Case } from './cases.ts';
 
 export interface CellsHarness {
   readonly cells: Cells;
-  /** Closes and opens again over the same data. */
+  /** Closes the store and reopens it over the same data. */
   reopen(): Promise<Cells>;
   dispose(): Promise<void>;
 }
@@ -26,13 +26,13 @@ function cellsCase(name: string, check: (cells: Cells, harness: CellsHarness) =>
   };
 }
 
-/** Lengths of bodies: those of cells, and others that damage or a test may leave. */
+/** Lengths of bodies: those of real cells, and others that damage or a test may cause. */
 const LENGTHS = [16_386, 18_054, 16_384, 16_383, 16_444, 16_445, 7, 1, 0];
 
-/** An index; `n` orders them, and neighbours differ in their first byte or in their last. */
+/** An index. `n` gives the order; neighbours differ in their first byte or in their last. */
 const at = (n: number): Bytes => Uint8Array.from({ length: 20 }, (_, i) => (i === 0 ? n >> 8 : i === 19 ? n & 255 : 9));
 
-/** The same bytes for the same numbers. */
+/** Deterministic: the same numbers give the same bytes. */
 function bodyOf(n: number, length = 16_386): Bytes {
   const body = new Uint8Array(length);
   for (let i = 0; i < length; i++) body[i] = (i * 31 + n * 7 + (i >> 8)) & 255;
@@ -45,7 +45,7 @@ function coded(code: string): (error: unknown) => boolean {
   return (error) => error instanceof Error && 'code' in error && error.code === code;
 }
 
-/** Compared as a whole: byte by byte it takes long. */
+/** Compares the whole body at once, because a comparison byte by byte is slow. */
 function assertCell(found: Cell | undefined, { epoch, body }: NewCell): void {
   assert.equal(found?.epoch, epoch);
   assert.equal(Buffer.compare(found.body, body), 0);
@@ -63,7 +63,7 @@ async function namesOf(cells: Cells, range?: IndexRange): Promise<string[]> {
 
 const names = (...numbers: number[]): string[] => numbers.map((n) => toHex(at(n)));
 
-/** What every store of cells does, whatever holds its bytes. */
+/** Test cases of every cell store. */
 export const cellsCases: readonly Case<OpenCells>[] = [
   cellsCase('gives back what was put, of any length, and undefined for what was not', async (cells, harness) => {
     await cells.create(7);
@@ -156,7 +156,7 @@ export const cellsCases: readonly Case<OpenCells>[] = [
     for (const one of left.slice(0, 50)) assertCell(await cells.get(one.index), one);
     const again = await harness.reopen();
     assert.deepEqual(await namesOf(again), expected);
-    await again.drop(4); // of cells that were there before it was opened
+    await again.drop(4); // epoch 4 was created before the store was reopened
     assert.deepEqual(
       (await outlineOf(again)).map(({ epoch }) => epoch),
       left.filter(({ epoch }) => epoch === 5).map(() => 5),
@@ -187,7 +187,7 @@ export const cellsCases: readonly Case<OpenCells>[] = [
       for (let epoch = 2; epoch < 5; epoch++) {
         const before = (n: number) => 100 * (epoch - 1) + n;
         for (let from = 0; from < 12; from += 4) {
-          // Each step as a node does it that is started again in the middle.
+          // Repeat each step, as a node does after a restart in the middle.
           for (let repeat = 0; repeat < 2; repeat++) {
             await now.create(epoch);
             const moved = [];

@@ -1,5 +1,5 @@
 /**
- * A program that tests kill: it writes batches to an LMDB store and prints the acknowledged ones on standard output.
+ * A program that tests kill. It writes batches to an LMDB store and prints the acknowledged ones on standard output.
  * `node crash-writer.js FOLDER SIZE [COUNT]`: batch n puts the keys (n, 0..15), each with SIZE bytes of n, and deletes
  * those of batch n − 8. A failed batch is reported as `failed n CODE`.
  */
