@@ -10,7 +10,7 @@ export interface Usage {
   readonly rss: number;
 }
 
-/** A machine's call without its documents: the points to which the session is sealed. */
+/** A machine's call without its documents: only the points to which the session is sealed. */
 export interface Home {
   readonly type: 'home';
   readonly machine: string;
@@ -52,7 +52,7 @@ export type FromChild =
   | { readonly type: 'seen'; readonly seen: Seen }
   | Home;
 
-/** The child's end: one handler; answers are in order. */
+/** The child's end of the channel. One handler; answers are sent in order. */
 export function serveParent(
   handle: (message: ToChild) => Promise<FromChild | undefined> | FromChild | undefined,
 ): void {

@@ -224,7 +224,7 @@ export class FleetMachine {
     this.#link.send(encodeStream('reverse', frame));
     this.#parts.counts.reverse++;
     if (withState) this.#stateAt = now;
-    // The keys that the keys node sends for it (keys/stream.ts).
+    // The keys that the keys node sends for a segment (keys/stream.ts).
     const { segments, window } = session.parameters;
     const step = sliceStep(window);
     const to = Math.min(segments, this.#taken + window);

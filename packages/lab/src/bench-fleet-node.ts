@@ -47,7 +47,7 @@ import {
 const TICK_MS = 100;
 const logger = silentLogger;
 
-/** Control: only the mailbox, on its store, over HTTPS. */
+/** Control, reduced to the mailbox on its store, over HTTPS. */
 async function startControl(fleet: FleetSetup): Promise<void> {
   const config = configOf(fleet, 'control');
   await mkdir(config.folder, { recursive: true });
@@ -197,7 +197,7 @@ async function startKeys(fleet: FleetSetup): Promise<(home: Home) => Promise<voi
   };
 }
 
-/** Hashes as long as a group of a design of 10,000 segments; the machines do not check them. */
+/** Hashes as long as a group of a design of 10,000 segments. The machines do not check them. */
 const hashGroup = { hashes: new Uint8Array(2_048), path: Array.from({ length: 8 }, () => new Uint8Array(32)) };
 
 function keyedCell(segment: number): { segment: number; index: Bytes; outerKey: Bytes; cek: Bytes } {

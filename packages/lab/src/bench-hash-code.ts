@@ -5,7 +5,7 @@ import type { Candidate } from './bench.ts';
 const HINTS = 5_462;
 const BLOCK_HINTS = 342;
 
-/** Uniform words that are the same in every run. */
+/** Uniform words, the same in every run. */
 export function fixedWords(text: string, count: number): Uint32Array {
   const bytes = createHash('shake256', { outputLength: 4 * count })
     .update(text)
@@ -13,7 +13,7 @@ export function fixedWords(text: string, count: number): Uint32Array {
   return new Uint32Array(new Uint8Array(bytes).buffer);
 }
 
-/** A frame's candidates as from a table of order 24: the true value and Poisson(1) false ones. */
+/** Candidates of a frame, as for a table of order 24: the true value and Poisson(1) false values. */
 export function typicalCandidates(truth: Uint32Array): Candidates {
   const noise = fixedWords('candidates', truth.length * 16);
   const starts = new Uint32Array(truth.length + 1);
@@ -28,7 +28,7 @@ export function typicalCandidates(truth: Uint32Array): Candidates {
   return { starts, values: Uint32Array.from(values) };
 }
 
-/** Inverse of the distribution function, mean 1. */
+/** Inverse of the distribution function for mean 1. */
 function poisson(uniform: number): number {
   let count = 0;
   let term = Math.exp(-1);

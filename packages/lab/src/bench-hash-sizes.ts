@@ -12,7 +12,7 @@ const HASHES = 2 ** 18;
 
 export const batchRow = (engine: string, size: number) => `${engine}: calls of ${size} hints, a key each`;
 
-/** Processor time per hash, ns, if every call has another session's key. */
+/** Processor time per hash, ns, if every call has the key of another session. */
 export function sizeCandidates(engines: readonly (readonly [string, HashEngine])[]): Candidate[] {
   const keys = Array.from({ length: SESSIONS }, (_, i) => ({
     suite: 'keccak256' as const,

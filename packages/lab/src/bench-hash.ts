@@ -177,7 +177,7 @@ async function peers(): Promise<Candidate[]> {
   ];
 }
 
-/** The same work in one worker thread and in all. */
+/** The same work in one worker thread and in all worker threads. */
 function manyThreads(name: EngineName, workers: readonly Worker[]): Candidate[] {
   const count = name === 'native' ? 2 ** 21 : 2 ** 18;
   // Also by processor time, because wall-clock time depends on other load.

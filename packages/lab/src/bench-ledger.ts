@@ -22,7 +22,7 @@ const RUNS = 5;
 const MANY = 32 * IN_FLIGHT;
 const ALONE = 200;
 const DEFAULT_SIZE = 20_000;
-/** Events that an account gets before the next one begins. */
+/** Events of each account. */
 const PER_ACCOUNT = 8;
 const PROOFS = 200;
 const ORIGIN = 'bench.example/log';
@@ -33,8 +33,8 @@ const ALONE_ROW = 'ledger, one at a time';
 const PLAIN_ALONE_ROW = 'plain LMDB, one put a commit';
 
 /**
- * Durable appends of events of 300 bytes beside plain commits of LMDB to the same disk, then growth to a size: bytes, memory,
- * proofs. `npm run bench -- ledger [ENTRIES]`.
+ * Measures durable appends of 300-byte events, compared with plain LMDB commits to the same disk, then growth to a
+ * given size: bytes, memory, proofs. `npm run bench -- ledger [ENTRIES]`.
  */
 export const benchLedger: Bench = async (note, [size = String(DEFAULT_SIZE)]) => {
   const wanted = Number(size);
@@ -66,7 +66,7 @@ export const benchLedger: Bench = async (note, [size = String(DEFAULT_SIZE)]) =>
   }
 };
 
-/** Rows of latencies and processor time, of the last run, go to `extra`. */
+/** Adds rows of latencies and processor time of the last run to `extra`. */
 function candidates(ledger: Ledger, plain: RootDatabase<Buffer, number>, extra: Row[]): Candidate[] {
   const value = Buffer.from(systemRandom(EVENT_BYTES + SALT_LENGTH));
   let key = 0;
@@ -129,7 +129,7 @@ function candidates(ledger: Ledger, plain: RootDatabase<Buffer, number>, extra: 
 
 let accounts = 0;
 
-/** Events of machines, eight an account, each encoded in about 300 bytes. */
+/** Events of machines, eight per account, each encoded in about 300 bytes. */
 function* events(): Generator<EventRequest> {
   for (;;) {
     const account = `machine:${(accounts++).toString(16).padStart(32, '0')}`;
@@ -174,7 +174,7 @@ async function growth(ledger: Ledger, file: string, wanted: number, note: (text:
     if (count === 0) continue;
     const { seconds } = await appendAll(ledger, count, 4 * IN_FLIGHT);
     rates.push(count / seconds);
-    // Pages of the memory-mapped file count for the resident set; the heap is what the ledger itself needs.
+    // Pages of the memory-mapped file count towards the resident set. The heap shows the memory of the ledger itself.
     const { heapUsed, external } = process.memoryUsage();
     memory.push((heapUsed + external) / 2 ** 20);
     note(
@@ -187,7 +187,7 @@ async function growth(ledger: Ledger, file: string, wanted: number, note: (text:
       rowOf(`growth to ${ledger.size.toLocaleString('en')} entries`, 'appends/s', rates),
       rowOf('memory of JavaScript while it grows', 'MiB', memory),
     );
-  // With what LMDB keeps free for the next commit.
+  // Includes the space that LMDB keeps free for the next commit.
   const disk = rowOf('file of the store, an entry', 'bytes', [(await stat(file)).size / ledger.size]);
   return [...rows, disk, ...(await proofs(ledger))];
 }

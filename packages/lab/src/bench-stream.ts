@@ -115,7 +115,8 @@ function candidatesOf({ label, sender, receiver }: Pair, cells: readonly Uint8Ar
   let frames: Uint8Array[] = [];
   return [
     {
-      // A revision has to be new before a frame number may be used again; the table is a figure of its own.
+      // A frame number must not be reused within a revision, so the next revision is prepared. Its table is a separate
+      // figure.
       name: `${label}: next table ready`,
       unit: 'ms',
       run: async () => {

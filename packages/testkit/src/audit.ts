@@ -8,8 +8,8 @@ import type { MachineObject } from './job.ts';
 import { folderOf, type TestInstallation } from './test-installation.ts';
 
 /**
- * Invariants after any failure: every print is in the ledger, no permit exceeds the licence, the log is intact, and a
- * deep check of the vault is clean.
+ * Asserts the invariants after any failure: every print is in the ledger, permits do not exceed the licence, the log is
+ * intact, and a deep check of the vault finds no error.
  */
 export async function expectSound(system: TestInstallation, owner: Session, licence: string): Promise<void> {
   const { objects, permitted } = await owner.api.licence(licence);
@@ -33,7 +33,7 @@ export async function expectSound(system: TestInstallation, owner: Session, lice
   expect(vault.exit).toBe(0);
 }
 
-/** The agent's records at the machine, for every object that it started. */
+/** The agent's records at the machine, one for each object that it started. */
 export async function machineObjects(system: TestInstallation): Promise<MachineObject[]> {
   const folder = join(folderOf(system.installation, 'machine'), machineFiles.data, 'objects');
   const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));

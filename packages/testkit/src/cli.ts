@@ -8,9 +8,9 @@ export interface CliResult {
   readonly exit: number;
   readonly stdout: string;
   readonly stderr: string;
-  /** The one JSON document on standard output, when --json was given and there is one. */
+  /** The JSON document on standard output; undefined without --json or without output. */
   readonly json: Record<string, unknown> | undefined;
-  /** The code of the error that was shown. */
+  /** Code of the displayed error. */
   readonly code: string | undefined;
 }
 

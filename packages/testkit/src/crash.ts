@@ -4,8 +4,8 @@ import { order, untilEnded } from './job.ts';
 import type { ProcessName, TestInstallation } from './test-installation.ts';
 
 /**
- * Presses print, kills a process when `moment` (0 to 1) of the print has passed, starts it again, waits for the end.
- * Below 0.1 the moment is one of the time before the first hint: before, while and after the agent calls home.
+ * Orders a print, kills a process at `moment` (0 to 1) of the print, restarts it, and waits for the end of the print. A
+ * moment below 0.1 falls before the first hint: before, while or after the agent calls home.
  */
 export async function printWithKill(
   system: TestInstallation,

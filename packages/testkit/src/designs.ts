@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type Bytes, concatBytes, copyBytes, utf8 } from '@millrace/base';
 import { syntheticDesign } from '@millrace/gcode';
 
-/** Plausible G-code of exactly `bytes` bytes. Other seeds give other parts. */
+/** Plausible G-code of exactly `bytes` bytes. Different seeds give different parts. */
 export function gcode(bytes: number, seed = 1): Bytes {
   return concatBytes(...syntheticDesign({ bytes, seed }));
 }

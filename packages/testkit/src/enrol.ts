@@ -32,34 +32,34 @@ type Common = 'id' | 'issued' | 'expires';
 type Body<T> = T extends Transaction ? Omit<T, Common> : never;
 export type Times = Partial<Pick<Transaction, Common>>;
 
-/** A registered machine whose key the test holds. */
+/** A registered machine whose key the test has. */
 export interface OwnMachine extends Machine {
   readonly key: P256Key;
 }
 
 export interface CallHome extends Answer {
   readonly request: Bytes;
-  /** What control gave: permit, print, licence, machine. */
+  /** Data from control: permit, print, licence, machine. */
   readonly given: { permit: Uint8Array; print: Uint8Array; licence: Uint8Array } | undefined;
 }
 
 /**
- * A licence at a control node, and all that a test needs to press print and to call home by itself: the design is
- * announced but not uploaded, as nothing is going to be streamed; control believes that it is stored.
+ * A licence at a control node, with everything that a test needs to order prints and call home by itself. The design is
+ * announced but not uploaded, because nothing is streamed. Control assumes that it is stored.
  */
 export interface Job {
   readonly owner: Session;
   readonly operator: Session;
   readonly design: string;
-  /** What the licence names of it. */
+  /** Hash of the design's core, as named in the licence. */
   readonly coreHash: Bytes;
   readonly licence: string;
   readonly machines: readonly OwnMachine[];
   readonly sealed: readonly Bytes[];
-  /** Signs with the session's key; times and id may be anything. */
+  /** Signs with the session's key. Times and id are arbitrary. */
   sign(session: Session, body: Body<Transaction>, times?: Times, installation?: string): Promise<Bytes>;
   submit(caller: 'admin' | 'owner' | 'operator', transaction: Uint8Array, attachments?: object): Promise<Answer>;
-  /** Presses print. Returns the id of the print. */
+  /** Orders a print. Returns the id of the print. */
   print(machine: number): Promise<string>;
   request(print: string, machine: number, changes?: Partial<PermitRequest>, installation?: string): Promise<Bytes>;
   callHome(print: string, machine: number, request?: Bytes): Promise<CallHome>;
@@ -227,7 +227,9 @@ export async function enrol(system: TestInstallation, options: { objects: number
   };
 }
 
-/** The segments node has nothing to store, and may not run: the test says it in its place, with its key. */
+/**
+ * Announces that the design is stored, with the segments node's key. That node has nothing to store and may not run.
+ */
 async function sayStored(system: TestInstallation, owner: Session, design: string): Promise<void> {
   const { directory, layout } = system.installation;
   const identity = p256Key(await readFile(join(layout.node('segments'), nodeFiles.identity)));
@@ -248,7 +250,7 @@ async function* source() {
 
 export const idOf = (transaction: { readonly id: Uint8Array }): string => toHex(transaction.id);
 
-/** What the keys node has announced; where it does not run, one that the test announces in its name. */
+/** The announced box key of the keys node. If that node does not run, the test announces a key in its name. */
 async function attachmentBox(system: TestInstallation): Promise<BoxKey> {
   const { directory, layout } = system.installation;
   const announced = await system.call('control', 'owner', { method: 'GET', path: '/v1/boxes/keys-1/attachments' });

@@ -2,13 +2,15 @@ import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
-/** Private keys of accounts that have ether on every chain of anvil; public knowledge. */
+/** Private keys of the accounts with ether on every anvil chain. They are public. */
 export const EVM_KEYS = [
   'ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80',
   '59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d',
 ] as const;
 
-/** The program anvil, which `npm install --no-save @foundry-rs/anvil@1.7.1` installs; undefined where there is none. */
+/**
+ * Path of the program anvil, which `npm install --no-save @foundry-rs/anvil@1.7.1` installs; undefined if it is absent.
+ */
 export function findAnvil(): string | undefined {
   const { platform, arch } = process;
   try {
@@ -20,7 +22,7 @@ export function findAnvil(): string | undefined {
   }
 }
 
-/** A local EVM chain of its own, empty. */
+/** Starts an empty local EVM chain. */
 export async function startEvmChain(anvil: string): Promise<{ readonly rpc: URL; stop(): void }> {
   const chain = spawn(anvil, ['--port', '0', '--hardfork', 'cancun'], { stdio: ['ignore', 'pipe', 'inherit'] });
   const rpc = await new Promise<URL>((resolve, reject) => {

@@ -23,7 +23,7 @@ export interface StoreOptions {
   readonly custody?: 'owner' | 'keys';
 }
 
-/** Writes the design to a file, seals and stores it, as `millrace design add` does. */
+/** Writes the design to a file, seals it and stores it, as `millrace design add` does. */
 export async function store(
   system: Pick<TestInstallation, 'scratch'>,
   owner: Session,
@@ -56,7 +56,7 @@ export function order(system: Pick<TestInstallation, 'machine'>, operator: Sessi
   return requestPrint(operator, licence, system.machine);
 }
 
-/** Polls a print until `reached`; fails after a timeout with its last state. */
+/** Polls a print until `reached` holds. Fails after a timeout with the print's last state. */
 export async function untilPrint(
   session: Session,
   print: string,
@@ -100,7 +100,7 @@ export interface MachineObject {
   readonly machineSeconds: number;
 }
 
-/** The agent writes this after its last report, shortly after the end of the print. */
+/** Waits for the file, because the agent writes it after its last report, shortly after the end of the print. */
 export async function machineObject(
   system: Pick<TestInstallation, 'installation'>,
   object: string,

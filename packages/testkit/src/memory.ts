@@ -8,7 +8,7 @@ export interface Peak {
   readonly own: number;
 }
 
-/** Watches /proc for the peaks of processes by name; a name may move to another process. */
+/** Watches /proc for the peaks of processes by name. A name may move to another process. */
 export class MemoryWatch {
   readonly #pids = new Map<string, number>();
   readonly #peaks = new Map<string, Peak>();
@@ -34,7 +34,7 @@ export class MemoryWatch {
     }
   }
 
-  /** Peaks since the last call. */
+  /** Returns the peaks since the last call. */
   take(): Record<string, Peak> {
     this.sample();
     const peaks = Object.fromEntries(this.#peaks);
@@ -51,7 +51,7 @@ function statusOf(pid: number): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/status`, 'utf8');
   } catch {
-    return undefined; // it has ended
+    return undefined; // the process has exited
   }
 }
 

@@ -1,21 +1,21 @@
 import { execFileSync } from 'node:child_process';
 
-/** A network namespace for a process, behind an emulated bad network. */
+/** A network namespace for a process, connected by an emulated bad network. */
 export interface BadNetwork {
-  /** This end's address. */
+  /** Address of this end. */
   readonly host: string;
-  /** A command prefix that runs a command at the other end. */
+  /** Command prefix that runs a command at the other end. */
   readonly within: readonly string[];
-  /** Number of packets that were dropped on purpose. */
+  /** Number of packets that netem dropped. */
   dropped(): number;
   close(): void;
 }
 
 /**
- * Linux network emulation (netem) in both directions between this process and a network namespace. Needs root, `ip`,
- * `tc` and a kernel with netem.
+ * Emulates a bad network (Linux netem) in both directions between this process and a network namespace. Needs root,
+ * `ip`, `tc` and a kernel with netem.
  * @param how netem arguments, such as `delay 100ms`
- * @returns the reason if it is unavailable
+ * @returns the network, or the reason why it is unavailable
  */
 export function openBadNetwork(...how: readonly string[]): BadNetwork | string {
   const id = process.pid % 100_000;
@@ -24,9 +24,9 @@ export function openBadNetwork(...how: readonly string[]): BadNetwork | string {
   const host = '10.213.77.1';
   const close = () => {
     try {
-      run('ip', 'netns', 'del', name); // and both ends of the wire with it
+      run('ip', 'netns', 'del', name); // also removes both ends of the link
     } catch {
-      // it was not made
+      // the namespace was not created
     }
   };
   try {

@@ -2,10 +2,10 @@ import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import type { Haystack } from './scan.ts';
 
 const CHUNK = 8 * 2 ** 20;
-/** So that a run across two chunks is found in the second. */
+/** Overlap of consecutive chunks, bytes, so that a run across two chunks is found in the second. */
 const OVERLAP = 64;
 
-/** All writable memory of a process, as Linux shows it to root and to its parent. */
+/** All writable memory of a process, which Linux shows to root and to the parent process. */
 export function* memoryOf(name: string, pid: number): Generator<Haystack> {
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   try {
@@ -26,7 +26,7 @@ interface AddressRange {
   readonly to: number;
 }
 
-/** Mappings that may be written and of which some page is there. */
+/** Writable mappings with at least one resident page. */
 function writableRanges(pid: number): AddressRange[] {
   const ranges: AddressRange[] = [];
   let range: AddressRange | undefined;

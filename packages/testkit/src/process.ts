@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, readFileSync, type WriteStream } from 'node:fs';
 import type { ProcessSpec } from '@millrace/cli/parts';
 
-/** Children of this test process; they are killed when it exits. */
+/** Child processes of this test process. They are killed when it exits. */
 const children = new Set<ChildProcess>();
 process.once('exit', () => {
   for (const child of children) child.kill('SIGKILL');
@@ -12,12 +12,12 @@ const START_MS = 60_000;
 
 /** Environment of a process. */
 export interface ProcessEnvironment {
-  /** A command, and its arguments, that runs the one that follows in its own process: `ip netns exec NAME`. */
+  /** Command prefix that runs the process, such as `ip netns exec NAME`. */
   readonly within?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
 }
 
-/** One real process of an installation: started, killed, started again by the test. */
+/** A real process of an installation. The test starts, kills and restarts it. */
 export class Managed {
   readonly name: string;
   readonly logFile: string;
@@ -25,12 +25,12 @@ export class Managed {
   readonly #env: NodeJS.ProcessEnv;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
-  /** The test stops the process. */
+  /** The test itself stops the process, so its exit is expected. */
   #expected = false;
-  /** The process has reported that it serves. */
+  /** The process has reported that it is ready. */
   #ready = false;
 
-  /** @param environment what the process runs in: a command that runs it, and its environment beside this process's own */
+  /** @param environment command prefix of the process, and variables in addition to this process's environment */
   constructor(spec: ProcessSpec, logFile: string, environment: ProcessEnvironment = {}) {
     const { name, entry, args, node = [] } = spec;
     this.name = name;
@@ -38,7 +38,7 @@ export class Managed {
     const { within = [], env = {} } = environment;
     const [first, ...rest] = [...within, process.execPath, ...node, entry, ...args];
     this.#command = [first as string, ...rest];
-    // Tests look into processes through /proc: anybody but root may not, where the agent and the keys node forbid it.
+    // Tests read processes through /proc. Only root may do so where the agent and the keys node forbid it.
     const lookers = process.getuid?.() === 0 ? {} : { MILLRACE_DUMPABLE: '1' };
     this.#env = { ...lookers, ...spec.env, ...process.env, ...env };
   }
@@ -53,11 +53,11 @@ export class Managed {
     return this.#child !== undefined;
   }
 
-  /** Resolves when the process reports that it serves. Its standard error is written to `logFile`. */
+  /** Resolves when the process reports that it is ready. Its standard error is written to `logFile`. */
   start(): Promise<void> {
     if (this.#child !== undefined) throw new Error(`${this.name} is already running`);
     const log = createWriteStream(this.logFile, { flags: 'a' });
-    // The channel closes with this process, and the child with the channel, as under the supervisor.
+    // The channel closes when this process exits, and the child then exits too, as under the supervisor.
     const [command, ...args] = this.#command;
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: this.#env });
     this.#child = child;
@@ -106,7 +106,7 @@ export class Managed {
     process.kill(this.pid, signal);
   }
 
-  /** Prints the last output of a process that exits by itself, because that makes a test fail. */
+  /** Prints the last output of a process that exits unexpectedly, because the test then fails. */
   #tellOfEnd(how: number | string | null): void {
     const last = readFileSync(this.logFile, 'utf8').trimEnd().split('\n').slice(-5).join('\n  ');
     process.stdout.write(`${this.name} exited unexpectedly (${how}):\n  ${last}\n`);

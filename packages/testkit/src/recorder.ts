@@ -10,11 +10,11 @@ export interface RecorderOptions {
   readonly node: 'control' | 'distribution';
   readonly target: Address;
   readonly authority: string;
-  /** The node's certificate and key, with which the proxy acts as the node. */
+  /** The node's certificate and key, with which the proxy impersonates the node. */
   readonly identity: TlsIdentity;
   /** SHA-256 of the node's certificate. */
   readonly pin: string;
-  /** Certificates and keys of all callers, with which the proxy acts as the caller. */
+  /** Certificates and keys of all callers, with which the proxy impersonates a caller. */
   readonly callers: readonly TlsIdentity[];
 }
 
@@ -23,7 +23,7 @@ interface Link extends Omit<Recording, 'up' | 'down'> {
   readonly down: Uint8Array[];
 }
 
-/** A proxy in a link with the TLS keys of both ends, so that every pin is satisfied. It records the plaintext. */
+/** A proxy on a link that has the TLS keys of both ends, so that every pin matches. It records the plaintext. */
 export class Recorder {
   readonly address: Address;
   readonly #links: Link[] = [];
@@ -114,7 +114,7 @@ function fingerprintOf({ certificate }: TlsIdentity): string {
   return new X509Certificate(certificate).fingerprint256;
 }
 
-/** The recorded data for searches: raw bytes, and unmasked WebSocket messages. */
+/** The recorded data in searchable form: raw bytes, and unmasked WebSocket messages. */
 export function* haystacksOf(recordings: readonly Recording[]): Generator<Haystack> {
   for (const { party, node, up, down } of recordings) {
     for (const [bytes, way] of [

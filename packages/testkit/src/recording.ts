@@ -1,12 +1,12 @@
 import type { Party } from '@millrace/identity';
 
-/** One connection, as both of its ends saw it in clear. */
+/** Plaintext of one connection. */
 export interface Recording {
   readonly node: 'control' | 'distribution';
-  /** "user owner", "machine …", "segments": who opened it. */
+  /** Party that opened the connection: "user owner", "machine …", "segments". */
   readonly party: string;
   readonly role: Party['role'];
-  /** Towards the node, and back. */
+  /** Bytes towards the node, and bytes from it. */
   readonly up: Uint8Array;
   readonly down: Uint8Array;
 }

@@ -4,7 +4,7 @@ import { type RotationOptions, rotate } from '@millrace/cli/parts';
 import type { NodeRole } from '@millrace/protocol';
 import { MACHINE, type ProcessName, processNames, type TestInstallation } from './test-installation.ts';
 
-/** The processes of a test installation, in place of a supervisor's, for key rotation. Agents are not restarted. */
+/** Controls the processes of a test installation for key rotation, instead of a supervisor. Does not restart agents. */
 export function processesOf({ processes }: TestInstallation): Processes {
   return {
     running: async () =>

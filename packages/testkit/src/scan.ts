@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Length of a run that counts as a piece of the design. */
+/** Length of a run that counts as a piece of the design, bytes. */
 export const RUN = 16;
 const BLOCK = 8;
 
@@ -13,7 +13,7 @@ export interface Haystack {
 export interface Finding {
   readonly haystack: string;
   readonly at: number;
-  /** Where in the design the run lies, and how long it is. */
+  /** Offset of the run in the design, and its length. */
   readonly offset: number;
   readonly length: number;
 }
@@ -21,8 +21,9 @@ export interface Finding {
 const mix = (high: number, low: number): number => Math.imul(high, 0x9e3779b1) ^ Math.imul(low, 0x85ebca6b);
 
 /**
- * Finds every haystack that holds a 16-byte run of the design, at any offset of either. The design's blocks of 8 at
- * multiples of 8 are indexed (any run of 16 holds one), every offset of a haystack is looked up, and a hit is extended.
+ * Finds every haystack that contains a 16-byte run of the design, at any offset of either. It indexes the design's
+ * 8-byte blocks at multiples of 8, because any run of 16 bytes contains one, looks up every offset of a haystack, and
+ * extends each match.
  */
 export class Needle {
   readonly #design: Uint8Array;
@@ -82,8 +83,8 @@ export class Needle {
 }
 
 /**
- * Haystacks that hold a 16-byte run of the design: as they are, and in what they carry as base64 or hexadecimal. Empty
- * if there is none.
+ * Finds haystacks that contain a 16-byte run of the design, either as raw bytes or encoded as base64 or hexadecimal.
+ * Empty if there are none.
  */
 export function scan(haystacks: Iterable<Haystack>, design: Uint8Array): Finding[] {
   const needle = new Needle(design);
@@ -97,7 +98,7 @@ export function scan(haystacks: Iterable<Haystack>, design: Uint8Array): Finding
   return findings;
 }
 
-/** Text in a haystack that stands for bytes: runs of base64 (either alphabet) and of hexadecimal digits. */
+/** Bytes decoded from text in a haystack: runs of base64 (either alphabet) and of hexadecimal digits. */
 function decoded({ name, bytes }: Haystack): Haystack[] {
   const found: Haystack[] = [];
   for (const text of textRuns(bytes)) {
@@ -125,14 +126,14 @@ function* textRuns(bytes: Uint8Array): Generator<string> {
   }
 }
 
-/** Every file below a folder, as it is on the disk at this moment. */
+/** The current content of every file below a folder. */
 export function* filesOf(folder: string): Generator<Haystack> {
   for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
     const path = join(folder, entry);
     try {
       if (statSync(path).isFile()) yield { name: path, bytes: readFileSync(path) };
     } catch (error) {
-      // A running node removes files while we look.
+      // A running node may remove files during the search.
       if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
     }
   }

@@ -9,7 +9,7 @@ export interface Secret {
   readonly bytes: Uint8Array;
 }
 
-/** Every long-lived key of 32 bytes that the installation's files hold. */
+/** Every long-lived 32-byte key in the installation's files. */
 export async function secretsOf({ installation }: TestInstallation): Promise<Secret[]> {
   const files = [
     ['admin', userFiles.key],

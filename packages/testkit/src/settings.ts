@@ -5,15 +5,15 @@ import { machineFiles, nodeFiles } from '@millrace/cli/parts';
 
 export interface MachineChoice {
   readonly kind?: string;
-  /** Registered pace. */
+  /** Registered speed factor. */
   readonly factor?: number;
   readonly bytesPerSecond?: number;
   readonly order?: 16 | 24 | 'auto';
   readonly suite?: 'keccak256' | 'turboshake128' | 'auto';
-  /** With `auto`: a table that takes longer is too slow. */
+  /** With `auto`: time above which a table is too slow, ms. */
   readonly slowTableMs?: number;
   readonly hints?: 'dense' | 'sparse';
-  /** Driver settings that differ from the registered ones: an attacker's factor, faults. */
+  /** Driver settings that differ from the registered ones, such as an attacker's factor, or faults. */
   readonly driver?: Readonly<Record<string, unknown>>;
   readonly stallMs?: number;
   readonly giveUpMs?: number;
@@ -23,7 +23,7 @@ export interface MachineChoice {
 
 export interface MaintenanceChoice {
   readonly periodMs: number;
-  /** Per cent of the cells that are real. */
+  /** Percentage of real cells. */
   readonly density: number;
   readonly budget?: { readonly bytesPerSecond?: number; readonly coreShare?: number; readonly moneyPerMonth?: number };
 }
@@ -35,7 +35,7 @@ async function change(path: string, edit: (json: Json) => Json): Promise<void> {
   await writeFile(path, `${JSON.stringify(edit(json), null, 2)}\n`);
 }
 
-/** Changes the machine's settings in its folder and, before it is registered, in the installation. */
+/** Changes the machine's settings in its folder and, before it is registered, also in the installation. */
 export async function setMachine(layout: Layout, name: string, choice: MachineChoice): Promise<void> {
   const { kind = 'virtual', factor = 1, bytesPerSecond, driver = {} } = choice;
   const { order = 16, suite = 'keccak256', hints = 'dense', stallMs = 3_000, giveUpMs = 60_000 } = choice;
@@ -74,7 +74,10 @@ export async function setDriver(
   await change(join(layout.machine(name), machineFiles.settings), (json) => ({ ...json, driver }));
 }
 
-/** Chaff for every 100 hints of data, in streams of sparse hints: read by the keys node when it starts. */
+/**
+ * Sets the chaff hints for every 100 data hints, in streams of sparse hints. The keys node reads the setting when it
+ * starts.
+ */
 export async function setChaff(layout: Layout, chaffPercent: number): Promise<void> {
   await change(join(layout.node('keys'), nodeFiles.settings), (json) => ({ ...json, chaffPercent }));
 }
@@ -88,7 +91,10 @@ export interface BoxChoice {
   readonly retentionMs: number;
 }
 
-/** How often box keys are made and how long they stay: read by control, segments and keys nodes when they start. */
+/**
+ * Sets how often box keys are made and how long they are kept. Control, segments and keys nodes read it when they
+ * start.
+ */
 export async function setBoxes(
   layout: Layout,
   boxes: { readonly mail: BoxChoice; readonly attachments: BoxChoice },

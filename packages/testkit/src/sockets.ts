@@ -9,8 +9,8 @@ const TCP_LISTEN = '0A';
 const UNIX_ACCEPTING = 0x10000;
 
 /**
- * Sockets on which a process can be reached, as Linux tells: TCP in LISTEN, every UDP socket without a peer, unix
- * sockets that accept.
+ * Sockets on which a process can be reached, according to Linux: TCP in LISTEN, every UDP socket without a peer, and
+ * listening unix sockets.
  */
 export function listeningSockets(pid: number): ListeningSocket[] {
   const own = inodesOf(pid);
@@ -29,7 +29,7 @@ export function listeningSockets(pid: number): ListeningSocket[] {
   return found;
 }
 
-/** How many sockets of any kind it holds: shows that reading /proc sees them at all. */
+/** Number of sockets of any kind. Shows that /proc lists the process's sockets at all. */
 export function socketCount(pid: number): number {
   return inodesOf(pid).size;
 }
@@ -41,7 +41,7 @@ function inodesOf(pid: number): Set<string> {
       const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
       if (inode !== undefined) inodes.add(inode);
     } catch {
-      // closed while we looked
+      // closed during the listing
     }
   }
   return inodes;
@@ -52,7 +52,7 @@ function table(pid: number, name: string): string[][] {
   return lines.map((line) => line.trim().split(/\s+/));
 }
 
-/** "0100007F:1DB1" → "127.0.0.1:7601"; IPv6 stays in the kernel's digits. */
+/** "0100007F:1DB1" → "127.0.0.1:7601". IPv6 addresses stay in the kernel's notation. */
 function addressOf(local: string): string {
   const [host = '', port = ''] = local.split(':');
   const shown =

@@ -11,7 +11,7 @@ export interface HttpMessage {
   readonly body: Uint8Array;
 }
 
-/** HTTP messages of one direction of a recorded connection, up to an upgrade or the end of what was recorded. */
+/** HTTP messages of one direction of a recorded connection, up to an upgrade or the end of the recording. */
 export function httpMessages(bytes: Uint8Array): { messages: HttpMessage[]; rest: Uint8Array } {
   const messages: HttpMessage[] = [];
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -38,7 +38,10 @@ export function httpMessages(bytes: Uint8Array): { messages: HttpMessage[]; rest
   return { messages, rest: new Uint8Array() };
 }
 
-/** Payloads of the WebSocket messages of one direction, unmasked (RFC 6455, 5.2), pings left out; none when it was no WebSocket. */
+/**
+ * Payloads of the WebSocket messages of one direction, unmasked (RFC 6455, 5.2), without pings. Empty if the connection
+ * was not a WebSocket.
+ */
 export function webSocketPayloads(bytes: Uint8Array): Uint8Array[] {
   const { rest } = httpMessages(bytes);
   const payloads: Uint8Array[] = [];
@@ -70,7 +73,7 @@ export function webSocketPayloads(bytes: Uint8Array): Uint8Array[] {
   return payloads;
 }
 
-/** Frames that passed on the machine's link, in order. */
+/** Frames on the machine's link, in order. */
 export const recordedFrames = (recordings: readonly Recording[]): Uint8Array[] =>
   recordings
     .filter(({ role }) => role === 'machine')

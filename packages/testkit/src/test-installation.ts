@@ -38,7 +38,7 @@ export interface TestInstallationOptions {
   readonly record?: boolean;
   /** Environment of the processes. */
   readonly environment?: Partial<Record<ProcessName, ProcessEnvironment>>;
-  /** Network of the machine's proxy, if it is counted. */
+  /** Network emulation of the machine's counting proxy. */
   readonly proxy?: ProxyOptions;
   /** Puts a proxy that counts bytes between the machine and distribution. */
   readonly count?: boolean;
@@ -48,17 +48,17 @@ export interface TestInstallationOptions {
 export interface TestInstallation {
   readonly installation: Installation;
   readonly home: string;
-  /** Scratch folder beside the installation. */
+  /** Scratch folder outside the installation. */
   readonly scratch: string;
-  /** Where the nodes themselves listen. */
+  /** Addresses on which the nodes themselves listen. */
   readonly addresses: Addresses;
   readonly processes: Readonly<Record<ProcessName, Managed>>;
   /** Id of the machine. */
   readonly machine: string;
-  /** The machine's link, when it is counted. */
+  /** The counting proxy on the machine's link, if `count` is set. */
   readonly wire: CountingProxy | undefined;
   session(user: 'admin' | 'owner' | 'operator'): Promise<InstallationSession>;
-  /** One HTTPS request with any certificate of the installation. */
+  /** Sends one HTTPS request with any certificate of the installation. */
   call(node: 'control' | 'distribution', caller: Caller, options: CallOptions): Promise<Answer>;
   identity(caller: Caller): Promise<TlsIdentity>;
   recordings(): Recording[];
@@ -68,7 +68,7 @@ export interface TestInstallation {
 
 export type Caller = (typeof userNames)[number] | NodeRole | 'machine';
 
-/** `close` stops everything that it starts and removes everything that it writes. */
+/** Creates a test installation. `close` stops everything that it started and removes everything that it wrote. */
 export async function createTestInstallation(options: TestInstallationOptions = {}): Promise<TestInstallation> {
   const closer = new Closer();
   const base = await mkdtemp(join(tmpdir(), 'millrace system '));

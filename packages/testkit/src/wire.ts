@@ -5,24 +5,24 @@ import type { Address } from '@millrace/protocol';
 /** A TCP proxy that counts bytes, including TLS records, and can emulate a bad network. */
 export interface CountingProxy {
   readonly address: Address;
-  /** Towards the node, and back from it. */
+  /** Bytes towards the node, and bytes from it. */
   readonly up: number;
   readonly down: number;
-  /** Cuts every connection that is open. */
+  /** Cuts all open connections. */
   cut(): void;
   /**
-   * `refused`: connections are cut, and new ones are closed at once. `silent`: no data passes and no end is notified,
-   * as with a router that lost its state. When the network is `good` again, connections made meanwhile work; earlier
-   * ones never do.
+   * `refused`: connections are cut, and new ones are closed at once. `silent`: no data passes and no close is
+   * forwarded, like a router that lost its state. When the network is `good` again, connections made meanwhile work;
+   * earlier ones never do.
    */
   become(network: 'good' | 'refused' | 'silent'): void;
   close(): Promise<void>;
 }
 
-/** TCP over a long and lossy path: every chunk is late, some by a retransmission, and the order is kept. */
+/** TCP over a long and lossy path: every chunk is delayed, some chunks by a retransmission. The order is kept. */
 export interface Lag {
   readonly delayMs: number;
-  /** Uniform, more or less. */
+  /** Uniformly distributed additional delay. */
   readonly jitterMs: number;
   /** Share of the chunks that are retransmitted. */
   readonly lost: number;
@@ -32,7 +32,7 @@ export interface Lag {
 export interface ProxyOptions {
   /** Listening address; 127.0.0.1 by default. */
   readonly host?: string;
-  /** Each way. */
+  /** Delay in each direction. */
   readonly lag?: Lag;
 }
 

@@ -14,7 +14,7 @@ import { type HostileInstallation, openHostileInstallation } from './hostile-ins
 import { type HostileRelay, ownRelay } from './hostile-relay.ts';
 import { override } from './override.ts';
 
-/** An installation some of whose nodes belong to one attacker. */
+/** An installation in which one attacker controls some of the nodes. */
 export interface Coalition extends HostileInstallation {
   readonly members: readonly NodeRole[];
   readonly relay: HostileRelay;
@@ -54,7 +54,7 @@ export async function sealedOf(system: HostileInstallation, job: Licensed): Prom
   return Promise.all(slice.map(async ({ index, outerKey }) => applyOuterLayer(outerKey, await cells.read(index))));
 }
 
-/** Number of segments that open with a supposed design secret. */
+/** Number of segments that a candidate design secret opens. */
 export async function opened(
   system: HostileInstallation,
   job: Licensed,

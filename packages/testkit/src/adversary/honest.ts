@@ -18,7 +18,7 @@ export interface Licensed {
 export const SEGMENT = 16_370;
 let stored = 0;
 
-/** @param segments number of segments of the design, which is random, so that any 16 bytes of it are unique */
+/** @param segments number of segments of the design. Its content is random, so that any 16 bytes of it are unique. */
 export async function licensed(
   system: HostileInstallation,
   objects = 1,
@@ -54,7 +54,7 @@ export async function permitted(system: HostileInstallation, { licence }: Pick<L
   return (await system.owner.api.licence(licence)).permitted;
 }
 
-/** The code with which a call is refused, or `accepted`. */
+/** The error code of a refused call, or `accepted`. */
 export async function outcomeOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
@@ -64,7 +64,7 @@ export async function outcomeOf(work: Promise<unknown>): Promise<string> {
   }
 }
 
-/** Same for an HTTP answer. */
+/** The same for an HTTP answer. */
 export async function answerOf(work: Promise<Answer>): Promise<string> {
   const { status, error } = await work;
   return status === 200 ? 'accepted' : (error?.code ?? `status ${status}`);

@@ -36,10 +36,10 @@ import { setMachine, setMaintenance } from '../settings.ts';
 import { addMachine, addUser } from './parties.ts';
 import { type Alteration, startTestAgent, type TestAgent } from './test-agent.ts';
 
-/** The licensed machine and another tenant's. */
+/** Names of the licensed machine and another tenant's machine. */
 export const SITE = 'virtual-1';
 export const ELSEWHERE = 'elsewhere-1';
-/** Registered rate of every machine, bytes per second; high, so that no test raises the alarm. */
+/** Registered rate of every machine, bytes per second. High, so that no test raises the alarm. */
 const BYTES_PER_SECOND = 1e9;
 
 export interface Nodes {
@@ -53,23 +53,26 @@ export interface Nodes {
 export type Caller = 'admin' | 'owner' | 'operator' | 'tenant' | NodeRole;
 
 /**
- * An installation in a folder, its four nodes in this process: real keys, real TLS, real stores. Tests of a hostile
- * party replace parts of its node or change its files.
+ * An installation in a folder, with its four nodes in this process: real keys, real TLS, real stores. Tests of a
+ * hostile party replace parts of its node or change its files.
  */
 export interface HostileInstallation {
   readonly installation: Installation;
   readonly scratch: string;
   readonly addresses: Addresses;
   readonly nodes: Nodes;
-  /** Ids of the licensed machine and another tenant's. */
+  /** Ids of the licensed machine and another tenant's machine. */
   readonly machine: string;
   readonly elsewhere: string;
   readonly admin: Session;
   readonly owner: Session;
   readonly operator: Session;
-  /** Another tenant: a user with its own designs and machine. */
+  /** Another tenant: a user with other designs and another machine. */
   readonly tenant: Session;
-  /** An agent with the real keys of a machine, honest by default. Closed by the machine's next agent or by `close`. */
+  /**
+   * An agent with the real keys of a machine, honest by default. It is closed when the machine's next agent starts, or
+   * by `close`.
+   */
   agent(name?: string, alteration?: Alteration): Promise<TestAgent>;
   call(node: 'control' | 'distribution', caller: Caller, options: CallOptions): Promise<Answer>;
   identity(caller: Caller): Promise<TlsIdentity>;
@@ -79,11 +82,11 @@ export interface HostileInstallation {
 export interface HostileInstallationOptions {
   readonly periodMs?: number;
   readonly clock?: Clock;
-  /** Lines of all nodes' logs are added here. */
+  /** Collects log lines of all nodes. */
   readonly log?: string[];
 }
 
-/** `close` stops everything that it starts and removes everything that it writes. */
+/** Opens a hostile installation. `close` stops everything that it started and removes everything that it wrote. */
 export async function openHostileInstallation(options: HostileInstallationOptions = {}): Promise<HostileInstallation> {
   const closer = new Closer();
   const base = await mkdtemp(join(tmpdir(), 'millrace adversary '));
@@ -106,7 +109,7 @@ async function build(base: string, closer: Closer, options: HostileInstallationO
   await addMachine(layout, authority, ELSEWHERE);
   for (const name of [SITE, ELSEWHERE])
     await setMachine(layout, name, { kind: 'sink', factor: 1, bytesPerSecond: BYTES_PER_SECOND, giveUpMs: 20_000 });
-  // Sweeps run only when a test starts one.
+  // A long period: sweeps run only when a test starts one.
   await setMaintenance(layout, { periodMs: options.periodMs ?? 3_600_000, density: 50 });
   const installation = await openInstallation(home);
   const addresses = await chooseAddresses({}, { control: undefined, distribution: undefined });
@@ -135,7 +138,7 @@ async function build(base: string, closer: Closer, options: HostileInstallationO
     operator: await session('operator'),
     tenant: await session('tenant'),
     agent: async (name = SITE, alteration = {}) => {
-      // Two agents in one folder are not an attack of interest.
+      // Close the machine's previous agent: two agents in one folder are not an attack of interest.
       await agents.get(name)?.close();
       const started = closer.add(await startTestAgent(layout.machine(name), addresses.distribution, alteration));
       agents.set(name, started);

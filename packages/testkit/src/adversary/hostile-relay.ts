@@ -8,9 +8,9 @@ export type Leg = 'from segments' | 'from keys' | 'from machine';
 /** The distribution node's relay with an attacker's code, which reads, alters, drops, forges and replays messages. */
 export interface HostileRelay {
   readonly seen: readonly { readonly leg: Leg; readonly message: LinkMessage; readonly bytes: Bytes }[];
-  /** Replacements of a message. */
+  /** Returns the replacements of a message. */
   meddle: (leg: Leg, bytes: Bytes) => readonly Bytes[];
-  /** Sends to a connected machine. */
+  /** Sends bytes to a connected machine. */
   toMachine(machine: string, bytes: Bytes): void;
   /** Restores the honest behaviour. */
   behave(): void;
@@ -52,13 +52,13 @@ export function ownRelay(relay: Relay): HostileRelay {
 
 type CallMessage = Extract<LinkControl, { type: 'call' }>;
 
-/** The call in a machine's message, if it is one. */
+/** The call in a machine's message; undefined if the message is not a call. */
 export function callOf(bytes: Bytes): CallMessage | undefined {
   const link = decodeLink(bytes, false);
   return link.kind === 'control' && link.message.type === 'call' ? link.message : undefined;
 }
 
-/** A machine's message with its call's document replaced. */
+/** A machine's message with another document in its call. */
 export function withDocument(call: CallMessage, change: (document: Bytes) => Bytes): Bytes {
   const fields = decodeCbor(copyBytes(call.body), 'call') as Record<string, Uint8Array>;
   const changed = Object.entries(fields).map(([field, document]) => [field, change(copyBytes(document))] as const);

@@ -6,7 +6,7 @@ import { licenceSecretInfo, registrationHash, sealDesignSecret, sha256 } from '@
 import { readManifest } from '@millrace/vault';
 import type { HostileInstallation } from './hostile-installation.ts';
 
-/** A licence by any user for any design, without the checks of an honest client and with a forged design secret. */
+/** A licence by any user for any design, with a forged design secret, without the checks of an honest client. */
 export async function ownLicence(
   system: HostileInstallation,
   signer: Session,

@@ -17,7 +17,7 @@ export interface MachineCaller {
   readonly config: MachineConfig;
   readonly calls: ControlCalls;
   readonly signal: AbortSignal;
-  /** A permit request signed by the machine; fields that are not given are honest. */
+  /** A permit request signed by the machine. Fields that are not given have honest values. */
   request(
     print: string,
     changes?: Partial<PermitRequest>,

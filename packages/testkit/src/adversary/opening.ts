@@ -13,7 +13,7 @@ export interface ForgedOpening {
   readonly request: PermitRequest;
   /** The target machine. */
   readonly config: MachineConfig;
-  /** The owner's registration that the machine gets. */
+  /** The owner's registration that the machine receives. */
   readonly owner: Uint8Array;
 }
 
@@ -21,10 +21,10 @@ export interface Lies {
   readonly permit?: Partial<Permit>;
   /** The machine that calls home; by default the licensed one. */
   readonly machine?: string;
-  /** The signer of the print; by default the licence's holder. */
+  /** The signer of the print request; by default the licence's holder. */
   readonly holder?: HostileInstallation['operator'];
   readonly licence?: Uint8Array;
-  /** An opening whose print is used again. */
+  /** An opening whose print request is reused. */
   readonly print?: Uint8Array;
 }
 

@@ -21,7 +21,7 @@ async function writeTls(
   await writeFile(join(folder, files.tlsKey), key, { mode: 0o600 });
 }
 
-/** Registers another user, as the administrator does. */
+/** Registers another user in the administrator's name. */
 export async function addUser(layout: Layout, authority: Authority, name: string): Promise<void> {
   const folder = layout.user(name);
   await mkdir(folder, { recursive: true });

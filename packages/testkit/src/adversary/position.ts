@@ -13,8 +13,8 @@ export const goals = {
 export type Goal = keyof typeof goals;
 
 /**
- * `held`: the attack fails. `denial only`: it only stops something. `limit`: the attack succeeds, as the test shows;
- * `why` says why that is accepted.
+ * `held`: the attack fails. `denial only`: the attack only stops something. `limit`: the attack succeeds, as the test
+ * shows; `why` explains why this is accepted.
  */
 export type Verdict = 'held' | 'denial only' | 'limit';
 
@@ -28,7 +28,7 @@ export interface Attack<W> {
 
 type Attacks<W> = readonly [Attack<W>, ...Attack<W>[]];
 
-/** An attacker with the real keys of a position and modified code. Every goal has an attack. */
+/** An attacker with the real keys of a position and modified code. Each position has an attack for every goal. */
 export interface Position<W> {
   readonly name: string;
   /** The keys and data of the position. */

@@ -22,11 +22,11 @@ export interface Alteration {
   readonly timing?: Partial<Timing>;
 }
 
-/** A machine's agent in this process, with every byte that its machine has taken. */
+/** A machine's agent in this process. Records every byte that its machine takes. */
 export interface TestAgent {
   readonly agent: Agent;
   readonly config: MachineConfig;
-  /** Bytes taken, one entry for each run of the machine. */
+  /** Taken bytes, one entry for each run of the machine. */
   readonly runs: readonly Bytes[];
   /** Bytes of all runs, in order. */
   executed(): Bytes;

@@ -5,9 +5,9 @@ import type { Address } from '@millrace/protocol';
 /** An attacker on the cable, who reads every byte and may alter, delay or cut the connection. */
 export interface WireTap {
   readonly address: Address;
-  /** Everything that passed, both ways. */
+  /** All transferred chunks, in both directions. */
   readonly seen: readonly Bytes[];
-  /** Replacement of a chunk; undefined cuts the connection. */
+  /** Returns the replacement of a chunk; undefined cuts the connection. */
   meddle: (piece: Bytes, towards: 'node' | 'client') => Bytes | undefined;
   close(): Promise<void>;
 }

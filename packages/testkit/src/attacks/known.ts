@@ -10,16 +10,16 @@ import {
 } from '@millrace/live-matrix';
 import { applyOuterLayer, CONTENT_BYTES, sealSegment } from '@millrace/vault';
 
-/** Pseudo-random bytes, the same in every run: SHAKE256 of a label, so that statistical tests never fail by chance. */
+/** Pseudo-random bytes: SHAKE256 of a label. Deterministic, so that statistical tests never fail by chance. */
 export function known(label: string, length: number): Bytes {
   return copyBytes(createHash('shake256', { outputLength: length }).update(label).digest());
 }
 
-/** Real G-code from a real slicer. */
+/** G-code from a real slicer. */
 export const impeller = (): Bytes =>
   copyBytes(readFileSync(new URL('../../../../samples/impeller.gcode', import.meta.url)));
 
-/** A design's cells as the vault holds them: segments sealed under their own keys, and an outer layer over each. */
+/** A design's cells as stored by the vault: segments sealed under their own keys, each with an outer layer. */
 export function cellsOf(design: Uint8Array, label: string): Bytes[] {
   const count = Math.ceil(design.length / CONTENT_BYTES);
   return Array.from({ length: count }, (_, number) => {
@@ -33,7 +33,7 @@ export function cellsOf(design: Uint8Array, label: string): Bytes[] {
   });
 }
 
-/** Little-endian values of `width` bytes; an incomplete last one is dropped. */
+/** Little-endian values of `width` bytes. Omits an incomplete last value. */
 export function valuesOf(bytes: Uint8Array, width: number): Uint32Array {
   return Uint32Array.from({ length: Math.floor(bytes.length / width) }, (_, i) =>
     bytes.subarray(i * width, (i + 1) * width).reduceRight((value, byte) => value * 256 + byte, 0),
@@ -60,7 +60,7 @@ export function bareHints(
   return Uint32Array.from(values, (_, i) => ((hashes[2 * i] ?? 0) & mask) >>> 0);
 }
 
-/** Frames of a session in one revision, by the product's sender. */
+/** Frames of a session in one revision, encoded by the product's sender. */
 export function framesOf(parameters: MatrixParameters, label: string, cells: readonly Uint8Array[]): Bytes[] {
   const sender = createSender({
     parameters,

@@ -4,20 +4,23 @@ import { generateP256Key } from '@millrace/identity';
 import { acceptSession, offerSession, type SessionBinding, type StreamParameters } from '@millrace/protocol';
 import { known } from './known.ts';
 
-/** The three secrets of a session's seed: Diffie-Hellman with the machine's key of the session, with its static key, the licence's. */
+/**
+ * The three secrets of a session's seed: the Diffie-Hellman results with the machine's ephemeral key and with its
+ * static key, and the licence secret.
+ */
 export type Shares = readonly [ephemeral: Uint8Array, machine: Uint8Array, licence: Uint8Array];
 
 export interface RealSession {
   readonly binding: SessionBinding;
   readonly parameters: StreamParameters;
-  /** The keys node's point of the session: travels in clear, as everything of `binding` and `parameters` is known. */
+  /** The keys node's point of the session. Sent in clear, like all values of `binding` and `parameters`. */
   readonly point: Uint8Array;
   readonly shares: Shares;
-  /** As the keys node made it. */
+  /** The seed that the keys node derived. */
   readonly seed: Bytes;
 }
 
-/** A session by the product's own derivation, at both ends, and the shares that only they have. */
+/** A session derived by the product's code at both ends, and the shares that only the ends have. */
 export async function realSession(label: string, serial: string): Promise<RealSession> {
   const [machine, ephemeral, sender] = [generateP256Key(), generateP256Key(), generateP256Key()];
   const parameters: StreamParameters = {
@@ -57,7 +60,7 @@ export async function realSession(label: string, serial: string): Promise<RealSe
   return { binding, parameters, point: offer.ephemeral, shares, seed };
 }
 
-/** The seed by spec/protocol.md, as an attacker computes it from supposed shares. */
+/** The seed according to spec/protocol.md, computed by an attacker from candidate shares. */
 export function seedFrom({ binding, parameters, point }: RealSession, shares: Shares, serial = binding.serial): Bytes {
   const transcript = createHash('sha256')
     .update(concatBytes(utf8('millrace/v1/session'), binding.openingHash, binding.session, point))

@@ -32,7 +32,7 @@ export async function cli(argv: readonly string[], changes: Partial<Io> = {}): P
   return { exit, stdout, stderr };
 }
 
-/** Until `condition` holds; fails by the test's own time limit. */
+/** Waits until `condition` holds. The test's own time limit applies. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
 }

@@ -58,7 +58,7 @@ export function makeKeys(): Keys {
   };
 }
 
-/** The documents behind an object's events, which a forger may alter. */
+/** Changes by a forger to the documents behind an object's events. */
 export interface Changes {
   readonly installation?: string;
   readonly registration?: Partial<TransactionOf<'user.register'>>;
@@ -78,14 +78,14 @@ export interface Story {
   readonly events: readonly EventRequest[];
   readonly object: string;
   readonly request: PermitRequest;
-  /** A further report of the same run. */
+  /** Another report of the same run. */
   report(event: MachineReport['event'], changes?: Partial<MachineReport>): Promise<EventRequest>;
-  /** A further stream of the same object. */
+  /** Another stream of the same object. */
   resume(changes?: Partial<PermitRequest>): Promise<EventRequest>;
   clear(signer?: MemorySigner): Promise<EventRequest>;
 }
 
-/** Machine, licence and one object, from order to completion, as the control node writes them. */
+/** Machine, licence and one object, from order to completion, as written by the control node. */
 export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Story> {
   const installation = changes.installation ?? INSTALLATION;
   const common = () => ({ id: systemRandom(16), issued: NOW, expires: NOW + HOUR });
@@ -218,7 +218,7 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
       ...changes.report,
       ...more,
     };
-    // The forged log records a completion, as the machine reports one.
+    // A forged log also records a completion in the form that a machine reports.
     const said = type === 'completed' ? { ...body, facts: { ...facts, contentMac: CONTENT_MAC } } : body;
     const fact = reportFact(said, machine.machine, CONTENT_MAC);
     return event({ ...fact, account: object }, [await signMachineDocument(keys.machine, installation, body)]);
@@ -249,13 +249,13 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
   };
 }
 
-/** An alarm as control records it, without a signed document. */
+/** An alarm as recorded by control, without a signed document. */
 export function alarm(object: string): EventRequest {
   const body = { by: 'keys', acked: 2, permit: '00'.repeat(16), code: 'E_ALARM' };
   return { account: object, type: 'alarmed', actor: 'keys', body, eventId: toHex(systemRandom(8)) };
 }
 
-/** Writes arbitrary events with the log's key, as an attacker with that key can. */
+/** Writes arbitrary events with the log's key, as an attacker who has that key can. */
 export async function logOf(keys: Keys, events: readonly EventRequest[]): Promise<Ledger> {
   const origin = `millrace/${INSTALLATION}`;
   const signer = ed25519NoteSigner(origin, keys.log);

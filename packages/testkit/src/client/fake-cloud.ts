@@ -62,7 +62,7 @@ interface FakeDesign {
   readonly manifest: Manifest;
 }
 
-/** The view that control would return. */
+/** The view of a design that control would return. */
 export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
   const { designId: design, core, custody, kind, size, segments } = manifest;
   const view = { design, name: 'part.gcode', core: toBase64(core), custody, kind, size, segments, state };
@@ -70,8 +70,8 @@ export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
 }
 
 /**
- * Control and distribution in the test's own process: real mutual TLS with the installation's certificates, real
- * signatures and a real ledger; storing and printing are simulated. It replaces packages/cloud in these tests.
+ * Control and distribution in the test's process: real mutual TLS with the installation's certificates, real signatures
+ * and a real ledger. Storing and printing are simulated. Replaces packages/cloud in tests of the client.
  */
 export class FakeCloud {
   readonly users = new Map<string, Bytes>();
@@ -84,14 +84,14 @@ export class FakeCloud {
   readonly prints = new Map<string, Record<string, unknown>>();
   readonly seen = new Set<string>();
   readonly log: string[] = [];
-  /** Called before every request: answers, throws, or returns undefined to let the request pass. */
+  /** Called before every request. Returns an answer, throws, or returns undefined to handle the request normally. */
   intercept: (request: Request) => unknown = () => undefined;
   keys: Bytes = new Uint8Array();
   readonly installation: Installation;
   readonly ledger: Ledger;
   readonly #machineKey: P256Key;
   readonly #permitKey: P256Key;
-  /** The keys node's attachment keys and its announcement. */
+  /** The keys node's attachment keys and their announcement. */
   box: KeysBox;
   readonly #servers: Server[] = [];
 

@@ -13,7 +13,7 @@ afterAll(async () => {
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
 });
 
-/** A temporary folder with a space in its name, removed after the tests of the file. */
+/** A temporary folder with a space in its name. It is removed after the tests of the file. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace cli '));
   folders.push(folder);
@@ -35,7 +35,7 @@ export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<
   return 'no error';
 }
 
-/** A box key of the keys node for attachments: its announcement and its secret. */
+/** A box key of the keys node for attachments, with its announcement and its secret. */
 export interface KeysBox extends BoxSecrets {
   readonly body: BoxKey;
   readonly document: Bytes;

@@ -14,7 +14,7 @@ export interface OwnedDesign {
   readonly secret: Bytes;
 }
 
-/** The manifest of a design of the installation's owner; segment n is filled with the byte n. */
+/** The manifest of a design of the installation's owner. Segment n is filled with the byte n. */
 export async function ownedDesign({ layout }: Installation, segments = 3): Promise<OwnedDesign> {
   const owner = await readFile(join(layout.user('owner'), 'user.key'));
   const [nonce, secret] = [systemRandom(16), systemRandom(32)];

@@ -69,7 +69,7 @@ const steps: readonly Step[] = [
     const [at, length] = range(bytes, random);
     return copyBytes(bytes).fill(random.pick([0, 0xff, 0x20, 0x30]), at, at + length);
   },
-  // cut short, made longer
+  // truncate, extend
   (bytes, random) => copyBytes(bytes.subarray(0, random.below(bytes.length + 1))),
   (bytes, random) => concatBytes(bytes, random.bytes(1 + random.below(64))),
   // a piece of another sample
@@ -122,8 +122,8 @@ function strange(random: Random): Value {
 }
 
 /**
- * A value with one part replaced, removed, duplicated or added: well-formed but invalid. The bytes are in deterministic
- * encoding, so that only the schema can refuse them.
+ * Replaces, removes, duplicates or adds one part of a value: the result is well-formed but invalid. The bytes are in
+ * deterministic encoding, so that only the schema can refuse them.
  */
 export function mutateValue(value: Value, random: Random): Value {
   const here = random.below(4) === 0;
@@ -159,7 +159,7 @@ function isRecord(value: Value): value is Record<string, Value> {
   return typeof value === 'object' && value !== null && !(value instanceof Uint8Array) && !Array.isArray(value);
 }
 
-/** Deterministic encoding; values without one are encoded as null. */
+/** Deterministic encoding. Values that have none are encoded as null. */
 export function encodeLoosely(value: Value): Bytes {
   try {
     return encodeCbor(value as never);

@@ -20,7 +20,7 @@ export class Random {
     return sum >>> 0;
   }
 
-  /** 0 to below `limit`. */
+  /** An integer from 0 to below `limit`. */
   below(limit: number): number {
     return Math.floor((this.u32() / 2 ** 32) * limit);
   }

@@ -112,7 +112,7 @@ const headers: readonly Readonly<Record<string, string>>[] = [
   { 'content-encoding': 'gzip' },
 ];
 
-/** A path with an invalid part, in half of the cases. */
+/** A path, with an invalid part in half of the cases. */
 function oddPath(path: string, random: Random): string {
   if (random.below(2) === 0) return path;
   const at = 1 + random.below(path.length);
@@ -143,7 +143,7 @@ function bodyOf(path: string, random: Random): Uint8Array | string | undefined {
   ]);
 }
 
-/** Usually a caller of the route's role, because others are refused before the request is parsed. */
+/** Usually a caller of the route's role, because other callers are refused before the request is parsed. */
 function callerFor(path: string, random: Random): Caller {
   if (random.below(4) === 0) return random.pick(callers);
   if (/^\/v1\/machines\/./.test(path)) return 'distribution';

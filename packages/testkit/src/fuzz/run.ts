@@ -3,16 +3,16 @@ import { mutate } from './mutate.ts';
 import { Random } from './random.ts';
 import type { Target } from './target.ts';
 
-/** Processor time that one input may take, ms. Measured three times before it is a fault. */
+/** Maximum processor time of one input, ms. A fault only if three measurements exceed it. */
 const MAX_MS = 400;
-/** Maximum growth of the process over one target. */
+/** Maximum memory growth of the process over one target, bytes. */
 const MAX_BYTES = 600 * 2 ** 20;
 
 export interface Outcome {
   readonly inputs: number;
   readonly refused: number;
   readonly accepted: number;
-  /** Refusals by code. */
+  /** Number of refusals by code. */
   readonly codes: Readonly<Record<string, number>>;
   /** Processor time of the slowest input, ms. */
   readonly slowest: number;
@@ -48,7 +48,10 @@ async function inputOf({ make, samples }: Target, random: Random): Promise<Bytes
   return mutate(samples, random);
 }
 
-/** Tries one input: refused with an allowed code, accepted if allowed, or a fault. */
+/**
+ * Tries one input. An input must be refused with an allowed code, or accepted if that is allowed; otherwise it is a
+ * fault.
+ */
 export async function judge(target: Target, input: Bytes): Promise<{ code?: string; fault?: string }> {
   let result: unknown;
   try {
@@ -66,7 +69,7 @@ export async function judge(target: Target, input: Bytes): Promise<{ code?: stri
     : { fault: 'accepted what is no sample' };
 }
 
-/** Checks that the target accepts its samples; otherwise it would test nothing. */
+/** Checks that the target accepts its samples. Otherwise the target would test nothing. */
 async function requireSamples(target: Target): Promise<void> {
   for (const [i, sample] of target.samples.entries()) {
     const { code, fault: why } = await judge(target, sample);
@@ -75,7 +78,7 @@ async function requireSamples(target: Target): Promise<void> {
   }
 }
 
-/** The least processor time of three runs, so that other load does not matter. */
+/** Uses the lowest processor time of three runs, so that other load does not matter. */
 async function isSlow(target: Target, input: Bytes): Promise<boolean> {
   for (let i = 0; i < 3; i++) {
     const began = process.cpuUsage();

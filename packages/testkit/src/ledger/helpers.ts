@@ -64,7 +64,7 @@ export const origin = 'ledger.example/one';
 export const signer = ed25519NoteSigner(origin, new Uint8Array(32).fill(7));
 export const witness = ed25519NoteSigner('witness.example/w1', new Uint8Array(32).fill(9));
 
-/** A clock that moves on by one second a look. */
+/** A clock that advances by one second per reading. */
 export function stepClock(start = 1_700_000_000_000): Clock {
   let now = start;
   return { now: () => (now += 1000), monotonic: () => now };
@@ -100,7 +100,7 @@ export async function storyLedger(store: LedgerStore = new MemoryStore()): Promi
   return ledger;
 }
 
-/** Root by the recursive definition of RFC 6962, to compare with. */
+/** Root by the recursive definition of RFC 6962, for comparison. */
 export function naiveRoot(leaves: readonly Uint8Array[]): Uint8Array {
   const [first] = leaves;
   if (first === undefined) return fromHex('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
@@ -118,7 +118,7 @@ export function leavesByRule(count: number): Uint8Array[] {
   return Array.from({ length: count }, (_, i) => leafHash(new TextEncoder().encode(`entry ${i}`)));
 }
 
-/** The code of what `run` throws; fails the test when it does not throw. */
+/** The code of the error that `run` throws. Fails the test if it does not throw. */
 export async function codeOf(run: () => unknown): Promise<string> {
   try {
     await run();

@@ -16,7 +16,7 @@ export const random = (length: number): Bytes => copyBytes(randomBytes(length));
 
 export const code = (name: string) => expect.objectContaining({ code: name });
 
-/** What somebody on the way does to one message: hands on none, one or more. */
+/** An attacker's change to one message: the messages to forward (none, one or more), or 'cut'. */
 export type Meddle = (message: Uint8Array, index: number) => readonly Uint8Array[] | 'cut';
 
 function meddled(stream: ReadableStream<Uint8Array>, meddle: Meddle): ReadableStream<Uint8Array> {
@@ -39,7 +39,7 @@ export interface Ends {
 
 type Changes = Partial<LiveSenderOptions> & {
   readonly receiving?: Partial<LiveReceiverOptions>;
-  /** Messages of the sender, and of the receiver. */
+  /** Changes to the sender's messages, and to the receiver's. */
   readonly there?: Meddle;
   readonly back?: Meddle;
 };
@@ -57,7 +57,7 @@ export function openEnds({ receiving, there = same, back = same, ...sending }: C
   };
 }
 
-/** Writes the chunks and closes; rejects as the writable does. */
+/** Writes the chunks and closes. Rejects with the error of the writable. */
 export async function sendAll({ writable }: LiveSender, chunks: Iterable<Uint8Array>): Promise<void> {
   const writer = writable.getWriter();
   writer.closed.catch(() => undefined);
@@ -72,7 +72,7 @@ export async function readAll({ readable }: LiveReceiver): Promise<Bytes> {
   return concatBytes(...parts);
 }
 
-/** How both ends took it: 'whole', or the error's code. */
+/** The outcome at both ends: 'whole', or the error's code. */
 export async function outcomes(
   ends: Ends,
   chunks: Iterable<Uint8Array>,

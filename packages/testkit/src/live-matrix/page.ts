@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Where Chromium is, if it is installed. */
+/** Path of Chromium, if it is installed. */
 export const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((file) => existsSync(file));
 
 const types: Readonly<Record<string, string>> = {
@@ -16,7 +16,7 @@ const types: Readonly<Record<string, string>> = {
 
 const packageFolder = (name: string) => fileURLToPath(new URL(`../../../${name}/`, import.meta.url));
 
-/** What the server shows of the disk: the built packages as they are published, no bundler between. */
+/** Folders that the server publishes: the built packages as published, without a bundler. */
 const roots: Readonly<Record<string, string>> = {
   'live-matrix': packageFolder('live-matrix'),
   base: packageFolder('base'),
@@ -28,7 +28,7 @@ interface Manifest {
   readonly exports: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-/** Where a browser finds an export of a package: the condition "browser" if there is one. */
+/** Path of a package's export for browsers: the condition "browser", if present. */
 function browserExport(name: string, path: string): string {
   const manifest = JSON.parse(readFileSync(join(packageFolder(name), 'package.json'), 'utf8')) as Manifest;
   const conditions = manifest.exports[path] ?? {};
@@ -43,22 +43,22 @@ const addresses: readonly (readonly [name: string, address: string])[] = [
   ['@noble/hashes/', '/noble/'],
 ];
 
-/** Imports by package as imports by address: what a bundler does; import maps do not reach into workers. */
+/** Replaces imports by package name with imports by address, as a bundler does. Import maps do not apply to workers. */
 function withAddresses(script: string): string {
   return addresses.reduce((text, [name, address]) => text.replaceAll(`from '${name}`, `from '${address}`), script);
 }
 
 export interface PageOptions {
-  /** A module. It ends by `await say(text)`. */
+  /** Source of a module. It ends with `await say(text)`. */
   readonly script: string;
-  /** What it gets from `await given()`. */
+  /** Value that the module gets from `await given()`. */
   readonly given?: unknown;
   /** Sends the headers that let pages share memory with workers. */
   readonly isolated?: boolean;
   readonly flags?: readonly string[];
 }
 
-/** What a page in a Chromium of its own says, or why it says nothing. */
+/** Runs a page in a new Chromium process. Returns the page's text, or the reason why there is none. */
 export async function pageSays(program: string, options: PageOptions): Promise<string> {
   const profile = mkdtempSync(join(tmpdir(), 'millrace-page-'));
   const page = `<!doctype html><script>
@@ -110,11 +110,11 @@ export async function pageSays(program: string, options: PageOptions): Promise<s
     const flags = ['--headless', '--no-sandbox', '--disable-dev-shm-usage', `--user-data-dir=${profile}`];
     child = spawn(program, [...flags, ...(options.flags ?? []), `http://127.0.0.1:${address.port}/`], {
       stdio: 'ignore',
-      detached: true, // a group of its own, which ends as one
+      detached: true, // a separate process group, which is killed as a whole
     });
     child.on('error', (error) => said(error.message));
     child.on('exit', (status) => said(`Chromium ended with ${status}`));
-    const guard = setTimeout(() => said('no answer'), 100_000); // so that no browser is left behind
+    const guard = setTimeout(() => said('no answer'), 100_000); // do not leave a browser running
     return await answer.finally(() => clearTimeout(guard));
   } finally {
     const gone = new Promise((resolve) => child?.once('exit', resolve));
@@ -122,7 +122,7 @@ export async function pageSays(program: string, options: PageOptions): Promise<s
     server.closeAllConnections();
     server.close();
     try {
-      // Its children may write for a moment after it has ended.
+      // Child processes may still write shortly after the browser exits.
       rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
     } catch (error) {
       process.stdout.write(`${profile} is left behind: ${String(error)}\n`);
@@ -134,6 +134,6 @@ function endGroup({ pid }: ChildProcess): boolean {
   try {
     return pid !== undefined && process.kill(-pid, 'SIGKILL');
   } catch {
-    return false; // it has just ended
+    return false; // it has already exited
   }
 }

@@ -4,9 +4,10 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { turboshake128 } from '@noble/hashes/sha3-addons.js';
 
-/*
- * The streaming live matrix a second time, as spec/live-matrix.md describes it, on big integers and another library's
- * hash. Slow and plain; it shares no code with the package and exists to show that the spec and the vectors suffice.
+/**
+ * A second implementation of the streaming live matrix, written from spec/live-matrix.md with big integers and another
+ * library's hash. It is slow and simple, and shares no code with the package. It shows that the spec and the vectors
+ * suffice.
  */
 
 export interface Parameters {
@@ -49,7 +50,7 @@ export function nextSecret(secret: Uint8Array, fresh?: Uint8Array): Uint8Array {
   return fresh === undefined ? next : extract(sha256, fresh, next);
 }
 
-/** Section 6: the generator, a block's parity bits, the cut into blocks, the parity itself. */
+/** Section 6: the generator, a block's parity bits, the division into blocks, and the parity. */
 export const generator = turboshake128(text('millrace parity code 1'), { D: 0x50, dkLen: 342 * 24 * 64 });
 
 export function blocksOf(mode: string, hints: number, blockHints: number): { hints: number; parityBytes: number }[] {
@@ -93,7 +94,7 @@ function chaffAt(suite: string, t: bigint, k: Uint8Array, frame: number, hints: 
   });
 }
 
-/** Sections 5, 7 and 8: a whole frame. */
+/** Sections 5, 7 and 8: encodes a whole frame. */
 export function encode(
   p: Parameters,
   session: Uint8Array,
@@ -146,8 +147,8 @@ export function encode(
 }
 
 /**
- * The receiving side for dense hints: inverse table, candidates, Gaussian elimination (section 6.4).
- * @returns undefined when the frame's MAC is wrong or its solution not unique
+ * The receiver for dense hints: inverse table, candidates, Gaussian elimination (section 6.4).
+ * @returns undefined if the frame's MAC is wrong or the solution is not unique
  */
 export function decodeDense(p: Parameters, secret: Uint8Array, frame: Uint8Array): Uint8Array | undefined {
   const keys = revisionKeys(secret);
@@ -187,7 +188,7 @@ function solve(candidates: bigint[][], m: number, target: Uint8Array): Uint8Arra
   const chosen = candidates.map((list) => list[0] ?? 0n);
   const unknowns = candidates.flatMap((list, place) => list.slice(1).map((value) => ({ place, value })));
   let rest = chosen.reduce((sum, value, place) => sum ^ atPlace(place, value), numberOf(target));
-  // Unknown j: its change of the parity in the low bits, its own bit above them.
+  // Unknown j: its change of the parity in the low bits, one bit that identifies it above them.
   const width = BigInt(8 * bytes);
   const low = (1n << width) - 1n;
   const basis: bigint[] = [];

@@ -21,28 +21,28 @@ import {
 import { GROUP_SEGMENTS, type HashGroup } from '@millrace/vault';
 import type { StoredDesign } from './agent-design.ts';
 
-/** What a test may do to the stream; everything else is honest. */
+/** Changes that a test can make to a stream. Everything else is honest. */
 export interface Meddling {
-  /** Frames to send in place of this one. */
+  /** Returns the frames to send instead of this one. */
   frame?(frame: Bytes, segment: number, session: CloudStream): readonly Bytes[];
-  /** Keys to send in place of this one. */
+  /** Returns the keys to send instead of this one. */
   key?(payload: Bytes, segment: number, session: CloudStream): readonly Bytes[];
-  /** Another answer to call-home. */
+  /** Returns another answer to call-home. */
   callHome?(answer: CallHomeAnswer, call: number): CallHomeAnswer | Promise<CallHomeAnswer>;
-  /** False: the answer is lost with the connection. */
+  /** Returns false to lose the answer with the connection. */
   answer?(method: string, call: number): boolean;
-  /** Called for every telemetry. */
+  /** Called for every telemetry message. */
   telemetry?(telemetry: Telemetry, session: CloudStream): void;
-  /** A code with which to refuse the call. */
+  /** Returns the error with which to refuse the call. */
   refuse?(method: string, call: number): MillraceError | undefined;
-  /** Hashes to send in place of a group's; undefined: none. */
+  /** Returns the hashes to send instead of a group's; undefined sends none. */
   hashes?(group: HashGroup, number: number): HashGroup | undefined;
-  /** Another core, and another key that offers the session, than the keys node's. */
+  /** Replaces the core, and the key that offers the session. */
   core?(core: Bytes): Bytes;
   sender?(keysNode: P256Key): P256Key;
   /** Changes the parameters of a session. */
   parameters?(parameters: StreamParameters): StreamParameters;
-  /** False: no session is offered. */
+  /** Returns false to offer no session. */
   offer?(call: number): boolean;
 }
 
@@ -58,18 +58,18 @@ export interface CloudOptions {
   readonly design: StoredDesign;
   readonly machine: Omit<Machine, 'machine' | 'publicKey'>;
   readonly window?: number;
-  /** Frames after which the sender moves on, if the machine is ready. */
+  /** Number of frames after which the sender starts the next revision, if the machine is ready. */
   readonly framesPerRevision?: number;
-  /** Waits for the machine rather than send more frames in one revision. */
+  /** Waits for the machine instead of sending more frames in one revision. */
   readonly strict?: boolean;
   readonly meddling?: Meddling;
-  /** What the licence lets the operator see; the usual unless told. */
+  /** Information that the licence discloses to the operator; the default disclosure if absent. */
   readonly disclose?: readonly Disclosure[];
-  /** To whom the machine is to seal; the owner unless told. */
+  /** Key to which the machine seals its state; the owner's if absent. */
   readonly telemetryKey?: Bytes;
 }
 
-/** What a stream uses of the cloud that it belongs to. */
+/** The parts of the cloud that a stream uses. */
 export interface StreamCloud {
   readonly options: CloudOptions;
   readonly meddling: Meddling;
@@ -77,7 +77,7 @@ export interface StreamCloud {
   send(message: Bytes): boolean;
 }
 
-/** Segments and keys nodes' ends of one session. */
+/** The ends of the segments and keys nodes in one session. */
 export class CloudStream {
   readonly session: Bytes;
   readonly parameters: StreamParameters;
@@ -144,7 +144,10 @@ export class CloudStream {
     return new CloudStream(cloud, session, parameters, context, { sender, reverse, telemetryKey: keys.telemetry });
   }
 
-  /** In order of arrival: a table made twice at once would be one too far ahead. */
+  /**
+   * Handles messages in order of arrival. Building a table twice concurrently would put the stream one table too far
+   * ahead.
+   */
   receive(payload: Bytes): Promise<void> {
     return this.#arrivals.run(() => this.#receive(payload));
   }
@@ -170,12 +173,12 @@ export class CloudStream {
     await this.pump();
   }
 
-  /** Sends what the window allows. */
+  /** Sends as many segments as the window allows. */
   pump(): Promise<void> {
     return this.#order.run(async () => {
       const { segments, window } = this.parameters;
       const limit = Math.min(segments, this.acked + window);
-      // A step at a time, as the keys node does it.
+      // One step at a time, as the keys node does.
       const step = sliceStep(window);
       const keyed = limit === segments ? limit : this.#keyed + Math.floor((limit - this.#keyed) / step) * step;
       for (; !this.ended && this.#hashed * GROUP_SEGMENTS < keyed; this.#hashed++) await this.#sendHashes(this.#hashed);
@@ -189,7 +192,7 @@ export class CloudStream {
     });
   }
 
-  /** Seals the keys of a segment once more, which no keys node does. */
+  /** Sends the keys of a segment again, which a real keys node never does. */
   giveAgain(segment: number): Promise<void> {
     return this.#order.run(() => this.#sendKey(segment));
   }

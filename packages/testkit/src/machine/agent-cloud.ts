@@ -54,7 +54,10 @@ import {
 import { WebSocket, WebSocketServer } from 'ws';
 import { type CallHomeAnswer, type CloudOptions, CloudStream, type Meddling } from './agent-cloud-stream.ts';
 
-/** Every node of the cloud in one object, honest unless a test meddles: the agent's real link, and real sessions, behind it. */
+/**
+ * All nodes of the cloud in one object, honest unless a test changes their behaviour. It uses the agent's real link and
+ * real sessions.
+ */
 export class TestCloud {
   readonly options: CloudOptions;
   readonly directory: Directory;
@@ -66,14 +69,14 @@ export class TestCloud {
   readonly admin: MemorySigner;
   readonly registration: Machine;
   readonly holder = generateUserKey();
-  /** To which the machine seals what only the owner may know. */
+  /** Key to which the machine seals state that only the owner may read. */
   readonly sealingKey = ownerSealingKey(systemRandom(32));
   readonly reports: MachineReport[] = [];
   readonly requests: PermitRequest[] = [];
   readonly requestBytes: Bytes[] = [];
   readonly telemetry: Telemetry[] = [];
   readonly sessions: CloudStream[] = [];
-  /** Everything that passed the link, both ways. */
+  /** All bytes on the link, in both directions. */
   readonly wire: Bytes[] = [];
   meddling: Meddling;
   /** Signed print requests by id, in order. */
@@ -112,7 +115,7 @@ export class TestCloud {
       requestCert: true,
       rejectUnauthorized: true,
     });
-    // Neither a newer directory nor lists of revoked keys.
+    // Serves no newer directory and no lists of revoked keys.
     this.#server.on('request', ({ url }, response) => {
       if (url?.startsWith('/v1/revocations')) {
         response.writeHead(200, { 'content-type': 'application/cbor' }).end(encodeCbor([]));
@@ -179,7 +182,7 @@ export class TestCloud {
     });
   }
 
-  /** What the administrator signs of a user. */
+  /** The administrator's registration of a user. */
   register(publicKey: Bytes, signer: MemorySigner = this.admin): Promise<Bytes> {
     const now = Date.now();
     const dates = { id: systemRandom(16), issued: now, expires: now + 60_000 };
@@ -187,13 +190,13 @@ export class TestCloud {
     return signTransaction(signer, this.directory.installation, document);
   }
 
-  /** What a report seals, as the owner opens it. */
+  /** Opens the sealed part of a report as the owner. */
   openReport({ object, run, facts }: MachineReport): Promise<OwnerState> {
     const { installation } = this.directory;
     return openOwnerFacts(this.sealingKey, { installation, object }, run, facts.sealed ?? new Uint8Array());
   }
 
-  /** What telemetry of the only session seals, as the owner opens it. */
+  /** Opens the sealed part of telemetry of the only session as the owner. */
   openTelemetry({ sealed }: Telemetry): Promise<OwnerState> {
     const [only] = this.sessions;
     if (only === undefined || this.sessions.length > 1) throw new Error('not one session');
@@ -201,7 +204,7 @@ export class TestCloud {
     return openOwnerState(this.sealingKey, binding, only.session, sealed ?? new Uint8Array());
   }
 
-  /** The holder presses print. Returns the print's id. */
+  /** Orders a print as the holder. Returns the print's id. */
   async print(): Promise<string> {
     const now = Date.now();
     const id = systemRandom(16);
@@ -230,7 +233,7 @@ export class TestCloud {
     return copyBytes((decodeCbor(parts[2], 'licence') as { id: Uint8Array }).id);
   }
 
-  /** Waits until `condition` holds; checked whenever something comes from the machine. */
+  /** Waits until `condition` holds. Checks it whenever a message from the machine arrives. */
   async until(condition: () => boolean): Promise<void> {
     while (!condition()) await new Promise<void>((resolve) => this.#changed.push(resolve));
   }
@@ -369,7 +372,7 @@ export class TestCloud {
     };
   }
 
-  /** As the keys node does it. */
+  /** Offers a session as the keys node does. */
   async #offer(permit: Permit, request: PermitRequest, bytes: Bytes, answer: CallHomeAnswer): Promise<void> {
     const { design, window = 4 } = this.options;
     const session = systemRandom(16);

@@ -13,7 +13,7 @@ import {
   sealSegment,
 } from '@millrace/vault';
 
-/** A design as the vault holds it: one cell and its two keys (k_e ‖ CEK) for each segment. */
+/** A design as stored by the vault: one cell and its two keys (k_e ‖ CEK) for each segment. */
 export interface StoredDesign {
   readonly bytes: Bytes;
   readonly owner: MemorySigner;
@@ -58,7 +58,10 @@ export function storeDesign(
   return { bytes, owner, secret, manifest, tree: new HashTree(manifest.hashes), cells, keys } satisfies StoredDesign;
 }
 
-/** The same design with other bytes, sealed under its own keys and secret: what a cloud with all of them can make. */
+/**
+ * The same design with other bytes, sealed under its own keys and secret, as a cloud that has all of them could forge
+ * it.
+ */
 export function withOtherBytes(design: StoredDesign, bytes: Bytes): StoredDesign {
   const { keys, secret, manifest } = design;
   const { nonce, segments } = manifest;

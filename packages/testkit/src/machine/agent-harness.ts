@@ -16,7 +16,7 @@ import { onTestFailed } from 'vitest';
 import { TestCloud } from './agent-cloud.ts';
 import type { CloudOptions } from './agent-cloud-stream.ts';
 
-/** Short waits, so that what has to be waited for comes soon. */
+/** Short timeouts for tests. */
 export const quick: Timing = {
   callMs: 5_000,
   waitMs: 500,
@@ -30,10 +30,10 @@ export interface Bench {
   readonly cloud: TestCloud;
   readonly folder: string;
   readonly config: MachineConfig;
-  /** Everything that agents have logged. */
+  /** All log lines of the agents. */
   readonly log: string[];
   agent: Agent;
-  /** Every byte that the machine has executed, in order. */
+  /** All bytes that the machine has executed, in order. */
   executed(): Buffer;
   restart(): Promise<void>;
   object(id: string): Promise<ObjectRecord>;
@@ -46,13 +46,13 @@ export interface BenchOptions extends Omit<CloudOptions, 'machine'> {
   readonly bytesPerSecond?: number;
   readonly driver?: Record<string, unknown>;
   readonly agent?: Record<string, unknown>;
-  /** Stands in for the configured driver, or changes it. */
+  /** Replaces or changes the configured driver. */
   readonly wrapDriver?: (driver: Driver) => Driver;
   readonly receiver?: typeof createReceiver;
   readonly timing?: Partial<Timing>;
-  /** The agent's, not the machine's. */
+  /** Clock of the agent. The machine's clock is not affected. */
   readonly clock?: Clock;
-  /** False: the agent is not started. */
+  /** False: does not start the agent. */
   readonly start?: boolean;
 }
 
@@ -68,7 +68,7 @@ export const settingsOf = (cloud: TestCloud, options: Partial<BenchOptions> = {}
   agent: { order: 16, suite: 'turboshake128', hints: 'dense', stallMs: 400, giveUpMs: 5_000, ...options.agent },
 });
 
-/** A machine's folder as it would be set up for the test's cloud. */
+/** Writes a machine's folder for the test's cloud. */
 export async function writeFolder(cloud: TestCloud, settings: unknown): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-agent-'));
   await mkdir(join(folder, 'data'));
@@ -132,7 +132,7 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
   return bench;
 }
 
-/** Every file below the folder, as one array of bytes each. */
+/** The content of every file below the folder, by path. */
 export async function filesBelow(folder: string): Promise<Map<string, Buffer>> {
   const out = new Map<string, Buffer>();
   for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {

@@ -33,7 +33,7 @@ export const codeOf = async (action: () => unknown): Promise<string> => {
 export const NOW = 1_800_000_000_000;
 export const dated = () => ({ id: systemRandom(16), issued: NOW, expires: NOW + 600_000 });
 
-/** A box key as it is announced, and the secret side of it. */
+/** A box key: its announcement and its secret key. */
 export function boxOf(
   role: BoxRole,
   changes: Partial<BoxKey> = {},

@@ -11,7 +11,7 @@ export async function allCells(cells: Cells): Promise<(Cell & { readonly index: 
   return all;
 }
 
-/** Writes other bytes over what is at an index, as damage or a thief does. */
+/** Overwrites the cell at an index, as damage or an attacker would. */
 export async function overwriteCell(cells: Cells, cell: NewCell): Promise<void> {
   await cells.remove([cell.index]);
   await cells.create(cell.epoch);

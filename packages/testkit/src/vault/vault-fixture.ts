@@ -34,15 +34,18 @@ import {
 } from '@millrace/vault';
 import { numbers } from './numbers.mjs';
 
-/** Thrown in a test in place of a process that is killed. */
+/** Thrown in place of killing the process. */
 export class Killed extends Error {}
 
-/** Kills at the n-th durable write from now on, before it or after it; the next `mend` starts the process again. */
+/**
+ * Kills the process at the n-th durable write from now on, before or after the write. The next `mend` restarts the
+ * process.
+ */
 export class Fuse {
   #left = Number.POSITIVE_INFINITY;
   #when: 'before' | 'after' = 'before';
   dead = false;
-  /** Durable writes so far. */
+  /** Number of durable writes so far. */
   writes = 0;
 
   arm(nth: number, when: 'before' | 'after'): void {
@@ -107,7 +110,7 @@ class FusedLog implements Log {
   async close() {}
 }
 
-/** Every cell is a write of its own: the port promises no more. */
+/** Every cell is a separate write, because the port promises no more. */
 class FusedCells implements Cells {
   readonly inner: Cells;
   readonly fuse: Fuse;
@@ -172,7 +175,10 @@ class FusedSlots implements Slots {
   async close() {}
 }
 
-/** One direction of the mailbox: ordered; what was taken but not acknowledged comes again after a crash. */
+/**
+ * One direction of the mailbox. Ordered; messages that were taken but not acknowledged are delivered again after a
+ * crash.
+ */
 export class Line {
   readonly #waiting: Bytes[] = [];
   #taken: Bytes[] = [];
@@ -182,7 +188,7 @@ export class Line {
     this.#ackLag = ackLag;
   }
 
-  /** The same bytes while they wait are one message, as with one mail id. */
+  /** Identical waiting messages are one message, as with one mail id. */
   send(message: VaultMessage): void {
     const bytes = encodeMessage(message);
     if (![...this.#taken, ...this.#waiting].some((other) => equalBytes(other, bytes))) this.#waiting.push(bytes);
@@ -238,7 +244,7 @@ export interface VaultFixtureOptions {
   readonly minimumDecoys?: number;
   readonly batch?: number;
   readonly ackLag?: number;
-  /** Plain numbers by default. */
+  /** Engine for points. By default it uses plain numbers. */
   readonly points?: PointsEngine;
   /** Raw stores that outlive this object. */
   readonly stores?: { keys: Log; cells: Cells; epochSlots: Slots; designSlots: Slots; kek: Bytes };
@@ -254,7 +260,7 @@ export async function takeOffLayer(
   return (await points.run({ kind: 'takeOff', scalar: outerKey, label, bytes: body })).bytes;
 }
 
-/** Both halves of the vault and the mail between them, with crashes. */
+/** Both halves of the vault and the mail between them, with simulated crashes. */
 export class VaultFixture {
   readonly keysFuse = new Fuse();
   readonly cellsFuse = new Fuse();
@@ -316,7 +322,7 @@ export class VaultFixture {
     this.cells = new CellStore(new InProcessEngine(new FusedCells(this.#raw.cells, this.cellsFuse)), this.points);
   }
 
-  /** Runs a task that a kill may interrupt, and restarts the killed process. @returns false when it was killed */
+  /** Runs a task that may be killed, and restarts the killed process. @returns false if it was killed */
   async survive(work: () => Promise<unknown>): Promise<boolean> {
     try {
       await work();
@@ -340,7 +346,7 @@ export class VaultFixture {
     this.want(upload.designId);
   }
 
-  /** The segments node requests places for the next segments. */
+  /** Requests places for the next segments, as the segments node does. */
   want(design: string, count = 3): void {
     const known = this.playbook.designs().find((view) => view.design === design);
     if (known === undefined || known.complete) return;
@@ -387,7 +393,7 @@ export class VaultFixture {
     this.toKeys.done();
   }
 
-  /** Work of the keys node's timer. */
+  /** Runs the work of the keys node's timer. */
   async tick(): Promise<void> {
     const decoys = await this.playbook.decoyWork(4);
     if (decoys !== undefined) this.toCells.send(decoys);
@@ -428,7 +434,7 @@ export class VaultFixture {
     await this.settle();
   }
 
-  /** Opens a design as a machine would; fails unless the bytes are the owner's. */
+  /** Opens a design as a machine would. Fails if the bytes differ from the owner's. */
   async readDesign(design: string): Promise<Bytes> {
     const { designSecret } = this.uploads.get(design) ?? { designSecret: new Uint8Array(32) };
     const manifest = readManifest(await this.playbook.manifest(design));
