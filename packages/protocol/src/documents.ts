@@ -163,7 +163,7 @@ const statement = { ...common, licence: identifier, number: z.number().int().pos
 /** No object of the licence may begin until the owner reinstates it. Objects that have begun are finished. */
 const suspendLicence = z.strictObject({ type: z.literal('licence.suspend'), ...statement });
 const reinstateLicence = z.strictObject({ type: z.literal('licence.reinstate'), ...statement });
-/** No object of the licence may begin again. With `stop`, objects that have begun are also stopped. */
+/** No further object of the licence may begin. With `stop`, objects that have begun are also stopped. */
 const revokeLicence = z.strictObject({ type: z.literal('licence.revoke'), ...statement, stop: z.boolean() });
 
 /** The object must begin before `expires`. To resume it, no newer request is needed. */

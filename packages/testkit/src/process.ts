@@ -38,7 +38,7 @@ export class Managed {
     const { within = [], env = {} } = environment;
     const [first, ...rest] = [...within, process.execPath, ...node, entry, ...args];
     this.#command = [first as string, ...rest];
-    // Tests read processes through /proc. Only root may do so where the agent and the keys node forbid it.
+    // Tests read processes through /proc. The agent and the keys node forbid this to all but root by default.
     const lookers = process.getuid?.() === 0 ? {} : { MILLRACE_DUMPABLE: '1' };
     this.#env = { ...lookers, ...spec.env, ...process.env, ...env };
   }

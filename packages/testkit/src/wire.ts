@@ -19,10 +19,10 @@ export interface CountingProxy {
   close(): Promise<void>;
 }
 
-/** TCP over a long and lossy path: every chunk is delayed, some chunks by a retransmission. The order is kept. */
+/** TCP over a long and lossy path: every chunk is delayed, some of them longer by a retransmission. The order is kept. */
 export interface Lag {
   readonly delayMs: number;
-  /** Uniformly distributed additional delay. */
+  /** Uniform deviation from the delay, plus or minus. */
   readonly jitterMs: number;
   /** Share of the chunks that are retransmitted. */
   readonly lost: number;

@@ -213,7 +213,7 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     const collection = records.collection('parts', indexed);
     await collection.put('k', part({ owner: 'ann', holder: 'bob', made: 1 }));
     await collection.put('l', part({ owner: 'ann', holder: 'bob', made: 2 }));
-    await records.collection('parts').put('k', utf8('not a part')); // written without the indexes, as a damaged disk would
+    await records.collection('parts').put('k', utf8('not a part')); // without the indexes, like damage
     const ann = { index: 'party', group: 'ann', limit: 9 };
     assert.deepEqual(await keys(collection, ann), ['k', 'l'], 'the reader has to notice');
     await collection.put('k', part({ owner: 'eve', holder: 'eve', made: 3 }));

@@ -218,7 +218,7 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
       ...changes.report,
       ...more,
     };
-    // A forged log also records a completion in the form that a machine reports.
+    // The logged completion has the right MAC, whatever the signed report contains.
     const said = type === 'completed' ? { ...body, facts: { ...facts, contentMac: CONTENT_MAC } } : body;
     const fact = reportFact(said, machine.machine, CONTENT_MAC);
     return event({ ...fact, account: object }, [await signMachineDocument(keys.machine, installation, body)]);
