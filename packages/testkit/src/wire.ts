@@ -19,7 +19,7 @@ export interface CountingProxy {
   close(): Promise<void>;
 }
 
-/** TCP over a long and lossy path: every chunk is delayed, some of them longer by a retransmission. The order is kept. */
+/** TCP over a long and lossy path: every chunk is delayed, retransmitted chunks longer. The order is kept. */
 export interface Lag {
   readonly delayMs: number;
   /** Uniform deviation from the delay, plus or minus. */
