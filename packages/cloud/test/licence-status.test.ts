@@ -1,12 +1,6 @@
 import { type Bytes, systemClock, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName, type P256Key } from '@millrace/identity';
-import {
-  type Machine,
-  type PermitRequest,
-  signMachineDocument,
-  signTransaction,
-  type VerifiedOpening,
-} from '@millrace/protocol';
+import { type Machine, type PermitRequest, signTransaction, type VerifiedOpening } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
@@ -14,6 +8,7 @@ import { callHome } from '../src/control/permits.ts';
 import { keepCounts } from '../src/streaming/admin.ts';
 import { ObjectRepository } from '../src/streaming/objects.ts';
 import { controlFixture } from './control-fixture.ts';
+import { signPermitRequest } from './permit-request.ts';
 
 let fixture: Awaited<ReturnType<typeof controlFixture>>;
 let machine: Machine;
@@ -57,24 +52,8 @@ const print = () => codeOf(fixture.print(licence, machine));
 
 async function home(of: string, changes: Partial<PermitRequest> = {}): Promise<string> {
   const { context } = fixture;
-  const now = systemClock.now();
-  const request = await signMachineDocument(key, context.directory.installation, {
-    type: 'permit.request',
-    id: systemRandom(16),
-    issued: now,
-    expires: now + 60_000,
-    print: of,
-    serial: 'SN-1',
-    material: 'PLA',
-    ephemeral: key.publicKey,
-    run: new Uint8Array(16),
-    from: 0,
-    order: 16,
-    suite: 'keccak256',
-    hints: 'dense',
-    tableMs: 1,
-    ...changes,
-  });
+  const wanted = { print: of, issued: systemClock.now(), ...changes };
+  const request = await signPermitRequest(key, context.directory.installation, wanted);
   return codeOf(callHome(context, machine.machine, request));
 }
 

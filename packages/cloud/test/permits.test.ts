@@ -1,19 +1,14 @@
 import { endingCodes } from '@millrace/api';
 import { type Bytes, KeyedMutex, MillraceError, RwLock, systemRandom, toHex } from '@millrace/base';
-import { generateP256Key, keyName } from '@millrace/identity';
-import {
-  type Machine,
-  type PermitRequest,
-  registrationHash,
-  signMachineDocument,
-  signTransaction,
-} from '@millrace/protocol';
+import { keyName } from '@millrace/identity';
+import { type Machine, type PermitRequest, registrationHash, signTransaction } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ControlContext } from '../src/control/context.ts';
 import { announcePermit, callHome, countClaims, FINAL } from '../src/control/permits.ts';
 import { openRecords, type Records } from '../src/control/records.ts';
+import { signPermitRequest } from './permit-request.ts';
 
 const HOUR = 3_600_000;
 const BEGIN = 1_800_000_000_000;
@@ -133,24 +128,18 @@ const send = (request: Bytes): Promise<string> =>
     ({ code }) => code,
   );
 
-async function requestFor(from: number, changes: Partial<PermitRequest> = {}): Promise<Bytes> {
-  return signMachineDocument(keys.machine, directory.installation, {
-    type: 'permit.request',
-    id: systemRandom(16),
+function requestFor(from: number, changes: Partial<PermitRequest> = {}): Promise<Bytes> {
+  const wanted = {
+    print,
     issued: now,
     expires: now + 600_000,
-    print,
     serial: machine.serial,
-    material: 'PLA',
-    ephemeral: generateP256Key().publicKey,
     run,
     from,
-    order: 16,
-    suite: 'keccak256',
-    hints: 'dense',
     tableMs: 10,
     ...changes,
-  });
+  };
+  return signPermitRequest(keys.machine, directory.installation, wanted);
 }
 
 describe('a permit whose announcement was interrupted', () => {

@@ -1,11 +1,12 @@
-import { systemClock, systemRandom } from '@millrace/base';
+import { systemClock } from '@millrace/base';
 import { generateP256Key, keyName } from '@millrace/identity';
-import { type Machine, signMachineDocument } from '@millrace/protocol';
+import type { Machine } from '@millrace/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { callHome, countClaims } from '../src/control/permits.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
 import { refuseExpired } from '../src/control/queued-prints.ts';
 import { controlFixture } from './control-fixture.ts';
+import { signPermitRequest } from './permit-request.ts';
 
 let fixture: Awaited<ReturnType<typeof controlFixture>>;
 beforeEach(async () => {
@@ -121,23 +122,8 @@ describe('a design that is not stored yet', () => {
     const print = await fixture.print(licence, machine);
     await context.records.designs.update(design, (record) => ({ ...record, state: 'uploading' }));
     const home = async () => {
-      const now = systemClock.now();
-      const request = await signMachineDocument(key, context.directory.installation, {
-        type: 'permit.request',
-        id: systemRandom(16),
-        issued: now,
-        expires: now + 60_000,
-        print,
-        serial: 'SN-1',
-        material: 'PLA',
-        ephemeral: key.publicKey,
-        run: new Uint8Array(16),
-        from: 0,
-        order: 16,
-        suite: 'keccak256',
-        hints: 'dense',
-        tableMs: 1,
-      });
+      const wanted = { print, issued: systemClock.now() };
+      const request = await signPermitRequest(key, context.directory.installation, wanted);
       return code(callHome(context, machine.machine, request));
     };
     expect(await home()).toBe('E_STATE');

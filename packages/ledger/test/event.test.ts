@@ -1,5 +1,5 @@
 import { encodeCbor, utf8 } from '@millrace/base';
-import { codeOf } from '@millrace/testkit/ledger/helpers';
+import { codeOf, sampleEvent as event } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -13,18 +13,6 @@ import {
   type LedgerEvent,
   leafHash,
 } from '../src/index.ts';
-
-const event: LedgerEvent = {
-  v: 1,
-  id: 'event-1',
-  account: 'object-1',
-  sequence: 0,
-  previous: null,
-  type: 'ordered',
-  time: 1_700_000_000_000,
-  actor: 'owner',
-  body: { layer: 3 },
-};
 
 const salt = new Uint8Array(32).fill(3);
 const text = fc.string({ unit: 'grapheme' });

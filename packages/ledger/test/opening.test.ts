@@ -1,5 +1,5 @@
 import { concatBytes, encodeCbor } from '@millrace/base';
-import { codeOf } from '@millrace/testkit/ledger/helpers';
+import { codeOf, sampleEvent as event } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -9,22 +9,10 @@ import {
   ENTRY_VERSION,
   encodeEvent,
   encodeOpening,
-  type LedgerEvent,
   leafHash,
   SALT_LENGTH,
 } from '../src/index.ts';
 
-const event: LedgerEvent = {
-  v: 1,
-  id: 'event-1',
-  account: 'object-1',
-  sequence: 0,
-  previous: null,
-  type: 'ordered',
-  time: 1_700_000_000_000,
-  actor: 'owner',
-  body: { layer: 3 },
-};
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
 
 describe('a commitment', () => {

@@ -3,6 +3,7 @@ import {
   type EventRequest,
   ed25519NoteSigner,
   type Ledger,
+  type LedgerEvent,
   type LedgerStore,
   type LedgerWriter,
   leafHash,
@@ -11,6 +12,19 @@ import {
   type RangeOptions,
   type StoreWrite,
 } from '@millrace/ledger';
+
+/** The first event of an account. */
+export const sampleEvent: LedgerEvent = {
+  v: 1,
+  id: 'event-1',
+  account: 'object-1',
+  sequence: 0,
+  previous: null,
+  type: 'ordered',
+  time: 1_700_000_000_000,
+  actor: 'owner',
+  body: { layer: 3 },
+};
 
 /** A store in memory, in byte order, with atomic batches. */
 export class MemoryStore implements LedgerStore {
