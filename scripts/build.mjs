@@ -1,4 +1,4 @@
-// Builds the kernels (if their sources have changed), then the TypeScript of all packages.
+// Builds the kernels (if their sources have changed), the TypeScript of all packages, and what is bundled of it.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -14,3 +14,5 @@ const kernels = 'packages/live-matrix/scripts/build-kernels.mjs';
 if (existsSync(join(root, kernels))) run(kernels, []);
 run('node_modules/typescript/bin/tsc', ['-b']);
 run('packages/client/scripts/build-page.mjs', []);
+run('packages/console/scripts/build-site.mjs', []);
+run('scripts/bundle.mjs', []);

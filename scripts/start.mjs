@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { root, setup } from './setup.mjs';
 
 setup();
-const main = join(root, 'packages/cli/dist/main.js');
+const main = join(root, 'packages/cli/dist/program/main.js');
 process.argv = [process.argv[0], main, 'demo', ...process.argv.slice(2).map(fromWhereItWasTyped)];
 await import(pathToFileURL(main).href);
 

@@ -12,6 +12,11 @@ const prefixes: Readonly<Record<string, string>> = {
   'ledger.md': 'LE',
   'peer.md': 'PE',
   'protocol.md': 'PR',
+  'federation.md': 'FE',
+  'pairing.md': 'PA',
+  'packages.md': 'PK',
+  'rehearsal.md': 'RE',
+  'settings.md': 'SE',
 };
 
 /** The words that make a sentence a requirement (RFC 8174: capitals only). */

@@ -21,10 +21,12 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   protocol: ['base', 'identity'],
   api: ['base', 'protocol'],
   vault: ['base', 'ledger', 'live-matrix', 'stores'],
-  cloud: ['api', 'base', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
+  console: ['api', 'base', 'client', 'identity', 'ledger', 'protocol'],
+  cloud: ['api', 'base', 'console', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
   gcode: ['base'],
   toolpath: ['base'],
   machine: ['api', 'base', 'gcode', 'toolpath', 'identity', 'live-matrix', 'protocol', 'vault'],
+  agent: ['api', 'base', 'identity', 'live-matrix', 'machine', 'protocol'],
   peer: ['base', 'identity', 'live-matrix'],
   witness: ['base', 'identity', 'ledger', 'protocol'],
   client: ['api', 'base', 'gcode', 'identity', 'ledger', 'protocol', 'toolpath', 'vault'],
@@ -53,6 +55,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
     'vault',
     'cloud',
     'gcode',
+    'machine',
     'client',
     'cli',
   ],
@@ -77,6 +80,8 @@ const MAX_LINES = 500;
 interface Manifest {
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly devDependencies?: Readonly<Record<string, string>>;
+  /** Imported on demand; may be missing on a platform. */
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
   readonly exports?: Readonly<Record<string, Target>>;
   readonly imports?: Readonly<Record<string, Target>>;
 }
@@ -291,9 +296,9 @@ describe('packages', () => {
   });
 
   it.each(packages)('%s declares exactly what it imports', (name) => {
-    const { dependencies = {}, devDependencies = {} } = manifestOf(name);
+    const { dependencies = {}, devDependencies = {}, optionalDependencies = {} } = manifestOf(name);
     const inSources = packagesUsed(sourcesOf(name), name);
-    expect(Object.keys(dependencies).sort()).toEqual([...inSources].sort());
+    expect([...Object.keys(dependencies), ...Object.keys(optionalDependencies)].sort()).toEqual([...inSources].sort());
     // Tools of the whole repository (vitest, fast-check) are declared at the root.
     const tools = Object.keys(
       (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest).devDependencies ?? {},
@@ -384,13 +389,13 @@ describe('packages', () => {
   ])('@millrace/%s needs nothing of Node in a browser', (name) => {
     const entry = fileOf(`@millrace/${name}`, '', inBrowsers) ?? '';
     const outside = outsideOf(relative(join(root, 'packages'), entry), inBrowsers, { lazily: true });
-    expect(outside.filter((specifier) => !/^(@noble\/|@hpke\/|zod$|uqr$|cborg$)/.test(specifier))).toEqual([]);
+    expect(outside.filter((specifier) => !/^(@noble\/|@hpke\/|zod$|uqr$|cborg$|jose$)/.test(specifier))).toEqual([]);
   });
 
   it.each(['gcode', 'toolpath'])('%s runs in a browser, except the PNG writer', (name) => {
     const wrong = sourcesOf(name).flatMap((file) => {
       const text = readFileSync(file, 'utf8');
-      const imports = importsOf(text).filter((specifier) => !/^(\.|@millrace\/base\/core$)/.test(specifier));
+      const imports = importsOf(text).filter((specifier) => !/^(\.|@millrace\/base\/core$|zod$)/.test(specifier));
       if (file.endsWith(join('toolpath', 'src', 'png.ts'))) expect(imports).toEqual(['pngjs']);
       else if (imports.length > 0 || /\b(Buffer|process)\b/.test(text)) return [relative(root, file)];
       return [];
@@ -430,6 +435,7 @@ describe('paths of the HTTP API', () => {
   it('are served only by the code that mounts the declared routes and links', () => {
     const serving = /\.route\(\{|\.(get|post|put|delete|patch|head|options|all)\(\s*['"`]\/|\.register\(|'upgrade'/;
     expect(matching(['cloud'], serving)).toEqual([
+      'cloud/src/control/console/server.ts',
       'cloud/src/distribution/distribution-node.ts',
       'cloud/src/node/mount.ts',
     ]);

@@ -25,6 +25,7 @@ const everybody = [
   'segments + distribution',
   'keys + distribution',
   'all nodes',
+  'other cloud',
 ];
 
 describe('the matrix of positions and goals', () => {

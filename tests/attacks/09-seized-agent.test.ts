@@ -30,7 +30,7 @@ const copyOf = (): Haystack[] =>
 
 beforeAll(async () => {
   system = await createTestInstallation({
-    machine: { factor: await factorFor(design, 3) },
+    machine: { factor: await factorFor(design, 8) },
     maintenance: { periodMs: 3_600_000, density: 50 },
   });
   const owner = await system.session('owner');

@@ -32,6 +32,9 @@ let object: string;
 beforeAll(async () => {
   system = await openHostileInstallation();
   ({ ledger } = system.nodes.control.context);
+  // It works on when its nodes have seen another log.
+  const { quarantine } = system.nodes.control.context;
+  override(quarantine, 'set', () => quarantine);
   const job = await licensed(system, 2);
   const agent = await system.agent();
   object = (await printed(system, job.licence)).object ?? '';
@@ -41,14 +44,26 @@ afterAll(() => system?.close());
 
 const audit = (session: Session) => outcomeOf(auditLedger(session, () => undefined));
 
-/** Makes control answer from another log under the same key. */
-async function show(change: (event: EventRequest) => EventRequest | undefined): Promise<() => void> {
+/**
+ * Makes control answer from another log under the same key.
+ * @param mapped whether that log has a map of its own accounts
+ */
+async function show(change: (event: EventRequest) => EventRequest | undefined, mapped = false): Promise<() => void> {
   const config = await loadNodeConfig(system.installation.layout.node('control'));
   const log = await rewritten(ledger, ed25519NoteSigner(ledger.origin, await config.secret('logKey')), change);
+  if (mapped) await log.logMap();
+  const { size } = log;
   const undo = [
     override(ledger, 'checkpoint', () => log.checkpoint()),
     override(ledger, 'tile', (path) => log.tile(path)),
     override(ledger, 'events', (from) => log.events(from)),
+    ...(mapped
+      ? [
+          override(ledger, 'size', size),
+          override(ledger, 'head', (account) => log.head(account)),
+          override(ledger, 'mapProofs', (accounts) => log.mapProofs(accounts)),
+        ]
+      : []),
   ];
   return () => {
     for (const step of undo) step();
@@ -75,9 +90,10 @@ describe('a user with an earlier checkpoint', () => {
 
 describe('baseline: a user without a checkpoint', () => {
   it('accepts any signed history, which is why witnesses exist', async () => {
-    const undo = await show(otherTerms);
+    const undo = await show(otherTerms, true);
     expect(await audit(system.tenant)).toBe('accepted');
     undo();
+    await licensed(system, 1); // longer than what the tenant has seen
     expect(await audit(system.tenant)).toBe('E_LEDGER_PROOF');
   });
 });

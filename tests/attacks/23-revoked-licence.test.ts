@@ -2,7 +2,7 @@ import { type Bytes, copyBytes, equalBytes } from '@millrace/base';
 import { reinstateLicence, revokeLicence, type Session, signNew, suspendLicence } from '@millrace/client';
 import { type Licensed, licensed, outcomeOf } from '@millrace/testkit/adversary/honest';
 import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
-import { forgeOpening } from '@millrace/testkit/adversary/opening';
+import { credentialOf, forgeOpening } from '@millrace/testkit/adversary/opening';
 import { override } from '@millrace/testkit/adversary/override';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -27,12 +27,16 @@ async function permitAnyway(job: Licensed, number: number): Promise<string[]> {
 }
 
 /** Delivers a statement to each node as mail of control. */
-const deliver = async (licence: Bytes, transaction: Bytes) =>
-  Promise.all(
-    nodes.map((role) =>
-      outcomeOf(system.nodes[role].parts.streams.setLicenceStatus({ type: 'licence.status', licence, transaction })),
-    ),
-  );
+const deliver = (licence: Bytes, transaction: Bytes) =>
+  Promise.all(nodes.map((role) => deliverTo(role, licence, transaction)));
+
+async function deliverTo(role: (typeof nodes)[number], licence: Bytes, transaction: Bytes): Promise<string> {
+  const [licenceSigner, credential] = [await credentialOf(system, licence), await credentialOf(system, transaction)];
+  const type = 'licence.status' as const;
+  const [of, by] = [copyBytes(licenceSigner), copyBytes(credential)];
+  const statement = { type, licence, licenceSigner: of, transaction, credential: by };
+  return outcomeOf(system.nodes[role].parts.streams.setLicenceStatus(statement));
+}
 
 const grantOf = async ({ licence }: Licensed) =>
   copyBytes((await system.nodes.control.context.records.licences.require(licence)).transaction);
@@ -63,11 +67,7 @@ describe('control permits objects of a licence that its owner has revoked', () =
     const revoke = async () => revokeLicence(owner, await view(job), { stop: false });
     const [statement = new Uint8Array()] = await withheld(revoke);
     const licence = await grantOf(job);
-    expect(
-      await outcomeOf(
-        system.nodes.keys.parts.streams.setLicenceStatus({ type: 'licence.status', licence, transaction: statement }),
-      ),
-    ).toBe('accepted');
+    expect(await deliverTo('keys', licence, statement)).toBe('accepted');
     expect(await permitAnyway(job, 1)).toEqual(['E_LICENCE_REVOKED', 'accepted']);
     await deliver(licence, statement);
     expect(await permitAnyway(job, 2)).toEqual(['E_LICENCE_REVOKED', 'E_LICENCE_REVOKED']);

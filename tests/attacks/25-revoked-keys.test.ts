@@ -86,9 +86,9 @@ describe('a stolen and revoked designer’s key', () => {
     expect(readTransaction(forged.transaction).issued).toBeLessThan(systemClock.now() - 3_000_000);
     const { licences, playbook, config } = system.nodes.keys.parts;
     const added = licences.add({
-      transaction: forged.transaction,
-      secret: forged.secret,
+      granted: { transaction: forged.transaction, credential: record.credential, secret: forged.secret },
       directory: config.directory,
+      now: systemClock.now(),
       designOf: async (design) => readManifest(await playbook.manifest(design)),
       open: async () => systemRandom(32),
     });

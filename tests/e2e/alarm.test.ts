@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { encodeCbor, sleep, systemClock, systemRandom } from '@millrace/base';
+import { encodeCbor, sleep } from '@millrace/base';
 import { machineFiles } from '@millrace/cli/parts';
 import { checkCertificate, type Session, trustOf } from '@millrace/client';
 import { windowFor } from '@millrace/cloud/parts';
-import { generateP256Key, p256Key } from '@millrace/identity';
+import { p256Key } from '@millrace/identity';
 import { signMachineDocument } from '@millrace/protocol';
 import { millrace } from '@millrace/testkit/cli';
 import { randomDesign } from '@millrace/testkit/designs';
@@ -19,6 +19,7 @@ import {
   untilEnded,
   untilPrint,
 } from '@millrace/testkit/job';
+import { permitRequest } from '@millrace/testkit/permit-request.mjs';
 import { setDriver } from '@millrace/testkit/settings';
 import { createTestInstallation, folderOf, MACHINE, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -57,23 +58,8 @@ async function callHomeAgain(print: string) {
   const registration = description.machines[0]?.registration;
   const file = join(folderOf(system.installation, 'machine'), machineFiles.identity);
   const key = p256Key(new Uint8Array(await readFile(file)));
-  const issued = systemClock.now();
-  const request = await signMachineDocument(key, directory.installation, {
-    type: 'permit.request',
-    id: systemRandom(16),
-    issued,
-    expires: issued + 60_000,
-    print,
-    serial: registration?.serial ?? '',
-    material: 'PLA',
-    ephemeral: generateP256Key().publicKey,
-    run: systemRandom(16),
-    from: 0,
-    order: 16,
-    suite: 'keccak256',
-    hints: 'dense',
-    tableMs: 10,
-  });
+  const asked = permitRequest({ print, serial: registration?.serial ?? '' });
+  const request = await signMachineDocument(key, directory.installation, asked);
   key.close();
   const path = `/v1/machines/${system.machine}/call-home`;
   return system.call('control', 'distribution', { method: 'POST', path, body: encodeCbor({ request }) });

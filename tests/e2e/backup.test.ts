@@ -201,6 +201,10 @@ it('without the current control node it is refused unless the loss is accepted; 
 
   const resumed = await millrace(system.home, 'licence', 'resume', used, '--left', '1', '--json');
   expect(resumed.json, resumed.stderr).toMatchObject({ licence: used, left: 1 });
+  // The machine's odometer shows what the restored records do not.
+  const stopped = await untilEnded(operator, await order(system, operator, used));
+  expect(stopped).toMatchObject({ state: 'refused', code: 'E_ALARM', reason: expect.stringContaining('alarm clear') });
+  expect((await millrace(system.home, 'alarm', 'clear', stopped.machine, '--json')).exit).toBe(0);
   const last = await untilEnded(operator, await order(system, operator, used));
   expect(last).toMatchObject({ state: 'completed', object: `${used}-3` });
   await expect(order(system, operator, used)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });

@@ -7,6 +7,7 @@ import { createApi } from '@millrace/client';
 import { connectNodes } from '@millrace/client/node';
 import { loadNodeConfig, runControlNode, runKeysNode } from '@millrace/cloud/parts';
 import type { Address } from '@millrace/protocol';
+import { plainUsers } from '@millrace/testkit/test-installation';
 import { expect, it, vi } from 'vitest';
 
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000, interval: 100 });
@@ -18,7 +19,7 @@ it('control moves to another port: a running keys node and a client follow the d
     const folder = await mkdtemp(join(tmpdir(), 'millrace moved '));
     closer.add({ close: () => rm(folder, { recursive: true, force: true, maxRetries: 5 }) });
     const home = join(folder, 'home');
-    const { layout } = await initInstallation({ home, clock: systemClock, random: systemRandom });
+    const { layout } = await initInstallation({ home, users: plainUsers, clock: systemClock, random: systemRandom });
     const installation = await openInstallation(home);
     const addresses = await chooseAddresses({}, anyPort);
     const modules = { logger: silentLogger, clock: systemClock, metrics: noMetrics };

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { MemoryWatch } from '@millrace/testkit/memory';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
-const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
+const program = fileURLToPath(new URL('../../packages/cli/dist/program/main.js', import.meta.url));
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
 let folder = '';

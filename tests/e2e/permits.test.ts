@@ -223,17 +223,27 @@ describe('permits', () => {
     const print = await job.print(0);
     const home = await job.callHome(print, 0);
     if (home.given === undefined) throw new Error(home.text);
-    const { permit, print: order, licence } = home.given;
+    const { permit, print: order, licence, amendments, licenceSigner, printSigner } = home.given;
     const { key: _, ...machine } = job.machines[0] ?? ({} as never);
     const permitKey = p256Key(
       new Uint8Array(await readFile(join(folderOf(system.installation, 'control'), nodeFiles.permitKey))),
     );
-    const opening = { permit, request: home.request, print: order, licence, machine };
+    const opening = {
+      permit,
+      request: home.request,
+      print: order,
+      licence,
+      amendments,
+      licenceSigner,
+      printSigner,
+      machine,
+    };
     const context = {
       directory,
       now: systemClock.now(),
       designOf: async () => ({ owner: copyBytes(job.owner.signer.publicKey), coreHash: job.coreHash }),
       begun: async () => false,
+      credits: async () => 0,
     };
     const { permit: genuine } = await verifyOpening(opening, context);
     const refusal = (changed: Partial<typeof opening>, now = context.now) =>

@@ -72,6 +72,12 @@ describe('the main job', () => {
     licence = await license(system, owner, stored.design, 2);
   });
 
+  it('rehearses the design without a count', async () => {
+    const rehearsed = await millrace(system.home, 'rehearse', '--licence', licence, '--json');
+    expect(rehearsed.json).toMatchObject({ outcome: 'fits', policy: false });
+    expect(await owner.api.licence(licence)).toMatchObject({ permitted: 0 });
+  });
+
   it('makes two objects: the machine executes exactly the design’s bytes, no node has any run of them', async () => {
     const during: Finding[] = [];
     for (const number of [1, 2]) {
@@ -166,7 +172,10 @@ describe('processes', () => {
       listeningSockets(system.processes[name].pid);
     expect(listening('segments')).toEqual([]);
     expect(listening('keys')).toEqual([]);
-    expect(listening('machine')).toEqual([]);
+    // No port: the socket in its own folder, for commands of the operator.
+    expect(listening('machine')).toEqual([
+      { protocol: 'unix', address: expect.stringMatching(/\/machines\/virtual-1\/agent\.sock$/) },
+    ]);
     const { control, distribution, ledger } = system.addresses;
     const tcp = (address: Address | undefined) => ({ protocol: 'tcp', address: `${address?.host}:${address?.port}` });
     expect(listening('distribution')).toEqual([tcp(distribution)]);

@@ -3,11 +3,14 @@ import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { checkVault, repairDesign, type Session, type StatusView, storeDesign } from '@millrace/client';
 import { keepCopy, openCopy, prepareFile } from '@millrace/client/node';
+import { ledgerSizeSeen, openRecords } from '@millrace/cloud/parts';
+import { openLmdb } from '@millrace/stores';
+import { machineObjects } from '@millrace/testkit/audit';
 import { millrace } from '@millrace/testkit/cli';
 import { randomDesign } from '@millrace/testkit/designs';
 import { hashOf, license, machineObject, objectOf, order, untilEnded } from '@millrace/testkit/job';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 // A node's data folder is copied, epochs pass, and the old copy is restored. It is detected, and nothing continues.
 
@@ -63,6 +66,30 @@ async function putBack(name: Name, copy: string): Promise<void> {
 
 const epochOf = ({ maintenance }: StatusView): number => (maintenance as { epoch?: number } | null)?.epoch ?? 0;
 
+/** Waits until control has recorded the nodes' epoch, and the nodes control's ledger. Reads the stores of all three. */
+async function untilReported(): Promise<void> {
+  const open = (name: Name) => openLmdb({ path: join(folderOf(system.installation, name), 'data') });
+  const [control, ...proactive] = [open('control'), open('segments'), open('keys')];
+  const epoch = epochOf(await owner.api.status());
+  const [, size = '0'] = new TextDecoder().decode(await owner.api.checkpoint()).split('\n');
+  const { heads } = openRecords(control.records('records'));
+  try {
+    await vi.waitFor(
+      async () => {
+        const epochs: number[] = [];
+        for await (const [, head] of heads.list()) epochs.push(head.epoch);
+        expect(epochs).toHaveLength(2);
+        for (const reported of epochs) expect(reported).toBeGreaterThanOrEqual(epoch);
+        for (const node of proactive)
+          expect(await ledgerSizeSeen(node.records('records'))).toBeGreaterThanOrEqual(Number(size));
+      },
+      { timeout: 60_000, interval: 100 },
+    );
+  } finally {
+    for (const environment of [control, ...proactive]) await environment.close();
+  }
+}
+
 /** Waits until epochs have passed and the nodes have reported them to control. */
 async function passEpochs(): Promise<void> {
   const before = epochOf(await owner.api.status());
@@ -70,11 +97,11 @@ async function passEpochs(): Promise<void> {
     if (i > 400) throw new Error('no epoch ends');
     await sleep(50);
   }
-  await sleep(2_500);
+  await untilReported();
 }
 
 async function untilQuarantined(name: Name): Promise<string> {
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < 600; i++) {
     const found = (await owner.api.status()).quarantine?.find(({ role }) => role === name);
     if (found !== undefined) return found.reason;
     await sleep(50);
@@ -108,7 +135,7 @@ describe('a restored older state', () => {
       const reason = await untilQuarantined(name);
       expect(reason).toMatch(/is at epoch \d+; it has reported epoch \d+ before/);
       // Another process writes the log, slightly later.
-      await expect.poll(() => system.log(name), { timeout: 5_000 }).toContain('E_QUARANTINE');
+      await expect.poll(() => system.log(name), { timeout: 30_000 }).toContain('E_QUARANTINE');
       const epoch = epochOf(await owner.api.status());
       await sleep(2_000);
       expect(epochOf(await owner.api.status())).toBe(epoch); // no sweep ends
@@ -125,11 +152,64 @@ describe('a restored older state', () => {
     const old = await copyOf('control');
     const waiting = await license(system, owner, id, 1); // the ledger grows
     expect(waiting).toMatch(/^[0-9a-f]{32}$/);
-    await sleep(2_500);
+    await untilReported();
     await putBack('control', old);
     expect(await untilQuarantined('control')).toContain('entries');
     await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
     await expect(license(system, owner, id, 1)).rejects.toMatchObject({ code: 'E_QUARANTINE' });
+  });
+
+  it('of control, older than the prints made since: the one object left is made, and no other', async () => {
+    const several = await license(system, owner, id, 3);
+    const prints = () => order(system, operator, several);
+    const objects = async () => (await machineObjects(system)).filter(({ object }) => object.startsWith(several));
+    await sleep(1_500); // the keys node has the licence's secret
+    const old = await copyOf('control');
+    for (let made = 1; made <= 2; made++) {
+      const view = await untilEnded(operator, await prints());
+      expect(view).toMatchObject({ state: 'completed', object: `${several}-${made}` });
+    }
+    await untilReported();
+    await putBack('control', old);
+    expect(await untilQuarantined('control')).toContain('entries');
+    await expect(prints()).rejects.toMatchObject({ code: 'E_QUARANTINE', remedy: expect.stringContaining('recover') });
+
+    await stopAll();
+    expect(await millrace(system.home, 'recover', 'control', '--accept-loss', '--json')).toMatchObject({ exit: 0 });
+    await startAll();
+    await expect(prints()).rejects.toMatchObject({
+      code: 'E_LICENCE_SUSPENDED',
+      remedy: expect.stringContaining('licence resume'),
+    });
+    expect((await millrace(system.home, 'licence', 'resume', several, '--left', '1', '--json')).exit).toBe(0);
+    const last = await untilEnded(operator, await prints());
+    expect(last).toMatchObject({ state: 'completed', object: `${several}-3` });
+    await expect(prints()).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+    const completed = (await objects()).filter(({ event }) => event === 'completed');
+    expect(completed.map(({ sha256 }) => sha256)).toEqual(new Array(3).fill(hashOf(design)));
+  });
+
+  it('of control, with a statement that leaves too many: the object made before is refused, and the next one is made', async () => {
+    const two = await license(system, owner, id, 2);
+    await sleep(1_500); // the keys node has the licence's secret
+    const old = await copyOf('control');
+    expect(await untilEnded(operator, await order(system, operator, two))).toMatchObject({ state: 'completed' });
+    await untilReported();
+    await putBack('control', old);
+    await untilQuarantined('control');
+    await stopAll();
+    expect(await millrace(system.home, 'recover', 'control', '--accept-loss', '--json')).toMatchObject({ exit: 0 });
+    await startAll();
+    // One is left. The owner says two.
+    expect((await millrace(system.home, 'licence', 'resume', two, '--left', '2', '--json')).exit).toBe(0);
+    const again = await untilEnded(operator, await order(system, operator, two));
+    expect(again).toMatchObject({ state: 'failed', object: `${two}-1`, code: 'E_REPLAY' });
+    const last = await untilEnded(operator, await order(system, operator, two));
+    expect(last).toMatchObject({ state: 'completed', object: `${two}-2` });
+    const made = (await machineObjects(system)).filter(
+      ({ object, event }) => object.startsWith(two) && event === 'completed',
+    );
+    expect(made).toHaveLength(2);
   });
 
   it.each(['segments', 'keys', 'control'] as const)(

@@ -162,6 +162,25 @@ describe('the commands, while `millrace up` runs', () => {
     await ended;
   });
 
+  it('act as the first people, whom `millrace up` has enrolled', async () => {
+    // The nodes serve before the people are enrolled. The operator is the last one.
+    await vi.waitFor(async () => expect((await millrace(home, 'licence', 'list', '--user', 'operator')).exit).toBe(0), {
+      timeout: 120_000,
+      interval: 500,
+    });
+    const list = await millrace(home, 'user', 'list', '--user', 'brand-admin', '--json');
+    const keys = (list.json?.keys ?? []) as { readonly name: string; readonly inviter: { readonly name: string } }[];
+    expect(keys.map(({ name, inviter }) => [name, inviter.name]).sort()).toEqual([
+      ['Ada', 'admin'],
+      ['Alex', 'Ada'],
+      ['Dora', 'Ada'],
+    ]);
+    for (const user of ['owner', 'auditor', 'operator'])
+      expect((await millrace(home, 'licence', 'list', '--user', user)).exit, user).toBe(0);
+    const second = await millrace(home, 'org', 'list', '--json');
+    expect(second.json?.organisations).toHaveLength(2);
+  });
+
   it('rotate all keys, one node after the other, and all nodes work', async () => {
     const before = await millrace(home, 'status', '--json');
     expect(before.json).toMatchObject({ running: true, expiring: [] });
@@ -173,7 +192,9 @@ describe('the commands, while `millrace up` runs', () => {
     const permit = await millrace(home, 'key', 'rotate', 'permit', '--overlap', '0', '--json');
     expect(permit.json, permit.stderr).toMatchObject({ restarted: ['control'], directory: 4 });
     const renewed = await millrace(home, 'renew', '--all', '--json');
-    expect(renewed.json?.renewed, renewed.stderr).toContain('operator');
+    // Control renews the certificates of enrolled people.
+    expect(renewed.json?.renewed, renewed.stderr).toContain('admin');
+    expect(renewed.json?.renewed).not.toContain('operator');
     const after = await millrace(home, 'status', '--json');
     expect(after.exit).toBe(0);
     const processes = (after.json?.processes ?? []) as { readonly name: string; readonly restarts: number }[];

@@ -1,7 +1,10 @@
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { decodeCbor, encodeCbor, utf8 } from '@millrace/base';
 import { grantLicence, openLive, openReport, type PrintView, requestPrint, type Session } from '@millrace/client';
 import type { OwnerState } from '@millrace/protocol';
 import { millrace } from '@millrace/testkit/cli';
+import { cli } from '@millrace/testkit/cli/helpers';
 import { machineObject, objectOf, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
 import { factorFor } from '@millrace/testkit/pace';
 import { haystacksOf } from '@millrace/testkit/recorder';
@@ -35,8 +38,20 @@ let print: string;
 let object: string;
 const asHolder: PrintView[] = [];
 
+/** What the camera at the machine sees. */
+const jpeg = Buffer.from(
+  `ffd8ffdb0043${'00'.repeat(65)}ffc00011${'00'.repeat(15)}ffda000c${'00'.repeat(10)}${'9b'.repeat(64)}ffd9`,
+  'hex',
+);
+
 beforeAll(async () => {
   system = await createTestInstallation({ record: true, machine: { factor: await factorFor(design, 8) } });
+  const machineFolder = folderOf(system.installation, 'machine');
+  const code = `process.stdout.write(Buffer.from('${jpeg.toString('hex')}', 'hex'))`;
+  const source = { kind: 'command', command: [process.execPath, '-e', code] };
+  await system.processes.machine.stop();
+  await writeFile(join(machineFolder, 'camera.json'), JSON.stringify({ source }));
+  await system.processes.machine.start();
   owner = await system.session('owner');
   operator = await system.session('operator');
   ({ design: id } = await store(system, owner, design));
@@ -81,6 +96,32 @@ describe('the owner', () => {
     }
     expect(told.at(-1)).toMatchObject({ line: 9_005, bytes: design.length, layer: 10, filament: 333.9 });
     expect(told.length).toBeGreaterThan(5);
+  });
+});
+
+describe('photos of a camera at the machine', () => {
+  const sealedAt = () => join(folderOf(system.installation, 'machine'), 'data/photos', object);
+
+  it('are opened by the owner only, and compared with the machine’s signed reports', async () => {
+    const from = await mkdtemp(join(system.scratch, 'from-operator-'));
+    await cp(sealedAt(), from, { recursive: true });
+    await writeFile(join(from, 'other.photo'), jpeg);
+    const to = join(system.scratch, 'photos');
+    const shown = await millrace(system.home, 'object', 'photos', object, '--from', from, '--to', to, '--json');
+    const { photos, missing, foreign } = shown.json as { photos: { file: string; moment: string }[] } & Record<
+      'missing' | 'foreign',
+      string[]
+    >;
+    expect(photos.at(-1)?.moment).toBe('end');
+    for (const { file } of photos) expect((await readFile(file)).equals(jpeg)).toBe(true);
+    expect([missing, foreign]).toEqual([[], ['other.photo']]);
+    // The operator holds one back: the owner sees that.
+    await rm(join(from, (await readdir(sealedAt())).sort().at(-1) ?? ''));
+    const less = ['--from', from, '--to', `${to}-2`, '--json'];
+    const again = await millrace(system.home, 'object', 'photos', object, ...less);
+    expect((again.json as { missing: string[] }).missing).toHaveLength(1);
+    const mine = ['--from', from, '--to', `${to}-3`, '--user', 'operator'];
+    expect((await cli(['object', 'photos', object, ...mine, '--home', system.home])).stderr).toContain('E_NOT_FOUND');
   });
 });
 
@@ -201,7 +242,7 @@ describe('the whole cloud', () => {
     expect(fields(bodies.map(({ machine }) => machine))).toEqual(['buffer', 'hints', 'state', 'temperatures', 'wire']);
   });
 
-  it('learns number of segments, material and machine from reports', () => {
+  it('learns number of segments, material, machine and hashes of sealed photos from reports', () => {
     const reports = system
       .recordings()
       .filter(({ node, role }) => node === 'control' && role === 'distribution')
@@ -216,6 +257,7 @@ describe('the whole cloud', () => {
     expect([...new Set(reports.flatMap((facts) => Object.keys(facts)))].sort()).toEqual([
       'contentMac',
       'material',
+      'photos',
       'sealed',
       'segments',
       'serial',

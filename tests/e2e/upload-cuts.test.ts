@@ -1,6 +1,6 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { type Closable, systemClock } from '@millrace/base';
-import type { InstallationSession } from '@millrace/cli';
+import type { UserSession } from '@millrace/cli';
 import { createApi } from '@millrace/client';
 import { connectNodes } from '@millrace/client/node';
 import type { Address } from '@millrace/protocol';
@@ -20,7 +20,7 @@ const BYTES = 260_000;
 const MAX_CUTS = 10;
 
 let system: TestInstallation;
-let owner: InstallationSession;
+let owner: UserSession;
 beforeAll(async () => {
   system = await createTestInstallation({ maintenance: { periodMs: 2_000, density: 50 } });
   owner = await system.session('owner');

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 // `millrace witness` as a process that is killed while it signs. It has only the log's verifier key.
 
-const main = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
+const main = fileURLToPath(new URL('../../packages/cli/dist/program/main.js', import.meta.url));
 const closer = new Closer();
 let folder: string;
 let ledger: Ledger;

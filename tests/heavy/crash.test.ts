@@ -4,18 +4,21 @@ import { expectSound } from '@millrace/testkit/audit';
 import { printWithKill } from '@millrace/testkit/crash';
 import { randomDesign } from '@millrace/testkit/designs';
 import { eventsOf, hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { shareOf } from '@millrace/testkit/share';
 import { createTestInstallation, processNames, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 // Each of the five processes is killed with SIGKILL at ten different moments of a print. The vault sweeps every second
 // meanwhile, so that kills also hit maintenance. Then follow ten moments of storing and of maintenance alone.
+// MILLRACE_KILLS takes a share of these moments.
 
 const SECONDS = 3;
 const design = randomDesign(32 * 16_370);
 const SEGMENTS = 32;
 const rate = Math.ceil(design.length / SECONDS);
 const moments = [0, 0.02, 0.05, 0.09, 0.15, 0.3, 0.45, 0.6, 0.8, 0.99];
-const kills = processNames.flatMap((process) => moments.map((moment) => ({ process, moment })));
+const kills = shareOf(processNames.flatMap((process) => moments.map((moment) => ({ process, moment }))));
+const tenths = shareOf(Array.from({ length: 10 }, (_, i) => i));
 
 let system: TestInstallation;
 let owner: Session;
@@ -63,7 +66,7 @@ describe('killed during a print', () => {
 
 describe('killed during a sweep', () => {
   it.each(['control', 'segments', 'keys'] as const)('%s at ten moments of an epoch', async (name) => {
-    for (let i = 0; i < 10; i++) {
+    for (const i of tenths) {
       await sleep(100 + i * 107);
       await system.processes[name].restart();
     }
@@ -77,7 +80,7 @@ describe('killed while a design is stored', () => {
   it.each(storing)('%s at ten moments: every design is stored, and one prints', async (name) => {
     let design = new Uint8Array();
     let id = '';
-    for (let i = 0; i < 10; i++) {
+    for (const i of tenths) {
       design = randomDesign(8 * 16_370 + i);
       const options = { name: `${name}-${i}.bin`, kind: 'binary', bytesPerSecond: rate } as const;
       const stored = store(system, owner, design, options);

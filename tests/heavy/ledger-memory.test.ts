@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { systemClock } from '@millrace/base';
+import { sleep, systemClock } from '@millrace/base';
 import { checkLedger, type LedgerStore, MAX_BATCH, openLedger } from '@millrace/ledger';
 import { openLmdb } from '@millrace/stores';
 import { origin, request, signer } from '@millrace/testkit/ledger/helpers';
@@ -15,7 +15,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 const ENTRIES = 100 * MAX_BATCH;
 const ROOM = 12 * 2 ** 20;
 /** Store reads between two heap measurements. */
-const STRIDE = 20_000;
+const STRIDE = 10_000;
 
 let folder: string;
 beforeAll(async () => {
@@ -37,8 +37,11 @@ it(`needs no more memory at the end of ${ENTRIES.toLocaleString('en')} entries t
   const store: LedgerStore = {
     range: (options) => log.range(options),
     acquire: () => log.acquire(),
-    get: (key) => {
+    getMany: (keys) => log.getMany(keys),
+    get: async (key) => {
       if (reads++ % STRIDE === 0) {
+        collect();
+        await sleep(50); // buffers are released on another thread
         collect();
         const { heapUsed, arrayBuffers } = process.memoryUsage();
         held.push(heapUsed + arrayBuffers);

@@ -13,7 +13,7 @@ import { afterEach, expect, it } from 'vitest';
 // The memory of every process while a design of 100 MB, then one of 1.1 GB, goes through the whole chain. It may grow
 // by the data kept per segment (hash, time, key: about 100 bytes), not by the size of the file.
 
-const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
+const program = fileURLToPath(new URL('../../packages/cli/dist/program/main.js', import.meta.url));
 const NEEDED = 8e9;
 const HOUR = 60 * 60_000;
 const RATE = 1_000_000_000;
@@ -109,14 +109,17 @@ function tell(figures: object): void {
 it.runIf(enough)(
   'a design eleven times as large needs at most a hundred more bytes per segment',
   async () => {
-    const little = await throughTheChain(small);
+    const little = [await throughTheChain(small)];
     const much = await throughTheChain(large);
     // Over both steps together: which of them includes a sweep is random.
     const peaks = ({ store, stream }: Run, name: string) => Math.max(store[name]?.own ?? 0, stream[name]?.own ?? 0);
-    for (const name of [...processNames, 'client']) {
-      const grown = peaks(much, name) - peaks(little, name);
+    const grown = (name: string) => peaks(much, name) - Math.max(...little.map((run) => peaks(run, name)));
+    const names = [...processNames, 'client'];
+    // The small run is short, so that it can have met no full sweep: it is made once more.
+    if (names.some((name) => grown(name) >= MAX_GROWN)) little.push(await throughTheChain(small));
+    for (const name of names) {
       expect(peaks(much, name)).toBeGreaterThan(0);
-      expect(grown, `${name}: its own memory grew by ${grown} MB`).toBeLessThan(MAX_GROWN);
+      expect(grown(name), `${name}: its own memory grew by ${grown(name)} MB`).toBeLessThan(MAX_GROWN);
     }
   },
   4 * HOUR,

@@ -8,16 +8,17 @@ import type { InstallationSession } from '@millrace/cli';
 import { millrace } from '@millrace/testkit/cli';
 import { randomDesign } from '@millrace/testkit/designs';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
+import { shareOf } from '@millrace/testkit/share';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 // A client killed with SIGKILL while it seals and uploads continues when it is run again. So do the nodes while they
-// store. The moment is read from the disks: bytes sealed, segments staged.
+// store. The moment is read from the disks: bytes sealed, segments staged. MILLRACE_KILLS takes a share of the moments.
 
 const SEGMENTS = 400;
 const BYTES = SEGMENTS * 16_370 - 7;
 const RATE = 20_000_000;
-const program = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
+const program = fileURLToPath(new URL('../../packages/cli/dist/program/main.js', import.meta.url));
 
 let system: TestInstallation;
 let owner: InstallationSession;
@@ -98,7 +99,7 @@ const moments: readonly (readonly [string, () => boolean])[] = [
 ];
 
 describe('a killed client', () => {
-  it.each(moments)('%s continues when it is run again', async (name, reached) => {
+  it.each(shareOf(moments))('%s continues when it is run again', async (name, reached) => {
     const content = randomDesign(BYTES);
     const file = join(system.scratch, `${name}.bin`);
     writeFileSync(file, content);
@@ -144,12 +145,13 @@ describe('a killed client', () => {
 });
 
 describe('a killed node', () => {
-  it.each([
+  const nodeMoments = [
     ['distribution', 'while it takes segments', () => staged() >= SEGMENTS / 3],
     ['distribution', 'while it wipes them', wiping],
     ['segments', 'while it wipes them', wiping],
     ['control', 'while segments are uploaded', () => staged() >= SEGMENTS / 3],
-  ] as const)('%s, %s: the design is stored and nothing is left behind', async (name, _, reached) => {
+  ] as const;
+  it.each(shareOf(nodeMoments))('%s, %s: the design is stored and nothing is left behind', async (name, _, reached) => {
     const content = randomDesign(BYTES);
     const storing = store(system, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
     storing.catch(() => undefined);
@@ -161,19 +163,20 @@ describe('a killed node', () => {
     await expectMade(view.design, content);
   });
 
-  it.each(['distribution', 'segments', 'keys'] as const)('%s, while a design is stored', async (name) => {
-    for (let moment = 0; moment < 3; moment += 1) {
-      const content = randomDesign(BYTES);
-      const storing = store(system, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
-      storing.catch(() => undefined);
-      await until(() => staged() >= SEGMENTS);
-      await sleep(20 + 150 * moment);
-      await system.processes[name].restart();
-      const view = await storing;
-      expect(view).toMatchObject({ state: 'stored' });
-      await expectNothingStaged();
-      if (moment === 2) await expectMade(view.design, content);
-    }
+  const storing = (['distribution', 'segments', 'keys'] as const).flatMap((name) =>
+    [20, 170, 320].map((after) => ({ name, after })),
+  );
+  it.each(shareOf(storing))('$name, $after ms after all is staged', async ({ name, after }) => {
+    const content = randomDesign(BYTES);
+    const stored = store(system, owner, content, { name: 'part.bin', kind: 'binary', bytesPerSecond: RATE });
+    stored.catch(() => undefined);
+    await until(() => staged() >= SEGMENTS);
+    await sleep(after);
+    await system.processes[name].restart();
+    const view = await stored;
+    expect(view).toMatchObject({ state: 'stored' });
+    await expectNothingStaged();
+    await expectMade(view.design, content);
   });
 
   it('leaves a vault that checks clean', async () => {

@@ -1,7 +1,7 @@
 import { type Bytes, MillraceError, retry } from '@millrace/base';
 
 export interface HttpOptions {
-  readonly method?: 'GET' | 'POST';
+  readonly method?: 'GET' | 'POST' | 'PUT';
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string;
   /** Timeout for one answer, ms. */

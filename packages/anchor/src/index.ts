@@ -3,3 +3,4 @@ export { type AnchoredCertificate, anchorBundle, decodeAnchored, encodeAnchored,
 export { deployAnchorContract, EvmAnchor, type EvmAnchorOptions } from './evm/evm-anchor.ts';
 export { type BlockHeaders, esploraHeaders } from './ots/bitcoin.ts';
 export { OpenTimestampsAnchor, type OpenTimestampsOptions } from './ots/ots-anchor.ts';
+export { SymbolAnchor, type SymbolAnchorOptions } from './symbol/symbol-anchor.ts';

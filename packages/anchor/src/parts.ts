@@ -11,3 +11,5 @@ export {
   mergeTimestamps,
   type Timestamp,
 } from './ots/timestamp.ts';
+export { messageOf, objectAccount } from './symbol/symbol-anchor.ts';
+export { addressOf, decodeTransfer, formatAddress, signTransfer, transferHash } from './symbol/transfer.ts';

@@ -1,15 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { fromHex, systemClock, systemRandom, utf8 } from '@millrace/base';
-import {
-  ed25519NoteSigner,
-  exportCertificate,
-  type Ledger,
-  openCheckpoint,
-  openLedger,
-  parseVerifierKey,
-} from '@millrace/ledger';
-import { MemoryLog } from '@millrace/stores';
+import { fromHex, utf8 } from '@millrace/base';
+import { exportCertificate, type Ledger, openCheckpoint, parseVerifierKey } from '@millrace/ledger';
 import { EVM_KEYS, findAnvil, startEvmChain } from '@millrace/testkit/evm-chain';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { addr } from 'micro-eth-signer';
@@ -23,6 +15,7 @@ import {
   verifyAnchored,
 } from '../src/index.ts';
 import { CONTRACT_BYTECODE } from '../src/parts.ts';
+import { ledgerWithObject } from './ledger-with-object.ts';
 
 const anvil = findAnvil();
 const hasCompiler = existsSync(fileURLToPath(new URL('../../../node_modules/solc', import.meta.url)));
@@ -49,17 +42,7 @@ describe.skipIf(anvil === undefined)('EvmAnchor on a local chain', () => {
     chain = await startEvmChain(anvil ?? '');
     rpc = chain.rpc;
     contract = await deployAnchorContract(rpc, KEY);
-    const origin = 'ledger.example/one';
-    const signer = ed25519NoteSigner(origin, systemRandom(32));
-    ledger = await openLedger({ store: new MemoryLog(), signer, origin, clock: systemClock });
-    const append = (account: string, type: 'machine' | 'licensed' | 'ordered' | 'permitted' | 'completed', body = {}) =>
-      ledger.append({ account, type, actor: 'control', body, eventId: `${account}/${type}` });
-    await append('machine-1', 'machine');
-    await append('licence-1', 'licensed', { objects: 1, machine: 'machine-1' });
-    await append('object-1', 'ordered');
-    await append('object-1', 'licensed', { licence: 'licence-1' });
-    await append('object-1', 'permitted', { licence: 'licence-1', machine: 'machine-1' });
-    await append('object-1', 'completed');
+    ledger = await ledgerWithObject();
   }, 60_000);
   afterAll(async () => {
     await ledger?.close();

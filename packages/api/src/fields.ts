@@ -12,6 +12,17 @@ export const bytesField = z.instanceof(Uint8Array) as unknown as z.ZodType<Uint8
 
 export const byId = z.strictObject({ id });
 
+/** A user's key, and the person and organisation that control has verified for it. */
+export const signer = z.object({
+  key: id,
+  name: z.string().optional().describe('the person; absent for a key that control does not know'),
+  organisation: z.object({ organisation: id, name: z.string() }).optional(),
+});
+export type SignerView = z.output<typeof signer>;
+
+/** An owner or holder: an organisation, or a key without one. */
+export const party = id.describe('identifier of the organisation, or key name');
+
 /** Milliseconds since 1970. */
 export const time = uint;
 

@@ -69,6 +69,9 @@ export type SentOf<C extends Content> = C extends { schema: infer S extends z.Zo
 export const commonErrors = [
   'E_AUTH',
   'E_REVOKED',
+  'E_TOKEN',
+  'E_SCOPE',
+  'E_RATE',
   'E_INPUT',
   'E_TOO_LARGE',
   'E_INTERNAL',

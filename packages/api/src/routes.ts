@@ -1,17 +1,28 @@
 import { z } from 'zod';
 import type { ApiClient } from './client.ts';
 import { json, route } from './route.ts';
+import { caseRoutes } from './routes/cases.ts';
 import { designRoutes } from './routes/designs.ts';
-import { directoryRoutes } from './routes/directory.ts';
+import { directoryRoutes, installationRoutes } from './routes/directory.ts';
+import { groupRoutes } from './routes/groups.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { licenceRoutes } from './routes/licences.ts';
 import { machineRoutes } from './routes/machines.ts';
+import { materialRoutes, spoolRoutes, spoolStatementRoutes } from './routes/materials.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { machineCallRoutes, mailRoutes, nodeRoutes } from './routes/nodes.ts';
+import { pairingRoutes } from './routes/pairings.ts';
 import { enrolmentRoutes, keyRoutes, organisationRoutes, revocationRoutes } from './routes/people.ts';
 import { objectRoutes, printRoutes } from './routes/prints.ts';
+import { rehearsalRoutes } from './routes/rehearsals.ts';
+import { sessionRoutes } from './routes/sessions.ts';
+import { settingsRoutes } from './routes/settings.ts';
+import { organisationTokenRoutes, tokenRoutes } from './routes/tokens.ts';
 import { transactionRoutes } from './routes/transactions.ts';
 import { uploadRoutes } from './routes/uploads.ts';
+import { usageRoutes } from './routes/usage.ts';
 import { boxRoutes, checkRoutes, statusRoutes } from './routes/vault.ts';
+import { visaRoutes, visitorCallRoutes, visitRoutes } from './routes/visits.ts';
 
 const openapi = {
   get: route('GET', '/v1/openapi.json', {
@@ -26,23 +37,59 @@ const openapi = {
 export const controlRoutes = {
   openapi,
   directory: directoryRoutes,
+  installation: installationRoutes,
   transactions: transactionRoutes,
-  organisations: organisationRoutes,
+  organisations: { ...organisationRoutes, ...organisationTokenRoutes },
   keys: keyRoutes,
   enrolments: enrolmentRoutes,
+  tokens: tokenRoutes,
   revocations: revocationRoutes,
   designs: designRoutes,
   licences: licenceRoutes,
+  usage: usageRoutes,
   machines: machineRoutes,
+  groups: groupRoutes,
+  pairings: pairingRoutes,
+  materials: materialRoutes,
+  spools: { ...spoolRoutes, ...spoolStatementRoutes },
   prints: printRoutes,
+  visits: visitRoutes,
+  rehearsals: rehearsalRoutes,
+  settings: settingsRoutes,
+  cases: caseRoutes,
   objects: objectRoutes,
   ledger: ledgerRoutes,
   checks: checkRoutes,
   status: statusRoutes,
+  metrics: metricsRoutes,
   boxes: boxRoutes,
   mail: mailRoutes,
   nodes: nodeRoutes,
   machineCalls: machineCallRoutes,
+  visas: visaRoutes,
+  visitorCalls: visitorCallRoutes,
+};
+
+const { list, get, private: privatePart, share } = designRoutes;
+
+/** Routes of the console, for browsers. Only signatures change something. */
+export const consoleRoutes = {
+  sessions: sessionRoutes,
+  installation: installationRoutes,
+  directory: directoryRoutes,
+  transactions: transactionRoutes,
+  organisations: organisationRoutes,
+  keys: keyRoutes,
+  enrolments: { invitation: enrolmentRoutes.invitation, enrol: enrolmentRoutes.enrol },
+  designs: { list, get, private: privatePart, share },
+  licences: licenceRoutes,
+  machines: machineRoutes,
+  groups: groupRoutes,
+  spools: spoolRoutes,
+  prints: printRoutes,
+  objects: objectRoutes,
+  ledger: { openings: ledgerRoutes.openings },
+  boxes: { newest: boxRoutes.newest },
 };
 
 /** Routes of the distribution node. */

@@ -66,7 +66,7 @@ describe('declared routes', () => {
         { name: 'idempotency-key', required: false },
       ],
       responses: {
-        403: { description: 'E_REVOKED, E_FORBIDDEN', content: { 'application/problem+json': {} } },
+        403: { description: 'E_REVOKED, E_SCOPE, E_FORBIDDEN', content: { 'application/problem+json': {} } },
         422: { description: 'E_IDEMPOTENCY' },
       },
     });

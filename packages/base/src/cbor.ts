@@ -1,4 +1,4 @@
-import { decode, encode, rfc8949EncodeOptions } from 'cborg';
+import { decode, decodeFirst, encode, rfc8949EncodeOptions } from 'cborg';
 import { type Bytes, compareBytes, copyBytes } from '#bytes';
 import type { ErrorCode } from './codes.ts';
 import { MillraceError } from './errors.ts';
@@ -33,6 +33,19 @@ export function decodeCbor(bytes: Uint8Array, what: string, code: ErrorCode = 'E
 /** Like `decodeCbor`, but decodes maps to `Map`s: for headers with integer keys. */
 export function decodeCborMap(bytes: Uint8Array, what: string, code: ErrorCode = 'E_INPUT'): unknown {
   return decodeStrictly(bytes, what, code, true);
+}
+
+/**
+ * Decodes the first item, in any encoding, maps as `Map`s: for data of others, which is not signed.
+ * @returns the item and what follows it
+ * @throws {MillraceError} E_INPUT
+ */
+export function decodeForeignCbor(bytes: Uint8Array, what: string): readonly [value: unknown, rest: Uint8Array] {
+  try {
+    return decodeFirst(bytes, { useMaps: true });
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', `${what}: not CBOR`, { cause });
+  }
 }
 
 function decodeStrictly(bytes: Uint8Array, what: string, code: ErrorCode, useMaps: boolean): unknown {

@@ -1,27 +1,10 @@
-/** External meaning of an error code: HTTP status, exit code of the CLI, whether a retry can help. */
-export interface CodeMeaning {
-  readonly http: number;
-  /** 1 internal, 2 wrong input, 3 refused, 4 not found, 5 unavailable, 6 integrity, 7 alarm. */
-  readonly exit: number;
-  readonly retryable: boolean;
-  readonly meaning: string;
-  readonly remedy: string;
-}
-
-function code(http: number, exit: number, retryable: boolean, meaning: string, remedy: string): CodeMeaning {
-  return { http, exit, retryable, meaning, remedy };
-}
+import { type CodeMeaning, code } from './code-meaning.ts';
+import { streamCodes } from './stream-codes.ts';
 
 /** Every coded error of Millrace, documented once. docs/errors.md is generated from this table. */
 export const errorCodes = {
   // General
-  E_INTERNAL: code(
-    500,
-    1,
-    false,
-    'A fault in Millrace itself.',
-    'Read the log of the node and report the fault with that log.',
-  ),
+  E_INTERNAL: code(500, 1, false, 'A fault in Millrace itself.', 'Report the fault with the log of the node.'),
   E_INPUT: code(
     400,
     2,
@@ -34,7 +17,7 @@ export const errorCodes = {
     2,
     false,
     'The installation or its configuration cannot be used.',
-    'Run `millrace init`, or correct the file that the message names.',
+    'Run `millrace init` (with an invitation: `millrace login`), or correct the file that the message names.',
   ),
   E_DIRECTORY: code(
     500,
@@ -141,6 +124,48 @@ export const errorCodes = {
     'The invitation was used, has expired, or does not exist.',
     'Ask an owner-admin of the organisation for a new invitation.',
   ),
+  E_TOKEN: code(
+    401,
+    3,
+    false,
+    'The API token is unknown, has expired or was revoked.',
+    'Create another token with `millrace token create`.',
+  ),
+  E_SCOPE: code(
+    403,
+    3,
+    false,
+    'The API token’s scopes do not include this.',
+    'Create a token with the scope that the message names, or use a user’s key.',
+  ),
+  E_KEY_NEEDED: code(
+    403,
+    3,
+    false,
+    'This needs a user’s key, and an API token has none: a token cannot sign or open anything.',
+    'Unset MILLRACE_TOKEN and run the command with a user’s key.',
+  ),
+  E_RATE: code(
+    429,
+    5,
+    true,
+    'Too many wrong API tokens came from this address, or too many wrong pairing codes from this user.',
+    'Correct the token or the code, and wait a minute.',
+  ),
+  E_SIGN_IN: code(
+    403,
+    3,
+    false,
+    'The organisation’s sign-in does not admit this person or this key.',
+    'The message says what is missing: ask an owner-admin of the organisation. An invitation works without the provider.',
+  ),
+  E_PROVIDER: code(
+    502,
+    5,
+    false,
+    'The sign-in provider’s address is not allowed, or its answer is not valid.',
+    'Check the issuer with an owner-admin of the organisation. An invitation works without the provider.',
+  ),
   E_REPLAY: code(409, 3, false, 'The transaction was used before.', 'Sign a new transaction.'),
   E_SEAL: code(
     400,
@@ -229,6 +254,7 @@ export const errorCodes = {
     'All objects of the licence have been permitted.',
     'Ask the owner for another licence, or for a credit if a print failed.',
   ),
+  E_LICENCE_QUOTA: code(403, 3, false, 'The period has no object left.', 'Wait for the next period.'),
   E_LICENCE_INVALID: code(
     403,
     3,
@@ -236,6 +262,7 @@ export const errorCodes = {
     'The licence does not cover this request.',
     'Use a machine, material and time that the licence allows.',
   ),
+  E_LICENCE_PENDING: code(409, 3, false, 'The licence lacks approvals.', 'An approver runs `licence approve`.'),
   E_LICENCE_SUSPENDED: code(
     409,
     3,
@@ -244,6 +271,13 @@ export const errorCodes = {
     'The owner reinstates it: `millrace licence reinstate LICENCE`. After a restored backup the owner signs how many objects are left: `millrace licence resume LICENCE --left N`.',
   ),
   E_LICENCE_REVOKED: code(410, 3, false, 'The owner has revoked the licence.', 'Ask the owner for another licence.'),
+  E_CREDITED: code(
+    409,
+    3,
+    false,
+    'The owner has credited this object, so it is neither resumed nor completed.',
+    'Request another print: it makes the object that is due instead.',
+  ),
   E_CANCELLED: code(409, 3, false, 'The holder has cancelled the print.', 'Request the print again.'),
   E_MATERIAL: code(
     403,
@@ -266,6 +300,41 @@ export const errorCodes = {
     'The machine is not registered, or differs from its registration.',
     'Register the machine, and check its serial number and key.',
   ),
+  E_CLOUD_UNKNOWN: code(
+    403,
+    3,
+    false,
+    'The other cloud is not recognised here, or no longer.',
+    'The administrator of this cloud recognises it: `millrace cloud recognise`. See docs/federation.md.',
+  ),
+  E_VISA: code(
+    403,
+    3,
+    false,
+    'The visa of a visiting machine is missing, or is for another print, machine, run or cloud.',
+    'Request the print again at both clouds: `millrace print --at`.',
+  ),
+  E_PACKAGE: code(
+    400,
+    2,
+    false,
+    'The file is not a whole job package, was altered, or does not belong to the licence.',
+    'Copy the file again, or ask the owner for it.',
+  ),
+  E_PACKAGE_DRIVER: code(
+    403,
+    3,
+    false,
+    'The job package is for another driver.',
+    'Give the owner the key of this driver: `millrace driver key`.',
+  ),
+  E_PACKAGE_MACHINE: code(
+    403,
+    3,
+    false,
+    'The job package, or the key of the driver, is for another machine.',
+    'Use the machine that the message names, or ask the owner for a package for this one.',
+  ),
   E_PERMIT: code(
     403,
     3,
@@ -273,7 +342,13 @@ export const errorCodes = {
     'The permit is not valid for this machine or print.',
     'Request a permit for this machine and print.',
   ),
-  E_STATE: code(409, 3, false, 'The current state does not allow this action.', 'See `millrace object show`.'),
+  E_STATE: code(
+    409,
+    3,
+    false,
+    'The current state does not allow this action.',
+    'See `millrace object show` or `licence show`.',
+  ),
   E_ALARM: code(
     403,
     7,
@@ -281,91 +356,7 @@ export const errorCodes = {
     'The stream was stopped by an alarm: data was consumed faster than the machine can work.',
     'The owner decides. See `millrace object show`.',
   ),
-  // Streaming live matrix
-  E_FRAME_FORMAT: code(
-    400,
-    6,
-    false,
-    'A frame has the wrong format or size.',
-    'The sender or the connection is faulty. The stream stops.',
-  ),
-  E_FRAME_MAC: code(
-    400,
-    6,
-    false,
-    'A frame was altered, or belongs to another session.',
-    'The sender or the connection is faulty. The stream stops.',
-  ),
-  E_FRAME_REVISION: code(
-    400,
-    6,
-    false,
-    'The revision of a frame has expired or is not known yet.',
-    'Old frames cannot be used again. Request the segment again.',
-  ),
-  E_FRAME_REPLAY: code(
-    400,
-    6,
-    false,
-    'A frame was received twice.',
-    'The connection repeats frames. The stream stops.',
-  ),
-  E_FRAME_UNSOLVED: code(
-    400,
-    6,
-    true,
-    'The hints of a frame have no solution, or more than one.',
-    'The receiver requests the frame again in the next revision.',
-  ),
-  E_REVISION_MIX: code(
-    409,
-    3,
-    true,
-    'The next revision needs a new shared secret.',
-    'Both sides run the key exchange, mix its secret in and continue.',
-  ),
-  E_MEMORY: code(
-    507,
-    5,
-    true,
-    'There is not enough memory.',
-    'Free memory, or choose a smaller order. The message says how much is needed.',
-  ),
-  E_ENGINE: code(
-    500,
-    5,
-    false,
-    'The hash engine cannot run on this system.',
-    'Choose another engine, or set the engine to `auto`.',
-  ),
-  E_MEMORY_LOCK: code(
-    500,
-    5,
-    false,
-    'The system refused to lock memory for secrets. They are kept in ordinary memory.',
-    'Raise the limit of locked memory (`ulimit -l`, LimitMEMLOCK), and build the native engine.',
-  ),
-  E_STREAM_AUTH: code(
-    401,
-    3,
-    false,
-    'The other end uses a different code or key.',
-    'Compare the code or the fingerprint, then start both ends again.',
-  ),
-  E_STREAM_CUT: code(
-    503,
-    5,
-    true,
-    'The connection was lost before the end of the stream. The received data is incomplete.',
-    'Check the connection and start both ends again.',
-  ),
-  E_STREAM_STOPPED: code(
-    409,
-    5,
-    true,
-    'One end stopped the stream. The received data is incomplete.',
-    'Check the output of the other end, then start both ends again.',
-  ),
+  ...streamCodes,
   // Ledger
   E_LEDGER_ENTRY: code(
     400,
@@ -417,6 +408,34 @@ export const errorCodes = {
     false,
     'A line of the design cannot be executed.',
     'The message names the line. Slice the model for this machine.',
+  ),
+  E_SAFETY: code(
+    400,
+    2,
+    false,
+    'The design does not comply with the safety policy of the machine.',
+    'The owner sees the line and the reason. Slice the model for this machine, or have its owner change the policy.',
+  ),
+  E_HSM: code(
+    503,
+    5,
+    false,
+    'The token with the machine’s key is missing, was exchanged, or refuses.',
+    'Put the machine’s own token back. The agent starts again by itself.',
+  ),
+  E_PIN: code(
+    403,
+    3,
+    false,
+    'The token refuses the PIN, or the agent does not enter it so that the token does not lock itself.',
+    'Write the right PIN to its file, or log in once with the token’s own tool.',
+  ),
+  E_STOPPED: code(
+    409,
+    3,
+    false,
+    'The print was cancelled or stopped by the operator at the machine.',
+    'The report names the cause and the next step. Then request the print again.',
   ),
   E_MACHINE: code(
     503,

@@ -1,7 +1,8 @@
 // Entry point for worker threads (browsers: browser.ts). It loads no library.
 export * from './bytes.ts';
 export * from './clock.ts';
-export { type CodeMeaning, type ErrorCode, errorCodes } from './codes.ts';
+export type { CodeMeaning } from './code-meaning.ts';
+export { type ErrorCode, errorCodes } from './codes.ts';
 export * from './disk.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';

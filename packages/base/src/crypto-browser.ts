@@ -17,6 +17,15 @@ export function sha256(...parts: readonly Uint8Array[]): Bytes {
   return copyBytes(hash.digest());
 }
 
+export function sha256OfPublic(bytes: Uint8Array): Bytes {
+  return sha256(bytes);
+}
+
+export function hmacSha256OfPublic(key: Uint8Array, message: Uint8Array): Bytes {
+  if (key.length > 64) throw new RangeError('a key has at most 64 bytes');
+  return copyBytes(hmac(nobleSha256, key, message));
+}
+
 export function hmacSha256(key: Uint8Array): Mac {
   const mac = hmac.create(nobleSha256, key);
   return { update: (bytes) => void mac.update(bytes), digest: () => copyBytes(mac.digest()) };

@@ -7,6 +7,7 @@ import {
   createPrivateKey,
   createPublicKey,
   ECDH,
+  hash,
   type KeyObject,
   sign,
   verify,
@@ -21,12 +22,51 @@ export type { AgreementPair, Mac, SigningPair } from './crypto-types.ts';
 const CURVE = 'prime256v1';
 const TAG_BYTES = 16;
 const FIRST_BLOCK = Uint8Array.of(1);
+const BLOCK_BYTES = 64;
+const DIGEST_BYTES = 32;
+/** Inputs of the two hashes of `hmacSha256OfPublic`. */
+let inner = new Uint8Array(1024);
+const outer = new Uint8Array(BLOCK_BYTES + DIGEST_BYTES);
 
 /** SHA-256 over all parts, 32 bytes. */
 export function sha256(...parts: readonly Uint8Array[]): Bytes {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return copyBytes(hash.digest());
+  const [only, ...more] = parts;
+  if (only !== undefined && more.length === 0) return copyBytes(hash('sha256', only, 'buffer'));
+  const whole = createHash('sha256');
+  for (const part of parts) whole.update(part);
+  return copyBytes(whole.digest());
+}
+
+/**
+ * `sha256` of bytes that need not be wiped, in less than half its time: the digest passes through a string, because a
+ * Buffer costs more than hashing a few bytes.
+ */
+export function sha256OfPublic(bytes: Uint8Array): Bytes {
+  const digest = new Uint8Array(DIGEST_BYTES);
+  copyLatin1(hash('sha256', bytes, 'binary'), digest, 0);
+  return digest;
+}
+
+/**
+ * HMAC-SHA-256 (RFC 2104) with a key and a message that need not be wiped, in less than half the time of `hmacSha256`.
+ * @param key at most 64 bytes
+ */
+export function hmacSha256OfPublic(key: Uint8Array, message: Uint8Array): Bytes {
+  if (key.length > BLOCK_BYTES) throw new RangeError(`a key has at most ${BLOCK_BYTES} bytes`);
+  const length = BLOCK_BYTES + message.length;
+  if (inner.length < length) inner = new Uint8Array(2 * length);
+  for (let i = 0; i < BLOCK_BYTES; i++) {
+    const byte = key[i] ?? 0;
+    inner[i] = byte ^ 0x36;
+    outer[i] = byte ^ 0x5c;
+  }
+  inner.set(message, BLOCK_BYTES);
+  copyLatin1(hash('sha256', inner.subarray(0, length), 'binary'), outer, BLOCK_BYTES);
+  return sha256OfPublic(outer);
+}
+
+function copyLatin1(text: string, bytes: Uint8Array, at: number): void {
+  for (let i = 0; i < text.length; i++) bytes[at + i] = text.charCodeAt(i);
 }
 
 /** HMAC-SHA-256. The key may be wiped as soon as this returns. */

@@ -24,13 +24,20 @@ export interface Metrics {
   histogram(name: string, help: string): Histogram;
 }
 
+/** Metrics that a process exports. */
+export interface ReadableMetrics extends Metrics {
+  /** All series written at least once. */
+  samples(): Sample[];
+}
+
 const ignore = () => undefined;
 
 /** Discards all measurements. */
-export const noMetrics: Metrics = {
+export const noMetrics: ReadableMetrics = {
   counter: () => ({ add: ignore }),
   gauge: () => ({ set: ignore }),
   histogram: () => ({ observe: ignore }),
+  samples: () => [],
 };
 
 export type MetricKind = 'counter' | 'gauge' | 'histogram';
@@ -52,7 +59,7 @@ interface Series {
 }
 
 /** Keeps all series in memory, for tests and exporters. */
-export class MemoryMetrics implements Metrics {
+export class MemoryMetrics implements ReadableMetrics {
   readonly #instruments = new Map<
     string,
     { readonly kind: MetricKind; readonly help: string; readonly series: Map<string, Series> }
@@ -92,7 +99,6 @@ export class MemoryMetrics implements Metrics {
     };
   }
 
-  /** All series written at least once. */
   samples(): Sample[] {
     return [...this.#instruments].flatMap(([name, { kind, help, series }]) =>
       [...series.values()].map(({ labels, value, count }) => ({ name, kind, help, labels, value, count })),

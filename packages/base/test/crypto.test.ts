@@ -27,6 +27,17 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
     expect(toHex(mac.digest())).toBe('5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843');
   });
 
+  it('hashes public bytes like any others', () => {
+    for (const length of lengths) {
+      const [message, key] = [systemRandom(length), systemRandom(length % 65)];
+      const mac = own.hmacSha256(key);
+      mac.update(message);
+      expect(own.hmacSha256OfPublic(key, message)).toEqual(mac.digest());
+      expect(own.sha256OfPublic(message)).toEqual(other.sha256(message));
+    }
+    expect(() => own.hmacSha256OfPublic(new Uint8Array(65), new Uint8Array())).toThrow(RangeError);
+  });
+
   it('derives keys as in RFC 5869, A.1, and like the other platform', () => {
     const secret = new Uint8Array(22).fill(0x0b);
     const [salt, info] = [fromHex('000102030405060708090a0b0c'), fromHex('f0f1f2f3f4f5f6f7f8f9')];

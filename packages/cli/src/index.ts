@@ -2,7 +2,12 @@
 export { type InitOptions, type Installed, initInstallation } from './installation/init.ts';
 export { type Layout, layoutOf } from './installation/layout.ts';
 export { type Installation, openInstallation, openUser, readAddresses } from './installation/open.ts';
-export { type InstallationSession, type InstallationSessionOptions, openSession } from './installation/session.ts';
+export {
+  type InstallationSession,
+  type InstallationSessionOptions,
+  openSession,
+  type UserSession,
+} from './installation/session.ts';
 export { builtEntries, type Entries } from './supervisor/children.ts';
 export type { ProcessSpec, ProcessStatus } from './supervisor/managed-process.ts';
 export { createSupervisor, type Supervisor } from './supervisor/supervisor.ts';

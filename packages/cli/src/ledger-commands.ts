@@ -16,7 +16,10 @@ export function addMonitor(ledger: Command, add: Add): void {
     .option('--witness <key@url...>', 'a witness that has to agree: verifier key, @, submission prefix')
     .option('--witness-authority <file>', 'authority of the witnesses’ certificates, PEM')
     .option('--certificate <file...>', 'certificates whose checkpoints have to lie on the same history')
-    .option('--account', 'verify the documents of the user’s own accounts as well, and show their events')
+    .option(
+      '--account',
+      'verify the user’s own accounts as well (documents, and that no newest event is hidden), and show their events',
+    )
     .option('--every <seconds>', 'time between two looks', '10')
     .option('--once', 'look once');
 }

@@ -1,9 +1,20 @@
 import { MillraceError, toMillraceError } from '@millrace/base';
 import { Command, CommanderError, Option, type OutputConfiguration } from 'commander';
 import type { Action, Add, Group } from './add-command.ts';
+import { addCases } from './case-commands.ts';
+import { addClouds } from './cloud-commands.ts';
 import { type CommonOptions, createContext, type Io } from './commands/context.ts';
+import { addGroups } from './group-commands.ts';
+import { addPackages } from './job-package-commands.ts';
 import { addMonitor, addWitness } from './ledger-commands.ts';
+import { addLicences } from './licence-commands.ts';
+import { addMachines } from './machine-commands.ts';
+import { addMaterials } from './material-commands.ts';
+import { addObjects } from './object-commands.ts';
 import { createTerminal } from './output/terminal.ts';
+import { addSettings } from './settings-commands.ts';
+import { addOrganisationSignIn, addSignIn } from './sign-in-commands.ts';
+import { addUsage } from './usage-commands.ts';
 
 export const VERSION = '0.1.0';
 
@@ -64,11 +75,22 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
   const group = (name: string, description: string) => program.command(name).description(description);
 
   addInstallation(program, add);
+  addMachines(group, add);
+  addGroups(group, add);
+  addSettings(group, add);
   addOwner(group, add);
+  addLicences(group, add);
+  addPackages(group, add);
   addOperator(program, group, add);
+  addMaterials(group, add);
+  addUsage(program, add);
+  addCases(group, add);
+  addObjects(group, add);
   addProofs(group, add);
   addKeys(program, group, add);
-  addPeople(program, group, add);
+  addPeople(group, add);
+  addClouds(group, add);
+  addSignIn(program, group, add);
   addPeer(program, add);
   addWitness(program, add);
   add(
@@ -92,13 +114,14 @@ function addInstallation(program: Command, add: Add): void {
   add(
     program,
     'init',
-    'create an installation: authority, nodes, users, a virtual machine',
+    'create an installation: authority, nodes, administrator, a virtual machine',
     async (context, _, options) => {
       const { init } = await import('./commands/init.ts');
       return init(context, options);
     },
   )
     .option('--name <name>', 'name of the installation')
+    .option('--no-people', 'enrol no first organisations and people: invite your own with `user invite`')
     .option('--factor <n>', 'how much faster than real time the virtual machine runs');
   add(program, 'up', 'start the nodes and the machine agents, and keep them running', async (context, _, options) => {
     const { up } = await import('./commands/up.ts');
@@ -106,7 +129,8 @@ function addInstallation(program: Command, add: Add): void {
   })
     .option('--control-port <port>', 'port of the control node (default: 7601, or a free one)')
     .option('--distribution-port <port>', 'port of the distribution node (default: 7602, or a free one)')
-    .option('--ledger-port <port>', 'port of the public ledger (default: 7603, or a free one)');
+    .option('--ledger-port <port>', 'port of the public ledger (default: 7603, or a free one)')
+    .option('--console-port <port>', 'port of the console (default: 7604, or a free one)');
   add(program, 'down', 'stop what `up` started', async (context) => {
     const { down } = await import('./commands/status.ts');
     return down(context);
@@ -120,6 +144,10 @@ function addInstallation(program: Command, add: Add): void {
       return status(context);
     },
   );
+  add(program, 'metrics', 'print metrics of all nodes in the Prometheus text format', async (context) => {
+    const { metrics } = await import('./commands/metrics.ts');
+    return metrics(context);
+  });
   add(
     program,
     'recover <node>',
@@ -159,6 +187,8 @@ function addOwner(group: Group, add: Add): void {
       'who holds the design secret: owner (the cloud cannot open the design) or keys (the keys node keeps it, so that licences need no secret from you)',
       'owner',
     )
+    .option('--approvals <n>', 'how many approvals every licence needs (default: one of each approver)')
+    .option('--approver <user...>', 'who may approve licences: users or key names; the owner may be one')
     .option('--keep [folder]', 'keep an offline copy, sealed, for repairs (default: copies in the user’s folder)');
   add(
     design,
@@ -174,58 +204,19 @@ function addOwner(group: Group, add: Add): void {
   );
   add(
     design,
+    'share <design>',
+    'let other designers of the organisation, or your other devices, open the design (new designs are shared by default)',
+    async (context, [id = ''], options: { with?: string[] }) =>
+      (await import('./commands/designs.ts')).share(context, id, options.with),
+  ).option('--with <key...>', 'only these keys or persons (default: every designer)');
+  add(
+    design,
     'repair <design> [folder]',
     'upload missing segments again, from the offline copy that `design add --keep` made',
     async (context, [id = '', folder]) => (await import('./commands/designs.ts')).repair(context, id, folder),
   );
   add(design, 'list', 'list the designs of the user', async (context) =>
     (await import('./commands/design.ts')).list(context),
-  );
-
-  const licence = group('licence', 'licences: how many objects of a design, on which machines');
-  add(licence, 'grant', 'sign a licence', async (context, _, options) => {
-    const { grant } = await import('./commands/licence.ts');
-    return grant(context, options);
-  })
-    .requiredOption('--design <id>', 'identifier (or its beginning) or name of the design')
-    .requiredOption('--objects <n>', 'how many objects may be made')
-    .requiredOption('--machine <name...>', 'machines on which they may be made')
-    .option('--material <name...>', 'materials of which they may be made (default: any)')
-    .option('--days <n>', 'how long it is valid', '30')
-    .option('--holder <user>', 'who may order prints', 'operator')
-    .option(
-      '--disclose <list>',
-      'what the holder sees: none, or progress,state,temperatures,buffer,position (default: all but position)',
-    );
-  add(
-    licence,
-    'resume <licence>',
-    'after a restored backup, sign how many objects of a suspended licence are left',
-    async (context, [id = ''], options) => (await import('./commands/licence.ts')).resume(context, id, options),
-  ).requiredOption('--left <n>', 'how many objects may still be made');
-  add(
-    licence,
-    'suspend <licence>',
-    'sign that no object of it begins until you reinstate it; objects that are being made are finished',
-    async (context, [id = '']) => (await import('./commands/licence.ts')).suspend(context, id),
-  );
-  add(
-    licence,
-    'reinstate <licence>',
-    'sign that objects of a suspended licence may begin again; refused prints have to be requested again',
-    async (context, [id = '']) => (await import('./commands/licence.ts')).reinstate(context, id),
-  );
-  add(
-    licence,
-    'revoke <licence>',
-    'sign that no object of it begins any more; objects that are being made are finished',
-    async (context, [id = ''], options) => (await import('./commands/licence.ts')).revoke(context, id, options),
-  ).option('--stop', 'stop the objects that are being made, too: they end as failed');
-  add(licence, 'show <licence>', 'show a licence and its state', async (context, [id = '']) =>
-    (await import('./commands/licence.ts')).show(context, id),
-  );
-  add(licence, 'list', 'licences of the user', async (context) =>
-    (await import('./commands/licence.ts')).list(context),
   );
 }
 
@@ -236,8 +227,18 @@ function addOperator(program: Command, group: Group, add: Add): void {
   })
     .requiredOption('--licence <id>', 'identifier of the licence, or its beginning')
     .option('--machine <name>', 'the machine (default: the only one that the licence names)')
+    .option('--at <home>', 'for a machine of another cloud: home folder in which your key is enrolled there')
     .option('--start-within <minutes>', 'the print expires unless its machine has started by then', '15')
     .option('--watch', 'follow the print to its end; exit code 0 only if the object is made');
+  add(
+    program,
+    'rehearse',
+    'ask a machine whether a design fits its policy, material and spool; nothing moves, and no object is counted',
+    async (context, _, options) => (await import('./commands/rehearse.ts')).rehearse(context, options),
+  )
+    .requiredOption('--licence <id>', 'identifier of the licence, or its beginning')
+    .option('--machine <name>', 'the machine (default: the only one that the licence names)')
+    .option('--within <minutes>', 'it expires unless the machine has taken it by then', '15');
   const queue = group('queue', 'the queue: prints that wait for their machines, in the order in which they are made');
   add(queue, 'list', 'list the prints that wait', async (context, _, options) =>
     (await import('./commands/queue.ts')).list(context, options),
@@ -245,35 +246,18 @@ function addOperator(program: Command, group: Group, add: Add): void {
   add(queue, 'cancel <print>', 'cancel a print that waits; it uses no object', async (context, [id = '']) =>
     (await import('./commands/queue.ts')).cancel(context, id),
   );
+  add(
+    queue,
+    'first <print>',
+    'make a print that waits the next of yours on its machine; prints of others keep their turn',
+    async (context, [id = '']) => (await import('./commands/queue.ts')).first(context, id),
+  );
   add(queue, 'clear', 'cancel every print of the user that waits', async (context, _, options) =>
     (await import('./commands/queue.ts')).clear(context, options),
   ).option('--machine <name>', 'of this machine only');
-  const machine = group('machine', 'machines of the installation');
-  add(machine, 'list', 'registered machines', async (context) =>
-    (await import('./commands/objects.ts')).machines(context),
-  );
 }
 
 function addProofs(group: Group, add: Add): void {
-  const object = group('object', 'objects: parts that were ordered or made');
-  add(object, 'show <object>', 'show the history of an object from the ledger', async (context, [id = '']) =>
-    (await import('./commands/objects.ts')).show(context, id),
-  );
-  add(object, 'list', 'list the objects of the user', async (context) =>
-    (await import('./commands/objects.ts')).list(context),
-  );
-
-  const alarm = group('alarm', 'alarms: streams that were consumed faster than the machine can work');
-  add(alarm, 'list', 'list objects with an alarm, cleared or not', async (context) =>
-    (await import('./commands/alarms.ts')).list(context),
-  );
-  add(
-    alarm,
-    'clear <object>',
-    'sign that the alarm was investigated: the machine may print with that licence again',
-    async (context, [id = '']) => (await import('./commands/alarms.ts')).clear(context, id),
-  );
-
   const certificate = group('certificate', 'certificates: portable proof of an object');
   add(
     certificate,
@@ -285,6 +269,7 @@ function addProofs(group: Group, add: Add): void {
     .option('--out <file>', 'the file (default: OBJECT.certificate)')
     .option('--html [file]', 'also write a page that verifies itself in a browser (default: OBJECT.html)')
     .option('--label [file]', 'also write a paper label with a QR code, PNG (default: OBJECT.png)')
+    .option('--label-pdf [file]', 'also write the label as a PDF of its size (default: OBJECT.pdf)')
     .option(
       '--witness <key...>',
       'witnesses whose signatures the page verifies: verifier keys, or files that hold them',
@@ -354,7 +339,12 @@ function addAnchors(group: Group, add: Add): void {
     add(anchor, 'submit', 'anchor the newest checkpoint of the ledger', async (context, _, options) =>
       (await import('./commands/anchor.ts')).submit(context, options),
     ),
-  ).option('--out <file>', 'where its proof is written (default: SIZE.anchor)');
+  )
+    .option('--out <file>', 'where its proof is written (default: SIZE.anchor)')
+    .option(
+      '--object <id>',
+      'use an account of this object on chains that have accounts (default: the whole ledger’s)',
+    );
   configured(
     add(anchor, 'upgrade <file>', 'complete a proof: Bitcoin takes some hours', async (context, [file = ''], options) =>
       (await import('./commands/anchor.ts')).upgrade(context, file, options),
@@ -378,7 +368,7 @@ function addAnchors(group: Group, add: Add): void {
     .option('--authority <key>', 'key of the administrator, or a file that holds it (default: the installation’s)');
 }
 
-function addPeople(program: Command, group: Group, add: Add): void {
+function addPeople(group: Group, add: Add): void {
   const people = () => import('./commands/people.ts');
   const org = group('org', 'organisations: brands, bureaus, suppliers, auditors');
   add(org, 'create <name>', 'create an organisation (administrator)', async (context, [name = ''], options) =>
@@ -389,6 +379,7 @@ function addPeople(program: Command, group: Group, add: Add): void {
     (await people()).showOrg(context, id),
   );
 
+  addOrganisationSignIn(org, add);
   const user = group('user', 'people in organisations, and their keys');
   const terms = (command: Command) =>
     command
@@ -400,7 +391,7 @@ function addPeople(program: Command, group: Group, add: Add): void {
     ),
   )
     .option('--org <org>', 'the organisation (default: your own)')
-    .requiredOption('--role <role...>', 'owner-admin, designer, operator, auditor')
+    .requiredOption('--role <role...>', 'owner-admin, designer, operator, auditor, certifier')
     .option('--person <id>', 'invite this person again: to renew a key, or with other roles');
   terms(
     add(user, 'add-device', 'invite another device of yours: shows a secret text, once', async (context, _, options) =>
@@ -421,17 +412,6 @@ function addPeople(program: Command, group: Group, add: Add): void {
       async (context, [who = ''], options) => (await people()).revokeUser(context, who, options),
     ),
   ).option('--keep <what>', 'what the key has signed that still counts: all or none', 'all');
-
-  add(
-    program,
-    'login',
-    'enrol this computer by an invitation: makes a key here, and a folder for commands to work in',
-    async (context, _, options) => (await import('./commands/login.ts')).login(context, options),
-  )
-    .option('--invitation <text>', 'the invitation; visible to other users of this computer')
-    .option('--invitation-file <file>', 'read the invitation from a file (default: ask for it)')
-    .option('--as <name>', 'name of the user on this computer', 'me')
-    .option('--device <name>', 'name of this device, for the others in the organisation', 'computer');
 }
 
 /** Commands for the installation's keys and certificates, and their rotation. */
@@ -443,7 +423,7 @@ function addKeys(program: Command, group: Group, add: Add): void {
   add(
     key,
     'rotate <what>',
-    'replace tls, identity, permit, log or authority; nodes restart one after the other, prints continue',
+    'replace tls, identity, permit, log, users or authority; nodes restart one after the other, prints continue',
     async (context, [what = ''], options) => (await import('./commands/keys.ts')).rotate(context, what, options),
   )
     .option('--node <role>', 'rotate for this node only (with tls and identity)')

@@ -12,13 +12,19 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { machineFromJson } from '../src/installation/description.ts';
 import { initInstallation } from '../src/installation/init.ts';
 import { nodeRoles } from '../src/installation/layout.ts';
-import { findMachine, type Installation, openInstallation, openUser } from '../src/installation/open.ts';
+import { type Installation, openInstallation, openUser } from '../src/installation/open.ts';
 
 const options = { clock: systemClock, random: systemRandom };
 let installation: Installation;
 beforeAll(async () => {
   installation = await testInstallation();
 });
+
+function registrationOf(name: string) {
+  const entry = installation.description.machines.find((machine) => machine.name === name);
+  if (entry === undefined) throw new Error(`there is no machine ${name}`);
+  return entry.registration;
+}
 
 async function filesUnder(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
@@ -47,7 +53,7 @@ describe('an installation', () => {
 
   it('has a machine whose agent can start, with its registration', async () => {
     const config = await loadMachineConfig(installation.layout.machine('virtual-1'));
-    const machine = machineFromJson(findMachine(installation.description, 'virtual-1').registration);
+    const machine = machineFromJson(registrationOf('virtual-1'));
     expect(config).toMatchObject({
       kind: 'virtual',
       serial: machine.serial,
@@ -162,7 +168,7 @@ describe('opening an installation', () => {
   });
 
   it('rejects a machine whose name does not match its key', () => {
-    const { registration } = findMachine(installation.description, 'virtual-1');
+    const registration = registrationOf('virtual-1');
     const forged = { ...registration, machine: keyName(userKey(fromHex('01'.repeat(32))).publicKey) };
     expect(() => machineFromJson(forged)).toThrow(expect.objectContaining({ code: 'E_MACHINE_UNKNOWN' }));
   });

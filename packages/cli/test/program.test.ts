@@ -1,28 +1,15 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { MillraceError, systemClock, systemRandom } from '@millrace/base';
-import { registerAll } from '@millrace/client';
-import { cli, temporaryFolder, testInstallation, until } from '@millrace/testkit/cli/helpers';
-import { FakeCloud, fakeDesign } from '@millrace/testkit/client/fake-cloud';
-import { ownedDesign } from '@millrace/testkit/client/owned-design';
+import { systemClock, systemRandom } from '@millrace/base';
+import { cli, oneDocument, temporaryFolder, testInstallation } from '@millrace/testkit/cli/helpers';
 import type { Command } from 'commander';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Installation, openInstallation } from '../src/installation/open.ts';
-import { openSession } from '../src/installation/session.ts';
+import { describe, expect, it } from 'vitest';
 import { createProgram } from '../src/program.ts';
 import { acquireLock } from '../src/supervisor/lock.ts';
 
 const dummy = fileURLToPath(new URL('./fixtures/dummy.mjs', import.meta.url));
-const built = fileURLToPath(new URL('../dist/main.js', import.meta.url));
-
-/** Parses exactly one JSON document. */
-function oneDocument(stdout: string): Record<string, unknown> {
-  return JSON.parse(stdout) as Record<string, unknown>;
-}
 
 /** Every executable command, as its words. */
 function allCommands(): string[][] {
@@ -68,20 +55,40 @@ describe('help', () => {
         'backup create',
         'backup destroy',
         'backup restore',
+        'case decide',
+        'case list',
+        'case open',
+        'case show',
         'certificate export',
         'certificate verify',
+        'cloud introduce',
+        'cloud list',
+        'cloud recognise',
+        'cloud withdraw',
+        'connect',
         'demo',
         'design add',
         'design delete',
         'design list',
         'design maintenance',
         'design repair',
+        'design share',
         'down',
+        'driver key',
+        'driver make',
+        'driver watch',
+        'group add',
+        'group create',
+        'group list',
+        'group remove',
+        'group show',
         'init',
         'key list',
         'key rotate',
         'ledger monitor',
         'ledger verify',
+        'licence approve',
+        'licence extend',
         'licence grant',
         'licence list',
         'licence reinstate',
@@ -89,30 +96,81 @@ describe('help', () => {
         'licence revoke',
         'licence show',
         'licence suspend',
+        'licence transfer',
         'login',
         'logs',
+        'machine add',
+        'machine admit',
+        'machine cancel',
+        'machine assign',
         'machine list',
+        'machine odometer',
+        'machine pair',
+        'machine pause',
+        'machine resume',
+        'machine safety',
+        'machine status',
+        'machine stop',
+        'material certify',
+        'material list',
+        'material show',
+        'material verify',
+        'metrics',
+        'object accept',
+        'object appoint',
+        'object inspect',
         'object list',
+        'object photos',
+        'object retire',
         'object show',
+        'object transfer',
         'org create',
         'org list',
+        'org refresh-sign-in',
+        'org remove-sign-in',
+        'org set-sign-in',
         'org show',
+        'org sign-in',
+        'package create',
+        'package export',
+        'package import',
         'peer-key',
         'print',
         'queue cancel',
         'queue clear',
+        'queue first',
         'queue list',
         'receive',
         'send',
         'recover',
+        'rehearse',
         'renew',
+        'settings promote',
+        'settings rollback',
+        'settings set',
+        'settings show',
+        'site add',
+        'site create',
+        'site list',
+        'site remove',
+        'site report',
+        'site show',
+        'spool list',
+        'spool load',
+        'spool unload',
         'status',
+        'token create',
+        'token list',
+        'token revoke',
         'up',
+        'usage',
         'user add-device',
         'user invite',
         'user list',
         'user revoke',
         'vault check',
+        'visit cancel',
+        'visit list',
         'witness',
       ].sort(),
     );
@@ -141,6 +199,7 @@ describe('invalid command lines', () => {
     [['licence'], 'no command was given'],
     [['status', 'extra'], 'too many arguments'],
     [['logs', '--lines', '-3'], '--lines'],
+    [['usage', '--all', '--check'], '--all shows totals only'],
   ])('%j: E_INPUT, exit code 2', async (argv, words) => {
     const home = (await testInstallation()).layout.home;
     const { exit, stdout, stderr } = await cli(argv, { env: { MILLRACE_HOME: home } });
@@ -158,13 +217,26 @@ describe('invalid command lines', () => {
   });
 });
 
+it('a machine at another place gets no safety policy in this folder, which its agent does not read', async () => {
+  const { layout, description } = await testInstallation();
+  const [machine] = description.machines;
+  const elsewhere = { ...description, machines: [{ ...machine, elsewhere: true }] };
+  await writeFile(layout.installation, JSON.stringify(elsewhere));
+  const { exit, stderr } = await cli(['machine', 'safety', machine?.name ?? '', '--home', layout.home]);
+  expect([exit, stderr]).toEqual([expect.any(Number), expect.stringContaining('E_STATE')]);
+});
+
 describe('init and status', () => {
   it('create an installation once, in a folder with a space in its name', async () => {
     const folder = await temporaryFolder();
     const first = await cli(['init', '--json', '--home', 'my home'], { cwd: folder });
     expect(first.exit).toBe(0);
     const home = join(folder, 'my home');
-    expect(oneDocument(first.stdout)).toMatchObject({ home, users: ['admin', 'owner', 'operator'] });
+    expect(oneDocument(first.stdout)).toMatchObject({
+      home,
+      users: ['admin'],
+      people: [{ user: 'brand-admin' }, { user: 'owner' }, { user: 'auditor' }, { user: 'operator' }],
+    });
     const second = await cli(['init', '--json'], { cwd: folder, env: { MILLRACE_HOME: 'my home' } });
     expect(second.exit).toBe(3);
     expect(oneDocument(second.stdout)).toMatchObject({ error: { code: 'E_CONFLICT' } });
@@ -232,178 +304,6 @@ describe('up', () => {
   });
 });
 
-describe('with a control node', () => {
-  let installation: Installation;
-  let cloud: FakeCloud;
-  const millrace = (...argv: string[]) => cli([...argv, '--home', installation.layout.home]);
-
-  beforeEach(async () => {
-    installation = await testInstallation();
-    cloud = await FakeCloud.start(installation);
-    const admin = await openSession({ installation, user: 'admin', clock: systemClock, random: systemRandom });
-    await registerAll(admin);
-    admin.close();
-    const { design, manifest } = await ownedDesign(installation);
-    cloud.designs.set(design, fakeDesign(manifest, 'stored'));
-  });
-  afterEach(() => cloud.close());
-
-  async function grant(objects = '1'): Promise<string> {
-    const terms = [
-      '--design',
-      'part.gcode',
-      '--objects',
-      objects,
-      '--machine',
-      'virtual-1',
-      '--material',
-      'PLA',
-      'PETG',
-    ];
-    const { exit, stdout } = await millrace('licence', 'grant', ...terms, '--json');
-    expect(exit).toBe(0);
-    return String(oneDocument(stdout).licence);
-  }
-
-  it('grants, prints, shows, exports and verifies, each with one JSON document', async () => {
-    const licence = await grant('1');
-    expect(cloud.licences.get(licence)?.body.materials).toEqual(['PLA', 'PETG']);
-    const print = await millrace('print', '--licence', licence.slice(0, 8), '--watch', '--json');
-    expect(print.exit).toBe(0);
-    const object = String(oneDocument(print.stdout).object);
-    expect(oneDocument(print.stdout)).toMatchObject({ state: 'completed', segments: 3 });
-    // The machine seals these to the owner. The holder's client receives them but cannot open them.
-    for (const field of ['layers', 'lines', 'filamentMm']) expect(oneDocument(print.stdout)).not.toHaveProperty(field);
-    const again = await millrace('print', '--licence', licence, '--watch', '--json');
-    expect(again.exit).toBe(3);
-    expect(oneDocument(again.stdout)).toMatchObject({ error: { code: 'E_LICENCE_EXHAUSTED' } });
-
-    const show = await millrace('object', 'show', object, '--json');
-    const events = oneDocument(show.stdout).events as { own?: object }[];
-    expect(events.length).toBe(4);
-    expect(events.at(-1)?.own).toMatchObject({ line: 9, layer: 2, filament: 5_000 });
-    expect(oneDocument(show.stdout).live).toMatchObject({ line: 8 });
-    expect((await millrace('object', 'show', object)).stdout).toMatch(/layer 2 line 9 filament 5\.00 m/);
-    const others = await millrace('object', 'show', object, '--user', 'operator', '--json');
-    expect(others.stdout).not.toMatch(/"(line|layer|filament)"/);
-    const file = join(installation.layout.home, 'one.certificate');
-    expect((await millrace('certificate', 'export', object, '--out', file)).exit).toBe(0);
-    const verified = await millrace('certificate', 'verify', file, '--json');
-    expect(oneDocument(verified.stdout)).toMatchObject({ valid: true, object, state: 'completed', signatures: 9 });
-    for (const list of ['design', 'licence', 'object', 'machine']) {
-      const { exit, stdout } = await millrace(list, 'list', '--json');
-      expect(exit).toBe(0);
-      expect(oneDocument(stdout)[`${list}s`]).toHaveLength(1);
-    }
-    const ledger = await millrace('ledger', 'verify', '--json');
-    expect(oneDocument(ledger.stdout)).toMatchObject({ ok: true, size: 6, accounts: 3, objects: 1 });
-  });
-
-  it('verifies a certificate without an installation, for a given owner or authority', async () => {
-    const licence = await grant();
-    await millrace('print', '--licence', licence);
-    const folder = await temporaryFolder();
-    const file = join(folder, 'a.certificate');
-    await millrace('certificate', 'export', `${licence}-1`, '--out', file);
-    await cloud.close();
-    const { logKey, adminKey } = installation.directory;
-    const keyOf = (user: string) => installation.description.users.find(({ name }) => name === user)?.publicKey ?? '';
-    await writeFile(join(folder, 'log.key'), `${logKey}\n`);
-    await writeFile(join(folder, 'owner.key'), `${keyOf('owner')}\n`);
-    const verify = (name: string, ...options: string[]) =>
-      cli(['certificate', 'verify', name, ...options], { cwd: folder });
-    for (const key of [logKey, 'log.key']) {
-      for (const whose of [
-        ['--owner', keyOf('owner')],
-        ['--owner', 'owner.key'],
-        ['--authority', adminKey],
-        ['--owner', keyOf('owner'), '--authority', adminKey],
-      ])
-        expect((await verify('a.certificate', '--log-key', key, ...whose)).exit).toBe(0);
-    }
-    const [one, both] = [
-      await verify('a.certificate', '--log-key', logKey, '--owner', 'owner.key'),
-      await verify('a.certificate', '--log-key', logKey, '--owner', 'owner.key', '--authority', adminKey),
-    ];
-    expect(one.stdout).toContain('whose key signed the permit');
-    expect(both.stdout).not.toContain('whose key signed the permit');
-    expect(both.stdout).toContain('registered as owner by the administrator');
-    expect((await verify('a.certificate')).exit).toBe(2);
-    expect((await verify('a.certificate', '--log-key', logKey)).exit).toBe(2);
-    expect((await verify('a.certificate', '--log-key', logKey, '--owner', logKey)).exit).toBe(2);
-    for (const whose of [
-      ['--owner', keyOf('operator')],
-      ['--authority', keyOf('owner')],
-      ['--owner', keyOf('operator'), '--authority', adminKey],
-    ])
-      expect((await verify('a.certificate', '--log-key', logKey, ...whose)).exit).toBe(6);
-    expect((await verify('none', '--log-key', logKey, '--owner', 'owner.key')).exit).toBe(4);
-    const bytes = await readFile(file);
-    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
-    await writeFile(file, bytes);
-    const changed = await verify(file, '--log-key', logKey, '--owner', 'owner.key', '--json');
-    expect(changed.exit).toBe(6);
-    expect(oneDocument(changed.stdout)).toHaveProperty('error.code');
-  });
-
-  it('acts as the user given by --user', async () => {
-    await grant();
-    const callers = new Set<string>();
-    cloud.intercept = ({ user }) => void callers.add(user);
-    await millrace('licence', 'list', '--user', 'operator');
-    expect([...callers]).toEqual([installation.description.users.find(({ name }) => name === 'operator')?.user]);
-    expect((await millrace('licence', 'list', '--user', 'nobody')).exit).toBe(4);
-  });
-
-  it.each([
-    ['E_INPUT', 2],
-    ['E_FORBIDDEN', 3],
-    ['E_NOT_FOUND', 4],
-    ['E_STORE', 5],
-    ['E_CELL_DAMAGED', 6],
-    ['E_ALARM', 7],
-  ] as const)('ends with the exit code of %s', async (code, exit) => {
-    cloud.intercept = () => {
-      throw new MillraceError(code, 'because');
-    };
-    expect(await millrace('design', 'list')).toMatchObject({
-      exit,
-      stderr: expect.stringContaining(`${code}\n  what    because`),
-    });
-  });
-
-  it('checks the vault, and ends with exit code 6 when there is a problem', async () => {
-    const result = { check: 'c', state: 'done', cells: 9, problems: [] as object[] };
-    let polls = 0;
-    cloud.intercept = ({ path, body }) => {
-      if (path === '/v1/vault/checks') return { check: JSON.parse(Buffer.from(body).toString()).deep ? 'deep' : 'c' };
-      if (path.startsWith('/v1/vault/checks/')) {
-        polls += 1;
-        return polls === 1 ? { check: 'c', state: 'running' } : { ...result, deep: path.endsWith('/deep') };
-      }
-      return undefined;
-    };
-    const clean = await millrace('vault', 'check', '--deep', '--json');
-    expect(clean.exit).toBe(0);
-    expect(oneDocument(clean.stdout)).toMatchObject({ clean: true, cells: 9, deep: true });
-    result.problems.push({ code: 'E_CELL_MISSING', segment: 2 });
-    const broken = await millrace('vault', 'check');
-    expect(broken.exit).toBe(6);
-    expect(broken.stdout).toContain('E_CELL_MISSING');
-  });
-
-  it('reports that nothing runs when the addresses are missing', async () => {
-    await cloud.close();
-    const { layout } = await openInstallation(installation.layout.home);
-    await writeFile(layout.run.addresses, '{}');
-    expect((await millrace('design', 'list')).exit).toBe(2);
-    const other = await testInstallation();
-    const { exit, stderr } = await cli(['design', 'list', '--home', other.layout.home]);
-    expect(exit).toBe(5);
-    expect(stderr).toMatch(/start it with `(npx )?millrace up`/);
-  });
-});
-
 describe('logs', () => {
   it('are printed as text and as one document', async () => {
     const { layout } = await testInstallation();
@@ -415,28 +315,5 @@ describe('logs', () => {
     expect(oneDocument((await logs('--json')).stdout)).toEqual({ entries: [line] });
     expect((await logs('--json', '--follow')).exit).toBe(2);
     expect((await logs('segments')).exit).toBe(4);
-  });
-});
-
-describe('the executable', () => {
-  it('ends with the exit code, without a stack trace, and forwards signals', async () => {
-    const folder = await temporaryFolder();
-    const start = (...argv: string[]) => spawn(process.execPath, [built, ...argv], { cwd: folder });
-    const wrong = start('status', '--json');
-    let out = '';
-    wrong.stdout.on('data', (chunk) => (out += chunk));
-    const [code] = (await once(wrong, 'close')) as [number];
-    expect(code).toBe(2);
-    expect(oneDocument(out)).toMatchObject({ error: { code: 'E_CONFIG' } });
-
-    const { layout } = await testInstallation();
-    await mkdir(layout.run.logs, { recursive: true });
-    await writeFile(join(layout.run.logs, 'keys.jsonl'), '{"msg":"first"}\n');
-    const follow = start('logs', '--follow', '--home', layout.home);
-    let seen = '';
-    follow.stdout.on('data', (chunk) => (seen += chunk));
-    await until(() => seen.includes('first'));
-    follow.kill('SIGTERM');
-    expect(await once(follow, 'close')).toEqual([0, null]);
   });
 });

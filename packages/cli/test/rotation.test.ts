@@ -8,6 +8,7 @@ import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import { loadMachineConfig } from '@millrace/machine/parts';
 import { fingerprintsOf, identitiesOf, verifyPermitKey } from '@millrace/protocol';
 import { cli, codeOf, temporaryFolder, testInstallation } from '@millrace/testkit/cli/helpers';
+import { plainUsers } from '@millrace/testkit/test-installation';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { initInstallation } from '../src/installation/init.ts';
 import { nodeFiles, nodeRoles } from '../src/installation/layout.ts';
@@ -254,7 +255,7 @@ describe('expiring certificates', () => {
   async function agedBy(days: number): Promise<Installation> {
     const home = join(await temporaryFolder(), 'home');
     const clock = { ...systemClock, now: () => systemClock.now() - days * DAY };
-    await initInstallation({ home, clock, random: systemRandom });
+    await initInstallation({ home, users: plainUsers, clock, random: systemRandom });
     return openInstallation(home);
   }
   const expiries = async (of: Installation) =>
@@ -356,7 +357,8 @@ describe('commands', () => {
     const { home } = installation.layout;
     const listed = await cli(['key', 'list', '--home', home, '--json']);
     const { keys } = JSON.parse(listed.stdout);
-    expect(keys).toHaveLength(1 + allPlaces(installation).length + nodeRoles.length + 2 + 3 + 1);
+    // Two authorities: of the installation, and of its users.
+    expect(keys).toHaveLength(2 + allPlaces(installation).length + nodeRoles.length + 2 + 3 + 1);
     expect((await cli(['key', 'rotate', 'tls', '--node', 'keys', '--home', home])).exit).toBe(0);
     await expectSound();
     const again = JSON.parse((await cli(['key', 'list', '--home', home, '--json'])).stdout);

@@ -20,7 +20,12 @@ function newest(folder) {
 }
 
 const packages = ['api', 'base', 'client', 'identity', 'ledger', 'protocol', 'vault'];
-const built = Math.max(...packages.map((name) => newest(join(root, '..', name, 'dist'))));
+/** Written by npm at the end of an installation: libraries are in the page as well. */
+const installed = join(root, '../../node_modules/.package-lock.json');
+const built = Math.max(
+  existsSync(installed) ? statSync(installed).mtimeMs : 0,
+  ...packages.map((name) => newest(join(root, '..', name, 'dist'))),
+);
 if (!existsSync(output) || statSync(output).mtimeMs < built) {
   const build = await rolldown({
     input: join(root, 'dist/certificate/verify-page.js'),

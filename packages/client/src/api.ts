@@ -1,4 +1,5 @@
 import {
+  type CaseView,
   type CborCodec,
   type CheckView,
   controlRoutes,
@@ -6,39 +7,65 @@ import {
   type DesignView,
   distributionRoutes,
   everyPage,
+  type GroupView,
   type InvitationView,
   type KeyView,
   type LedgerCheckView,
   type LicenceView,
   MAX_LIMIT,
   type MachineView,
+  type MapAnswer,
+  type MapQuery,
+  type MaterialView,
   type ObjectView,
+  type OdometerView,
   type OpeningView,
   type OrganisationView,
   type Page,
+  type PairingView,
   type PrintView,
+  type RehearsalView,
   type RequestOptions,
+  type SettingsView,
   type SignedDocumentView,
+  type SpoolStatementView,
+  type SpoolView,
   type StatusView,
   TICKET_HEADER,
+  type TokenView,
+  type UsageQuery,
+  type UsageSpan,
+  type UsageTotalView,
+  type VisitView,
 } from '@millrace/api';
 import {
   type Bytes,
   type Clock,
   decodeCbor,
   encodeCbor,
+  fromBase64,
   MillraceError,
   retry,
   systemRandom,
   toBase64,
   toHex,
 } from '@millrace/base';
-import type { HttpClient } from '@millrace/protocol';
+import type { Attested, HttpClient, UsageRecord } from '@millrace/protocol';
 
 export interface Attachments {
   readonly manifest?: Uint8Array;
   readonly keys?: Uint8Array;
   readonly secret?: Uint8Array;
+  readonly evidence?: Uint8Array;
+}
+
+/** Documents behind a licence, as control provides them. */
+export interface LicenceDocuments {
+  readonly grant: Attested;
+  /** Approvals, extensions and transfers, in order. */
+  readonly amendments: readonly Attested[];
+  /** The design's core. */
+  readonly core: Bytes;
 }
 
 /** The two passive nodes as seen by one user. Every method throws the coded error that the node answered. */
@@ -50,6 +77,8 @@ export interface Api {
   designUploaded(id: string): Promise<void>;
   /** The part that the owner sealed to itself when adding the design. @throws {MillraceError} E_NOT_FOUND */
   privatePart(design: string): Promise<Bytes>;
+  /** What a colleague sealed to the user's key. The caller must verify it. @throws {MillraceError} E_NOT_FOUND */
+  designShare(design: string): Promise<Attested>;
   /** Requests that uploaded segments are stored again. @returns the repair's identifier */
   repair(id: string, segments: readonly number[]): Promise<string>;
   upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
@@ -75,11 +104,49 @@ export interface Api {
   publishRevocations(list: Uint8Array): Promise<void>;
   /** Issues a TLS certificate, PEM, for a signed `certificate.request`. */
   certificateFor(request: Uint8Array): Promise<string>;
+  /** API tokens of the user's key. */
+  tokens(): Promise<TokenView[]>;
+  organisationTokens(organisation: string): Promise<TokenView[]>;
   licences(): Promise<LicenceView[]>;
+  /** The signed documents of a licence. The caller must verify them. */
+  licenceDocuments(id: string): Promise<LicenceDocuments>;
   licence(id: string): Promise<LicenceView>;
+  /** All usage records of the user's licences, as control computes them from the first `size` entries of the ledger. */
+  usage(
+    query: Omit<Partial<UsageQuery>, 'cursor'>,
+  ): Promise<{ readonly records: UsageRecord[]; readonly size: number; readonly at: number }>;
+  /** Totals of all owners. Only for the administrator. */
+  usageTotals(query: UsageSpan): Promise<UsageTotalView[]>;
   machines(): Promise<MachineView[]>;
+  /** Groups of machines and sites, of all organisations. The caller must verify them. */
+  groups(): Promise<GroupView[]>;
+  /** What an agent offers for pairing. The caller must verify it with the code. @throws {MillraceError} E_NOT_FOUND */
+  pairing(id: string): Promise<{ readonly offer: Bytes; readonly certified: boolean }>;
+  answerPairing(id: string, answer: Bytes): Promise<void>;
+  /** Paired agents that wait for the administrator. The caller must verify what their operators signed. */
+  pairings(): Promise<PairingView[]>;
+  admitPairing(id: string, certificate: string): Promise<void>;
+  /** @throws {MillraceError} E_NOT_FOUND until the machine has asked for a permit */
+  odometer(machine: string): Promise<OdometerView>;
+  /** Material certificates of the user’s organisation. The caller must verify them. */
+  materials(): Promise<MaterialView[]>;
+  /** Spools that the user's organisation has loaded. */
+  spools(): Promise<SpoolView[]>;
+  /** Statements on the spools of a machine, the oldest first. The caller must verify them. */
+  spoolStatements(machine: string): Promise<SpoolStatementView[]>;
   prints(): Promise<PrintView[]>;
   print(id: string): Promise<PrintView>;
+  /** The newest settings of a machine from elsewhere. The caller must verify them. @throws {MillraceError} E_NOT_FOUND */
+  settings(machine: string): Promise<SettingsView>;
+  /** Rehearsals of the user's designs and licences. The caller must verify their answers. */
+  rehearsals(): Promise<RehearsalView[]>;
+  rehearsal(id: string): Promise<RehearsalView>;
+  /** Visits of machines of this cloud to other clouds that the user has requested. */
+  visits(): Promise<VisitView[]>;
+  visit(id: string): Promise<VisitView>;
+  cases(): Promise<CaseView[]>;
+  /** Text and photo of an object's case, sealed to the owner. */
+  caseEvidence(object: string): Promise<Bytes>;
   objects(): Promise<ObjectView[]>;
   object(id: string): Promise<ObjectView>;
   certificate(object: string): Promise<Bytes>;
@@ -88,8 +155,12 @@ export interface Api {
   tile(path: string): Promise<Bytes>;
   /** One page of the openings that the user may read, in the order of the log. */
   openings(cursor?: string): Promise<Page<OpeningView>>;
+  /** What the map of accounts has of at most `MAX_LIMIT` accounts. The caller must verify it. */
+  mapProofs(query: MapQuery): Promise<MapAnswer>;
   ledgerCheck(): Promise<LedgerCheckView>;
   status(): Promise<StatusView>;
+  /** Metrics of all nodes in the Prometheus text format. */
+  metrics(): Promise<Bytes>;
   beginVaultCheck(deep: boolean): Promise<string>;
   vaultCheck(id: string): Promise<CheckView>;
   close(): void;
@@ -172,8 +243,23 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     });
   };
 
-  const { organisations, keys, enrolments, revocations } = nodes.control;
-  const { directory, designs, boxes, licences, machines, prints, objects, ledger, status, checks } = nodes.control;
+  const { organisations, keys, enrolments, revocations, tokens } = nodes.control;
+  const { groups, materials, spools, visits, rehearsals, settings, pairings } = nodes.control;
+  const {
+    directory,
+    designs,
+    boxes,
+    licences,
+    machines,
+    prints,
+    cases,
+    objects,
+    ledger,
+    metrics,
+    status,
+    usage,
+    checks,
+  } = nodes.control;
   const { uploads } = nodes.distribution;
   return {
     submit,
@@ -183,6 +269,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
       await write((options) => designs.uploaded({ id }, options));
     },
     privatePart: (id) => read(() => designs.private({ id }, { signal })),
+    designShare: async (id) => attested(await read(() => designs.share({ id }, { signal }))),
     repair: async (id, segments) =>
       (await write((options) => designs.repair({ id, body: { segments: [...segments] } }, options))).repair,
     upload: async (design, segment, sealed) => {
@@ -206,11 +293,51 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     },
     certificateFor: async (request) =>
       (await enrolments.certificate({ body: { request: toBase64(request) } }, { signal })).certificate,
+    tokens: () => list((query) => tokens.list(query, { signal })),
+    organisationTokens: (id) => list((query) => organisations.tokens({ id, ...query }, { signal })),
     licences: () => list((query) => licences.list(query, { signal })),
+    licenceDocuments: async (id) => {
+      const { grant, amendments, core } = await read(() => licences.documents({ id }, { signal }));
+      return { grant: attested(grant), amendments: amendments.map(attested), core: fromBase64(core) };
+    },
     licence: (id) => read(() => licences.get({ id }, { signal })),
+    odometer: (id) => read(() => machines.odometer({ id }, { signal })),
+    pairing: async (id) => {
+      const { offer, certified } = await read(() => pairings.get({ id }, { signal }));
+      return { offer: fromBase64(offer), certified };
+    },
+    answerPairing: async (id, answer) => {
+      await write((options) => pairings.answer({ id, body: { answer: toBase64(answer) } }, options));
+    },
+    pairings: async () => (await read(() => pairings.list({}, { signal }))).pairings,
+    admitPairing: async (id, certificate) => {
+      await write((options) => pairings.admit({ id, body: { certificate } }, options));
+    },
+    usage: async (query) => {
+      let [size, at] = [0, 0];
+      const records = await everyPage(async (cursor) => {
+        const asked = { limit: MAX_LIMIT, ...defined(query), ...(cursor === undefined ? {} : { cursor }) };
+        const page = await read(() => usage.list(asked, { signal }));
+        ({ size, at } = page);
+        return page;
+      });
+      return { records, size, at };
+    },
+    usageTotals: async (query) => (await read(() => usage.totals(defined(query), { signal }))).totals,
     machines: () => list((query) => machines.list(query, { signal })),
+    groups: () => list((query) => groups.list(query, { signal })),
+    materials: () => list((query) => materials.list(query, { signal })),
+    spools: () => list((query) => spools.list(query, { signal })),
+    spoolStatements: (id) => list((query) => spools.statements({ id, ...query }, { signal })),
     prints: () => list((query) => prints.list(query, { signal })),
     print: (id) => read(() => prints.get({ id }, { signal })),
+    settings: (id) => read(() => settings.get({ id }, { signal })),
+    rehearsals: () => list((query) => rehearsals.list(query, { signal })),
+    rehearsal: (id) => read(() => rehearsals.get({ id }, { signal })),
+    visits: () => list((query) => visits.list(query, { signal })),
+    visit: (id) => read(() => visits.get({ id }, { signal })),
+    cases: () => list((query) => cases.list(query, { signal })),
+    caseEvidence: (id) => read(() => cases.evidence({ id }, { signal })),
     objects: () => list((query) => objects.list(query, { signal })),
     object: (id) => read(() => objects.get({ id }, { signal })),
     certificate: (id) => read(() => objects.certificate({ id }, { signal })),
@@ -218,8 +345,10 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     tile: (path) => read(() => ledger.tile({ path: path.replace(/^tile\//, '') }, { signal })),
     openings: (cursor) =>
       read(() => ledger.openings({ limit: MAX_LIMIT, ...(cursor === undefined ? {} : { cursor }) }, { signal })),
+    mapProofs: (body) => read(() => ledger.map({ body }, { signal })),
     ledgerCheck: () => read(() => ledger.verify({}, { signal })),
     status: () => read(() => status.get({}, { signal })),
+    metrics: () => read(() => metrics.read({}, { signal })),
     beginVaultCheck: async (deep) => (await checks.begin({ body: { deep } }, { signal })).check,
     vaultCheck: (id) => read(() => checks.get({ id }, { signal })),
     close: () => {
@@ -234,3 +363,11 @@ function encode(attachments: Attachments): Record<string, string> {
     Object.entries(attachments).flatMap(([name, value]) => (value === undefined ? [] : [[name, toBase64(value)]])),
   );
 }
+
+function attested({ transaction, credential }: { transaction: string; credential: string }): Attested {
+  return { transaction: fromBase64(transaction), credential: fromBase64(credential) };
+}
+
+/** Without fields that are undefined: they would be sent as text. */
+const defined = <T extends object>(query: T): T =>
+  Object.fromEntries(Object.entries(query).filter(([, value]) => value !== undefined)) as T;

@@ -1,9 +1,9 @@
 import { type Bytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { parseVerifierKey, type VerifiedCertificate, verifyCertificate } from '@millrace/ledger';
-import { type Directory, logKeysOf } from '@millrace/protocol';
-import { Documents } from './certificate/documents.ts';
-import type { Trusted } from './certificate/licence.ts';
+import { type Directory, logKeysOf, partyName } from '@millrace/protocol';
+import { Documents, type Signatory, type Trusted } from './certificate/documents.ts';
+import type { ProvenLife } from './certificate/life.ts';
 import { type ProvenObject, proveObject } from './certificate/object.ts';
 import { type Verdict, verdictOf } from './certificate/verdict.ts';
 
@@ -11,12 +11,39 @@ import { type Verdict, verdictOf } from './certificate/verdict.ts';
 export interface CertificateTrust {
   /** Verifier key string of the log, or several if its key was rotated. */
   readonly logKey: string | readonly string[];
-  /** secp256k1 keys, 33 bytes; at least one. */
+  /** secp256k1 keys, 33 bytes; at least one. `owner` is the key that signed the licence. */
   readonly owner?: Bytes | undefined;
   readonly authority?: Bytes | undefined;
+  /** Identifier of the organisation that must own the design. Needs `authority`. */
+  readonly organisation?: string | undefined;
   /** Verifier keys of witnesses, type 0x04, and the minimum number of their signatures (default 0). */
   readonly witnesses?: readonly string[];
   readonly quorum?: number;
+}
+
+/** A key, its name, and its person and organisation if the administrator's key proves them. */
+export interface SignatoryView {
+  readonly key: string;
+  readonly user: string;
+  readonly name?: string;
+  readonly organisation?: { readonly organisation: string; readonly name: string };
+}
+
+/** Transfers, inspections and retirement of a part. Parties are organisations, or key names of users without one. */
+export interface LifeSummary {
+  readonly owner: string;
+  /** SHA-256 of the newest document, hexadecimal. */
+  readonly newest?: string;
+  readonly transfers: readonly { readonly from: string; readonly to: string; readonly acceptedBy: SignatoryView }[];
+  readonly inspections: readonly {
+    readonly result: string;
+    readonly by: SignatoryView;
+    readonly byOwner: boolean;
+    readonly method?: string;
+    /** SHA-256 of the inspection report, hexadecimal. */
+    readonly document?: string;
+  }[];
+  readonly retired?: { readonly reason: string; readonly by: SignatoryView };
 }
 
 /** Contents of a certificate after everything in it was verified. */
@@ -25,14 +52,23 @@ export interface CertificateSummary extends Verdict {
   readonly state: string;
   readonly design: string;
   readonly licence: string;
-  /** The owner's key, and the key name. */
-  readonly owner: { readonly key: string; readonly user: string };
+  /** Who signed the licence for the owner, and the order for the holder. */
+  readonly owner: SignatoryView;
+  readonly holder: SignatoryView;
   readonly number: number;
   readonly of: number;
   readonly machine: { readonly machine: string; readonly serial: string } | undefined;
   readonly material: string | undefined;
+  /** The spool that an operator had loaded, and who certifies it. */
+  readonly spool: { readonly spool: string; readonly serial?: string; readonly supplier?: string } | undefined;
+  /** Whether the machine made exactly what the owner licensed, and the owner has not credited the object since. */
+  readonly made: boolean;
+  /** The part's life after its completion. */
+  readonly life: LifeSummary;
   readonly log: string;
   readonly size: number;
+  /** Number of first entries of the log in which, by the map, there is no other event; undefined without a map. */
+  readonly completeTo: number | undefined;
   readonly events: readonly { readonly type: string; readonly time: string; readonly actor: string }[];
   /** Number of verified signed documents, without the log's signature. */
   readonly signatures: number;
@@ -52,7 +88,7 @@ export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrus
   const documents = new Documents(installation);
   const object = await proveObject(certificate, trusted, documents);
   return {
-    ...summarise(certificate, object),
+    ...summarise(certificate, object, trusted),
     signatures: documents.verified,
     ...verdictOf(certificate, object, trusted),
   };
@@ -72,7 +108,9 @@ function installationOf(logKey: string): string {
   return installation;
 }
 
-function requireKeys({ owner, authority }: Trusted): void {
+function requireKeys({ owner, authority, organisation }: Trusted): void {
+  if (organisation !== undefined && authority === undefined)
+    throw new MillraceError('E_INPUT', 'only the authority proves who acts for an organisation: name it');
   const keys = [owner, authority].filter((key) => key !== undefined);
   if (keys.length === 0)
     throw new MillraceError('E_INPUT', 'name the owner or the authority for whom the certificate is verified');
@@ -80,25 +118,59 @@ function requireKeys({ owner, authority }: Trusted): void {
     throw new MillraceError('E_INPUT', 'the owner’s and the authority’s keys have 33 bytes');
 }
 
-function summarise(certificate: VerifiedCertificate, object: ProvenObject) {
-  const { licence, number, machine, request } = object;
-  const { terms, owner } = licence;
+function summarise(certificate: VerifiedCertificate, object: ProvenObject, trusted: Trusted) {
+  const { licence, number, machine, request, spool } = object;
+  const { terms } = licence;
   return {
     object: certificate.object,
     state: certificate.state,
     design: terms.design,
     licence: toHex(terms.id),
-    owner: { key: toHex(owner), user: keyName(owner) },
+    owner: signatoryView(licence.signatory, trusted),
+    holder: signatoryView(object.orderedBy, trusted),
     number,
     of: terms.objects,
     machine: machine && { machine: machine.machine, serial: machine.serial },
     material: request?.material,
+    spool: spool && {
+      spool: spool.spool,
+      ...(spool.serial === undefined ? {} : { serial: spool.serial }),
+      ...(spool.certified && { supplier: spool.certified.supplier.name }),
+    },
+    made: object.made,
+    life: lifeSummary(object.life, trusted),
     log: certificate.checkpoint.origin,
     size: certificate.checkpoint.size,
+    completeTo: certificate.completeTo,
     events: certificate.events.map(({ event }) => ({
       type: event.type,
       time: new Date(event.time).toISOString(),
       actor: event.actor,
     })),
   };
+}
+
+function lifeSummary({ owner, newest, transfers, inspections, retired }: ProvenLife, trusted: Trusted): LifeSummary {
+  return {
+    owner: partyName(owner),
+    ...(newest && { newest: toHex(newest) }),
+    transfers: transfers.map(({ from, to, acceptedBy }) => ({
+      from: partyName(from),
+      to: partyName(to),
+      acceptedBy: signatoryView(acceptedBy, trusted),
+    })),
+    inspections: inspections.map(({ result, method, document, by, byOwner }) => ({
+      ...{ result, by: signatoryView(by, trusted), byOwner },
+      ...(method && { method }),
+      ...(document && { document: toHex(document) }),
+    })),
+    ...(retired && { retired: { reason: retired.reason, by: signatoryView(retired.by, trusted) } }),
+  };
+}
+
+function signatoryView({ publicKey, name, member }: Signatory, { authority }: Trusted): SignatoryView {
+  const key = { key: toHex(publicKey), user: keyName(publicKey) };
+  if (authority === undefined) return key;
+  if (member === undefined) return { ...key, name };
+  return { ...key, name, organisation: { organisation: member.organisation, name: member.organisationName } };
 }

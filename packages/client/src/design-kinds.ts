@@ -1,10 +1,14 @@
 import { MillraceError } from '@millrace/base';
-import { DesignEstimator, estimateSink, SlicerNotes } from '@millrace/gcode';
+import { DesignEstimator, estimateSink, type JobEnvelope, SlicerNotes } from '@millrace/gcode';
 import type { ToolPath } from '@millrace/toolpath';
 import { type Counted, type DesignFacts, MAX_THUMBNAIL_BYTES, type PrivatePart } from '@millrace/vault';
 
 /** Facts observed while a design streamed through. */
-export type Observed = Pick<DesignFacts, 'times'> & Pick<PrivatePart, 'box' | 'material' | 'time' | 'thumbnail'>;
+export type Observed = Pick<DesignFacts, 'times'> &
+  Pick<PrivatePart, 'box' | 'material' | 'time' | 'thumbnail'> & {
+    /** How far the design goes, if this kind of design can be rehearsed. */
+    readonly envelope?: JobEnvelope;
+  };
 
 export interface DesignObserver {
   push(chunk: Uint8Array): void;
@@ -94,7 +98,7 @@ async function observeGcode({ material = 'PLA', drawThumbnail }: ObserverOptions
       notes.push(chunk);
     },
     describe: () => {
-      const { times, totalSeconds, box, material: used } = estimator.finish();
+      const { times, totalSeconds, box, material: used, envelope } = estimator.finish();
       const slicer = notes.finish();
       const thumbnail = drawThumbnail?.(kept.path, MAX_THUMBNAIL_BYTES);
       return {
@@ -106,6 +110,7 @@ async function observeGcode({ material = 'PLA', drawThumbnail }: ObserverOptions
           ...(slicer === undefined ? {} : { slicer: Math.round(slicer * 1_000) }),
         },
         ...(thumbnail === undefined ? {} : { thumbnail: Uint8Array.from(thumbnail) }),
+        envelope,
       };
     },
   };

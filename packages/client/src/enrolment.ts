@@ -21,6 +21,12 @@ export interface Enrolling {
   readonly random: RandomSource;
 }
 
+export interface NewDevice {
+  readonly name: string;
+  /** Point to which other designers seal secrets for this key (`ownerSealingKey`). */
+  readonly sealingKey: Bytes;
+}
+
 /** Control's newest directory, for a client without a certificate. The caller must verify it. */
 export function guestDirectory(control: HttpClient): Promise<unknown> {
   return createApiClient(controlRoutes, { transport: control }).directory.newest({ after: 0 });
@@ -31,7 +37,11 @@ export function guestDirectory(control: HttpClient): Promise<unknown> {
  * and after the enrolment. If an answer was lost, the call can be repeated with the same key.
  * @throws {MillraceError} E_NOT_FOUND, E_INVITATION, E_REVOKED, E_SIGNATURE, E_AUTH, E_FORBIDDEN
  */
-export async function enrol(enrolling: Enrolling, secret: Bytes, device: string): Promise<Credential> {
+export async function enrol(
+  enrolling: Enrolling,
+  secret: Bytes,
+  { name: device, sealingKey }: NewDevice,
+): Promise<Credential> {
   const { control, directory, signer } = enrolling;
   const { enrolments } = createApiClient(controlRoutes, { transport: control });
   const invitation = userKey(secret);
@@ -42,7 +52,7 @@ export async function enrol(enrolling: Enrolling, secret: Bytes, device: string)
     const { key } = await verifyInvitation(document, by, directory);
     if (keyName(key) !== id) throw new MillraceError('E_AUTH', 'control answers with another invitation');
     const proof = await proveInvitation(invitation, directory.installation, signer.publicKey);
-    const body = { type: 'key.enrol', invitation: id, publicKey: signer.publicKey, device, proof } as const;
+    const body = { type: 'key.enrol', invitation: id, publicKey: signer.publicKey, sealingKey, device, proof } as const;
     const { bytes } = await signNew(enrolling, body);
     const answer = await enrolments.enrol({ body: { enrolment: toBase64(bytes) } });
     const credential = await verifyCredential(fromBase64(answer.credential), directory);

@@ -1,7 +1,6 @@
 import type { LicenceView } from '@millrace/api';
-import { copyBytes, equalBytes, fromBase64, MillraceError } from '@millrace/base';
-import { keyId } from '@millrace/identity';
-import { isLicenceStatement, verifyTransaction } from '@millrace/protocol';
+import { fromBase64, MillraceError } from '@millrace/base';
+import { isLicenceStatement, onlyKey, verifyTransaction } from '@millrace/protocol';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
@@ -40,7 +39,7 @@ export async function revokeLicence(session: Session, view: LicenceView, { stop 
  */
 async function nextNumber({ signer, directory, clock }: Session, { licence, statement }: LicenceView): Promise<number> {
   if (statement === undefined) return clock.now();
-  const own = (id: Uint8Array) => (equalBytes(id, keyId(signer.publicKey)) ? copyBytes(signer.publicKey) : undefined);
+  const own = onlyKey(signer.publicKey);
   const { body } = await verifyTransaction(fromBase64(statement), directory.installation, own, 'any time');
   if (!isLicenceStatement(body) || body.licence !== licence)
     throw new MillraceError('E_FORBIDDEN', 'control shows a statement on another licence');

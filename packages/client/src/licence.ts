@@ -1,37 +1,45 @@
-import type { LicenceView, MachineView } from '@millrace/api';
-import { type Bytes, fromBase64, MillraceError, toHex, wipe } from '@millrace/base';
+import type { LicenceView } from '@millrace/api';
+import { type Bytes, MillraceError, toHex, wipe } from '@millrace/base';
 import {
+  type CreditPolicy,
   type Disclosure,
+  type LicensedPackage,
   licenceSecretInfo,
-  type Machine,
-  registrationHash,
-  sealDesignSecret,
+  type Price,
   sha256,
+  type TransferPolicy,
   usualDisclosures,
-  verifyMachineRegistration,
 } from '@millrace/protocol';
 import { sealAttachment } from './attachments.ts';
+import { type LicensedWhere, licensedMachines, type WhereTerms } from './licensed-machines.ts';
+import { licensedMaterials } from './materials.ts';
 import { ownDesign, ownDesignSecret } from './own-design.ts';
 import { sealingPoint } from './owner-view.ts';
-import { holderKey } from './people.ts';
+import { licenceHolder } from './people.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
 const DAY_MS = 86_400_000;
 
-export interface LicenceTerms {
+export interface LicenceTerms extends WhereTerms {
   /** Full identifier of the design. */
   readonly design: string;
   readonly objects: number;
-  /** Names, serial numbers or identifiers. */
-  readonly machines: readonly string[];
   /** An empty list allows every material. */
   readonly materials: readonly string[];
+  /** Names or identifiers of suppliers, one of whom has to certify the material. Default: nobody need certify it. */
+  readonly suppliers?: readonly string[];
   readonly days: number;
-  /** Who may order prints: name of a contact, or key name of an operator. */
+  /** Who may order prints: an organisation by name or identifier, a contact by name, or a key by its name. */
   readonly holder: string;
   /** What the holder may see of a running print. Default: nothing of the design. */
   readonly disclose?: readonly Disclosure[];
+  /** Whether the holder may transfer what is left. Default: not at all. */
+  readonly transfer?: TransferPolicy | undefined;
+  /** Default: none. */
+  readonly price?: Price | undefined;
+  /** Which failed objects the licence credits by itself. Default: none. */
+  readonly creditPolicy?: CreditPolicy | undefined;
 }
 
 /**
@@ -42,20 +50,38 @@ export interface LicenceTerms {
  *   administrator did not register
  */
 export async function grantLicence(session: Session, terms: LicenceTerms): Promise<string> {
-  const { api, directory, clock, random, signer } = session;
-  const machines = await namedMachines(session, terms.machines);
+  return (await grant(session, terms)).id;
+}
+
+/** Makes the package of a licence. @param granted its identifier, and its secret, which is wiped afterwards */
+export type PackageMaker = (granted: {
+  readonly licence: string;
+  readonly secret: Uint8Array;
+}) => Promise<LicensedPackage>;
+
+/**
+ * Signs a licence, for streams or for a job package. The design secret of a package is in the package only.
+ * @throws {MillraceError} as `grantLicence`
+ */
+export async function grant(
+  session: Session,
+  terms: LicenceTerms,
+  makePackage?: PackageMaker,
+): Promise<{ readonly id: string; readonly bytes: Bytes }> {
+  const { api, clock, random } = session;
   const design = await ownDesign(session, terms.design);
   const id = random(16);
-  const binding = { installation: directory.installation, licence: toHex(id), design: terms.design };
-  const entries = machines.map((machine) => ({ machine: machine.machine, registration: registrationHash(machine) }));
-  const designSecret = design.custody === 'owner' ? await ownDesignSecret(session, design) : undefined;
+  const streamed = makePackage === undefined && design.custody === 'owner';
+  const designSecret = streamed ? await ownDesignSecret(session, design) : undefined;
   const secret = random(32);
   let sealed: Bytes;
-  const sealedToMachines: Bytes[] = [];
+  let where: LicensedWhere;
+  let packaged: LicensedPackage | undefined;
   try {
-    sealed = await sealAttachment(session, terms.design, licenceSecretInfo(terms.design, signer.publicKey), secret);
-    if (designSecret !== undefined)
-      for (const machine of machines) sealedToMachines.push(await sealDesignSecret(machine, binding, designSecret));
+    sealed = await sealAttachment(session, terms.design, licenceSecretInfo(terms.design, design.owner), secret);
+    const sealing = { licence: toHex(id), design: terms.design, secret: designSecret };
+    where = await licensedMachines(session, terms, sealing);
+    packaged = await makePackage?.({ licence: toHex(id), secret });
   } finally {
     wipe(secret, designSecret);
   }
@@ -67,23 +93,24 @@ export async function grantLicence(session: Session, terms: LicenceTerms): Promi
       design: terms.design,
       core: design.coreHash,
       objects: terms.objects,
-      machines: entries.map((entry, i) => {
-        const own = sealedToMachines[i];
-        return own === undefined ? entry : { ...entry, secret: own };
-      }),
-      materials: [...terms.materials],
+      ...where,
+      materials: await licensedMaterials(session, terms),
       // A node's clock may be behind the owner's.
-      notBefore: Math.max(0, now - DAY_MS),
+      notBefore: Math.max(0, Math.min(now - DAY_MS, terms.price?.per === 'period' ? terms.price.start : now)),
       notAfter: now + Math.ceil(terms.days * DAY_MS),
-      holder: await holderKey(session, terms.holder),
+      holder: await licenceHolder(session, terms.holder),
       secretHash: sha256(sealed),
       telemetryKey: await sealingPoint(session),
       disclose: [...(terms.disclose ?? usualDisclosures)],
+      ...(terms.transfer && { transfer: terms.transfer }),
+      ...(terms.price && { price: terms.price }),
+      ...(terms.creditPolicy && { creditPolicy: terms.creditPolicy }),
+      ...(packaged && { package: packaged }),
     },
     id,
   );
   await api.submit(transaction.bytes, { secret: sealed });
-  return transaction.id;
+  return transaction;
 }
 
 /**
@@ -98,30 +125,4 @@ export async function resumeLicence(session: Session, view: LicenceView, objects
   const { restore } = suspended;
   const { bytes } = await signNew(session, { type: 'licence.resume', licence, restore, objects });
   await session.api.submit(bytes);
-}
-
-/**
- * Resolves the names of machines. The owner's copy of a registration is preferred to the node's, which is accepted only
- * with the administrator's signature.
- */
-async function namedMachines(session: Session, names: readonly string[]): Promise<Machine[]> {
-  const { machines: known } = session.contacts;
-  let listed: readonly MachineView[] | undefined;
-  const found = new Map<string, Machine>();
-  for (const name of names) {
-    const own = known.find((entry) => [entry.name, entry.machine, entry.serial].includes(name));
-    if (own !== undefined) {
-      const machine = own.registration();
-      found.set(machine.machine, machine);
-      continue;
-    }
-    listed ??= await session.api.machines();
-    const view = listed.find((machine) => machine.machine === name || machine.serial === name);
-    if (view === undefined) throw new MillraceError('E_NOT_FOUND', `there is no machine ${name}`);
-    const machine = await verifyMachineRegistration(fromBase64(view.document), session.directory);
-    if (machine.machine !== view.machine)
-      throw new MillraceError('E_MACHINE_UNKNOWN', `control shows the registration of another machine than ${name}`);
-    found.set(machine.machine, machine);
-  }
-  return [...found.values()];
 }

@@ -1,27 +1,27 @@
 import type { ObjectView, PrintView } from '@millrace/api';
-import { type Bytes, fromBase64, fromHex, MillraceError, toHex } from '@millrace/base';
-import { keyId, keyName, ownerSealingKey, type P256Key } from '@millrace/identity';
-import { type OwnerState, openOwnerFacts, openOwnerState, verifyMachineDocument } from '@millrace/protocol';
-import { withSecret } from './secret.ts';
+import { type Bytes, copyBytes, fromBase64, fromHex, MillraceError, toHex } from '@millrace/base';
+import { keyName } from '@millrace/identity';
+import {
+  type MachinePhoto,
+  type MachineReport,
+  type OwnerState,
+  onlyKey,
+  openOwnerFacts,
+  openOwnerState,
+  openPhoto,
+  sha256,
+  verifyMachineDocument,
+} from '@millrace/protocol';
+import { withSealingKey } from './secret.ts';
 import type { Session } from './session.ts';
 
 // Reports that machines seal to the owner of a design. Control forwards them and cannot read them.
 
 type Opener = Pick<Session, 'user' | 'directory'>;
 
-/** Runs `work` with the key to which machines seal. It is the caller's key, who need not be the owner. */
-async function withSealingKey<T>({ user }: Opener, work: (key: P256Key) => Promise<T>): Promise<T> {
-  const key = await withSecret(user, ownerSealingKey);
-  try {
-    return await work(key);
-  } finally {
-    key.close();
-  }
-}
-
 /** The point in a licence to which machines seal reports for the owner. */
 export function sealingPoint(session: Opener): Promise<Bytes> {
-  return withSealingKey(session, async ({ publicKey }) => publicKey);
+  return withSealingKey(session.user, async ({ publicKey }) => publicKey);
 }
 
 /**
@@ -34,7 +34,9 @@ export async function openLive(session: Opener, { object, progress }: PrintView)
   const binding = { installation: session.directory.installation, object };
   const bytes = decoded(sealed.sealed);
   if (bytes === undefined) return undefined;
-  return withSealingKey(session, (key) => unlessOther(openOwnerState(key, binding, fromHex(sealed.session), bytes)));
+  return unlessOther(
+    withSealingKey(session.user, (key) => openOwnerState(key, binding, fromHex(sealed.session), bytes)),
+  );
 }
 
 /**
@@ -45,29 +47,77 @@ export async function openLive(session: Opener, { object, progress }: PrintView)
 export async function openReport(
   session: Opener,
   object: string,
-  { actor, report }: ObjectView['events'][number],
+  event: ObjectView['events'][number],
 ): Promise<OwnerState | undefined> {
+  const body = await signedReport(session, object, event);
+  const sealed = body?.facts.sealed;
+  if (body === undefined || sealed === undefined) return undefined;
+  const binding = { installation: session.directory.installation, object };
+  return unlessOther(withSealingKey(session.user, (own) => openOwnerFacts(own, binding, body.run, sealed)));
+}
+
+/** A photo that a machine's report in the ledger commits to. */
+export interface CommittedPhoto {
+  /** SHA-256 of the sealed photo, in hexadecimal. */
+  readonly hash: string;
+  readonly run: Bytes;
+}
+
+/**
+ * The photos that the machine's reports on an object name, in their order. The sealed photos themselves are at the
+ * machine.
+ * @throws {MillraceError} as `openReport`
+ */
+export async function committedPhotos(session: Opener, { object, events }: ObjectView): Promise<CommittedPhoto[]> {
+  const bodies = await Promise.all(events.map((event) => signedReport(session, object, event)));
+  return bodies.flatMap((body) =>
+    (body?.facts.photos ?? []).map((hash) => ({ hash: toHex(hash), run: copyBytes(body?.run ?? hash) })),
+  );
+}
+
+/**
+ * Opens a sealed photo for the owner. It is the machine's, because its signed report names the hash.
+ * @returns undefined if no report names it @throws {MillraceError} E_SEAL, E_INPUT, E_KEY_NEEDED
+ */
+export async function openCommittedPhoto(
+  session: Opener,
+  object: string,
+  committed: readonly CommittedPhoto[],
+  sealed: Uint8Array,
+): Promise<(MachinePhoto & CommittedPhoto) | undefined> {
+  const hash = toHex(sha256(sealed));
+  const found = committed.find((photo) => photo.hash === hash);
+  if (found === undefined) return undefined;
+  const binding = { installation: session.directory.installation, object, run: found.run };
+  return { ...found, ...(await withSealingKey(session.user, (key) => openPhoto(key, binding, sealed))) };
+}
+
+/** The verified report of a machine in an event; undefined if there is none. */
+async function signedReport(
+  session: Opener,
+  object: string,
+  { actor, report }: ObjectView['events'][number],
+): Promise<MachineReport | undefined> {
   if (report === undefined) return undefined;
   const { installation } = session.directory;
   const [signed, key] = [decoded(report.signed), decoded(report.key)];
   if (signed === undefined || key === undefined) throw new MillraceError('E_INPUT', 'a report that is not base64');
   if (keyName(key) !== actor) throw new MillraceError('E_AUTH', 'a report that another key signed than its actor’s');
-  const lookup = (id: Bytes) => (toHex(id) === toHex(keyId(key)) ? key : undefined);
-  const { body } = await verifyMachineDocument(signed, installation, lookup, 'any time');
+  const { body } = await verifyMachineDocument(signed, installation, onlyKey(key), 'any time');
   if (body.type !== 'report' || body.object !== object)
     throw new MillraceError('E_INPUT', 'a report of another object than the event’s');
-  const { sealed } = body.facts;
-  if (sealed === undefined) return undefined;
-  const binding = { installation, object };
-  return withSealingKey(session, (own) => unlessOther(openOwnerFacts(own, binding, body.run, sealed)));
+  return body;
 }
 
-/** Undefined if it was sealed to another key or in another form, so that this user cannot read it. */
+/**
+ * Undefined if it was sealed to another key or in another form, or if the session has no key, so that this user cannot
+ * read it.
+ */
 async function unlessOther(opening: Promise<OwnerState>): Promise<OwnerState | undefined> {
   try {
     return await opening;
   } catch (error) {
-    if (error instanceof MillraceError && (error.code === 'E_SEAL' || error.code === 'E_INPUT')) return undefined;
+    if (error instanceof MillraceError && ['E_SEAL', 'E_INPUT', 'E_KEY_NEEDED'].includes(error.code)) return undefined;
     throw error;
   }
 }

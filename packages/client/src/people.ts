@@ -1,17 +1,22 @@
 import type { InvitationView, KeyView, OrganisationView, SignedDocumentView } from '@millrace/api';
-import { type Bytes, fromBase64, fromHex, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, fromBase64, fromHex, MillraceError, toBase64, toHex } from '@millrace/base';
 import { generateUserKey, keyName, parseSign1 } from '@millrace/identity';
 import {
   type Credential,
+  credentialDocuments,
+  type Directory,
   documentName,
   encodePublished,
   type OrganisationKind,
+  type Party,
   type PersonRole,
+  partyOf,
   type RevocationEntry,
   Revocations,
   requireRole,
   signRevocationList,
   verifyCredential,
+  verifyOrganisationRegistration,
   withList,
 } from '@millrace/protocol';
 import { findUser } from './contacts.ts';
@@ -93,31 +98,71 @@ async function invite(session: Session, body: Invites, { days, keyDays }: Invite
 }
 
 /** @returns the holder of the key, from control's view and verified against the administrator's key */
-export async function verifyKeyView({ directory }: Pick<Session, 'directory'>, view: KeyView): Promise<Credential> {
+export async function verifyKeyView(
+  { directory }: { readonly directory: Pick<Directory, 'installation' | 'adminKey' | 'revocations'> },
+  view: KeyView,
+): Promise<Credential> {
   const credential = await verifyCredential(fromBase64(view.credential), directory);
   if (keyName(credential.publicKey) !== view.key)
     throw new MillraceError('E_AUTH', `control shows the credential of another key than ${view.key}`);
   return credential;
 }
 
+/** The session's own credential, verified. @throws {MillraceError} E_NOT_FOUND for the administrator */
+export async function ownCredential(session: Pick<Session, 'api' | 'directory' | 'signer'>): Promise<Credential> {
+  return verifyKeyView(session, await session.api.key(keyName(session.signer.publicKey)));
+}
+
+/** The party for which the session's key acts: its organisation, or the key alone. */
+export async function ownParty(session: Pick<Session, 'api' | 'directory' | 'signer'>): Promise<Party> {
+  try {
+    return partyOf(await ownCredential(session));
+  } catch (error) {
+    // The administrator's key has no credential.
+    if (error instanceof MillraceError && error.code === 'E_NOT_FOUND') return { key: session.signer.publicKey };
+    throw error;
+  }
+}
+
 /**
- * The key of a licence's holder: a contact by name, or any key by its key name if the administrator's key proves that
- * it belongs to an operator.
- * @throws {MillraceError} E_NOT_FOUND, E_FORBIDDEN, and as `verifyCredential`
+ * The holder of a licence, from its name: an organisation by name or identifier; or a contact's name, or a key name. A
+ * key of an organisation stands for the organisation.
+ * @returns identifier of the organisation, or the public key of a user without one
+ * @throws {MillraceError} E_NOT_FOUND, E_FORBIDDEN (not an operator), E_INPUT (several organisations have this name), and
+ *   as `verifyCredential`
  */
-export async function holderKey(session: Session, name: string): Promise<Bytes> {
-  const { contacts, api } = session;
-  const known = contacts.users.some((user) => user.name === name || user.user === name);
-  if (known || !/^[0-9a-f]{32}$/.test(name)) return fromHex(findUser(contacts, name).publicKey);
-  const holder = await verifyKeyView(session, await api.key(name));
+export async function licenceHolder(session: Session, name: string): Promise<Bytes | string> {
+  const { contacts, api, directory } = session;
+  const known = contacts.users.find((user) => user.name === name || user.user === name);
+  if (known === undefined) {
+    const named = (await api.organisations()).filter((view) => organisationNames(view).includes(name));
+    if (named.length > 1) throw new MillraceError('E_INPUT', `there are ${named.length} organisations ${name}`);
+    // Control must not show another organisation under this name.
+    if (named[0] !== undefined) return (await verifyOrganisation(named[0], directory)).organisation;
+    if (!/^[0-9a-f]{32}$/.test(name)) return fromHex(findUser(contacts, name).publicKey);
+  }
+  const holder = await verifyKeyView(session, await api.key(known?.user ?? name));
   requireRole(holder, 'operator');
-  return holder.publicKey;
+  return holder.member?.organisation ?? holder.publicKey;
+}
+
+/** Verifies an organisation that control shows. @throws {MillraceError} E_AUTH, E_SIGNATURE, E_INPUT */
+export async function verifyOrganisation(
+  view: OrganisationView,
+  directory: Session['directory'],
+): Promise<Pick<OrganisationView, 'organisation' | 'name' | 'kinds'>> {
+  const { organisation, name, kinds } = await verifyOrganisationRegistration(fromBase64(view.document), directory);
+  if (organisation !== view.organisation || name !== view.name)
+    throw new MillraceError('E_AUTH', `control shows another organisation than ${view.name}`);
+  return { organisation, name, kinds };
 }
 
 /** Keys of people, and unused invitations, to be revoked. */
 export interface RevocationTargets {
   readonly keys: readonly KeyView[];
-  readonly invitations: readonly InvitationView[];
+  readonly invitations: readonly Pick<InvitationView, 'invitation' | 'name' | 'document' | 'signer'>[];
+  /** People who enrol keys by company sign-in, with all their keys: they cannot enrol further ones. */
+  readonly persons?: readonly { readonly person: string; readonly keys: readonly KeyView[] }[];
   /** Whether a document that a key has signed stays valid. */
   keeps(document: SignedDocumentView): boolean;
 }
@@ -147,6 +192,20 @@ export async function revoke(session: Session, targets: RevocationTargets): Prom
     revoked.push({ key: view.key, kept });
     const proof = admin ? {} : { credential: fromBase64(view.credential) };
     entries.push({ key: view.key, name: view.name, at, kept: kept.map(({ hash }) => fromBase64(hash)), ...proof });
+  }
+  for (const { person, keys } of targets.persons ?? []) {
+    const [first] = keys;
+    if (first === undefined) continue;
+    // The enrolments of keys whose documents are kept have to stay valid.
+    const kept = keys
+      .map(({ key, credential }) => ({ about: key, document: credentialDocuments(fromBase64(credential))[0] }))
+      .map(({ about, document = new Uint8Array() }) => ({
+        ...{ type: 'key.signin', about, hash: toBase64(documentName(document)) },
+      }))
+      .filter((document) => targets.keeps(document));
+    revoked.push({ key: person, kept });
+    const proof = admin ? {} : { credential: fromBase64(first.credential) };
+    entries.push({ key: person, name: first.name, at, kept: kept.map(({ hash }) => fromBase64(hash)), ...proof });
   }
   for (const { invitation, name, document, signer: by } of targets.invitations) {
     revoked.push({ key: invitation, kept: [] });

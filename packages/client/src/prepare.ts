@@ -1,8 +1,17 @@
-import { concatBytes, wipe } from '@millrace/base';
+import { concatBytes, encodeCbor, wipe } from '@millrace/base';
 import { contentKeysInfo, sha256 } from '@millrace/protocol';
-import { type Custody, type MaintenanceMode, type PrivatePart, requireSize, sealPrivatePart } from '@millrace/vault';
+import {
+  type Custody,
+  type DesignCore,
+  type MaintenanceMode,
+  type PrivatePart,
+  requireSize,
+  sealEnvelope,
+  sealPrivatePart,
+} from '@millrace/vault';
 import { sealAttachment } from './attachments.ts';
 import { type DesignKind, designKind, designKindOfFile, SLICED_KIND } from './design-kinds.ts';
+import { ownCredential } from './people.ts';
 import type { PreparedDesign, SourceIdentity } from './prepared.ts';
 import { keepRecord } from './records.ts';
 import type { DesignStream, Sealer } from './sealer.ts';
@@ -23,8 +32,17 @@ export interface PrepareOptions {
   readonly maintenance?: MaintenanceMode | undefined;
   /** Who keeps the design secret. Default: the owner. */
   readonly custody?: Custody | undefined;
+  /** Approvals that every licence of the design needs. */
+  readonly approvals?: DesignCore['approvals'];
   /** How this G-code was made, if this client sliced it. */
   readonly sliced?: Sliced | undefined;
+}
+
+/** The secrets of a design that was sealed. They are wiped afterwards. */
+export interface DesignSecrets {
+  readonly designSecret: Uint8Array;
+  /** Content keys, 32 bytes for each segment. */
+  readonly ceks: Uint8Array;
 }
 
 export interface Sliced {
@@ -46,7 +64,9 @@ export interface ByteSource extends DesignStream {
 
 /**
  * Seals a design on the owner's side. It streams through once, is timed and split, and its sealed segments wait in the
- * session's storage until the vault has them. The result of an interrupted attempt with the same source is reused.
+ * session's storage until the vault has them. The result of an interrupted attempt with the same source is reused,
+ * unless the caller takes the secrets.
+ * @param take copies the secrets that it needs
  * @throws {MillraceError} E_GCODE with the line, E_DESIGN_EMPTY, E_TOO_LARGE, E_INPUT, E_CONFLICT, E_DISK_FULL
  */
 export async function prepare<S extends ByteSource>(
@@ -55,11 +75,12 @@ export async function prepare<S extends ByteSource>(
   options: PrepareOptions,
   sealer: Sealer<S>,
   progress: (done: number, total: number) => void,
+  take?: (secrets: DesignSecrets) => void,
 ): Promise<PreparedDesign> {
   const { random, signal, storage, signer, user } = session;
-  const { sliced, maintenance, custody, bytesPerSecond, material } = options;
+  const { sliced, maintenance, custody, approvals, bytesPerSecond, material } = options;
   const identity = sliced?.source ?? source.identity;
-  const earlier = await storage.prepared.find(identity);
+  const earlier = take === undefined ? await storage.prepared.find(identity) : undefined;
   if (earlier !== undefined) return earlier;
   requireSize(maintenance, source.size);
   const { kind } = kindOf(options, identity.path);
@@ -68,15 +89,17 @@ export async function prepare<S extends ByteSource>(
   const writer = await storage.prepared.begin(random);
   try {
     const sealed = await sealer({
-      ...{ source, kind, bytesPerSecond, material, custody, random, signal, progress },
+      ...{ source, kind, bytesPerSecond, material, custody, approvals, random, signal, progress },
       owner: signer.publicKey,
+      organisation: (await ownCredential(session)).member?.organisation,
       sink: (_segment, sealed) => writer.append(sealed),
-      describe: async ({ nonce, designSecret }, { times, ...facts }) => {
+      describe: async ({ nonce, designSecret }, { times, envelope, ...facts }) => {
         part = { name, nonce, ...facts, ...slicedPart(sliced) };
         const own: PrivatePart = { ...part, designSecret };
         return {
           times,
           private: await withSecret(user, (secret) => sealPrivatePart(secret, own, random)),
+          ...(envelope && { envelope: sealEnvelope({ designSecret, nonce }, encodeCbor(envelope)) }),
           ...(maintenance && { maintenance }),
         };
       },
@@ -87,6 +110,7 @@ export async function prepare<S extends ByteSource>(
       const keys = await sealAttachment(session, designId, contentKeysInfo(designId, signer.publicKey), content);
       await source.requireUnchanged();
       if (part !== undefined) await keepRecord(session, designId, part, sliced?.settings);
+      take?.({ designSecret, ceks });
       const state = { version: 1 as const, design: designId, name, segments, size, source: identity };
       return await writer.finish(state, manifest, keys);
     } finally {

@@ -34,12 +34,20 @@ export async function cancelPrint(session: Session, print: string): Promise<void
   await session.api.submit((await signNew(session, { type: 'print.cancel', print })).bytes);
 }
 
+/**
+ * Moves a print that waits before the other prints that its holder has on that machine.
+ * @throws {MillraceError} E_STATE if it does not wait, E_FORBIDDEN
+ */
+export async function movePrintFirst(session: Session, print: string): Promise<void> {
+  await session.api.submit((await signNew(session, { type: 'print.first', print })).bytes);
+}
+
 /** Queued prints, of one machine or of all, in the order in which each machine makes them. */
 export async function queuedPrints(session: Session, machine?: string): Promise<PrintView[]> {
   const waiting = (await session.api.prints()).filter(({ state }) => state === 'queued');
   return waiting
     .filter((view) => machine === undefined || view.machine === machine)
-    .sort((a, b) => a.machine.localeCompare(b.machine) || a.created - b.created);
+    .sort((a, b) => a.machine.localeCompare(b.machine) || (a.place ?? 0) - (b.place ?? 0));
 }
 
 /** The current state of a print, with rates computed from two observations. */

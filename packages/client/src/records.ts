@@ -1,8 +1,8 @@
 import type { DesignView } from '@millrace/api';
-import { hexOf, MillraceError, parse, toHex, utf8, wipe } from '@millrace/base';
-import { openPrivatePart, type PrivatePart } from '@millrace/vault';
+import { fromBase64, hexOf, MillraceError, parse, toHex, utf8, wipe } from '@millrace/base';
+import { type PrivatePart, readCore } from '@millrace/vault';
 import { z } from 'zod';
-import { withSecret } from './secret.ts';
+import { ownPrivatePart } from './own-design.ts';
 import type { Session } from './session.ts';
 import { type ClientStorage, readJson } from './storage.ts';
 
@@ -75,19 +75,22 @@ export async function namedDesigns(session: Session): Promise<DesignView[]> {
   return named;
 }
 
+/** Codes with which no private part can be opened. */
+const useless: readonly string[] = ['E_NOT_FOUND', 'E_SEAL', 'E_SEGMENT', 'E_FORBIDDEN', 'E_KEY_NEEDED'];
+
 /** The design with its owner's name for it, from this computer or from the private part that control keeps. */
 export async function withName(session: Session, view: DesignView): Promise<DesignView> {
   const known = await readRecord(session, view.design);
   if (known !== undefined) return { ...view, name: known.name };
   try {
-    const sealed = await session.api.privatePart(view.design);
-    const part = await withSecret(session.user, (secret) => openPrivatePart(secret, sealed));
+    const core = readCore(fromBase64(view.core));
+    if (core.designId !== view.design) return view;
+    const part = await ownPrivatePart(session, core);
     wipe(part.designSecret);
     return { ...view, name: (await keepRecord(session, view.design, part)).name };
   } catch (error) {
-    // No private part exists, or it belongs to another key: use control's name.
-    const none = error instanceof MillraceError && (error.code === 'E_NOT_FOUND' || error.code === 'E_SEAL');
-    if (none) return view;
+    // No private part exists, it belongs to another key, or an API token is used: use control's name.
+    if (error instanceof MillraceError && useless.includes(error.code)) return view;
     throw error;
   }
 }

@@ -1,5 +1,12 @@
 import type { RandomSource } from '@millrace/base';
-import { type Counted, type Custody, type DesignFacts, prepareDesign, type SealedDesign } from '@millrace/vault';
+import {
+  type Counted,
+  type Custody,
+  type DesignCore,
+  type DesignFacts,
+  prepareDesign,
+  type SealedDesign,
+} from '@millrace/vault';
 import { type DesignObserver, type DrawThumbnail, designKind, type Observed } from './design-kinds.ts';
 
 export interface DesignStream {
@@ -17,7 +24,11 @@ export interface SealTerms {
   readonly material?: string | undefined;
   /** The owner's secp256k1 key, compressed. */
   readonly owner: Uint8Array;
+  /** The organisation for which the owner's key acts. */
+  readonly organisation?: string | undefined;
   readonly custody?: Custody | undefined;
+  /** Approvals that every licence of the design needs. */
+  readonly approvals?: DesignCore['approvals'];
 }
 
 export interface SealJob<S extends DesignStream = DesignStream> extends SealTerms {

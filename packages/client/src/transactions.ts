@@ -32,7 +32,9 @@ export async function signNew(
   context: SigningContext,
   body: Body<Transaction>,
   id: Bytes = context.random(16),
-  validMs = body.type === 'print.request' ? START_WITHIN_MS : VALID_MS,
+  validMs = body.type === 'print.request' || body.type === 'visit.request' || body.type === 'rehearsal.request'
+    ? START_WITHIN_MS
+    : VALID_MS,
 ): Promise<SignedTransaction> {
   const issued = context.clock.now();
   const document = {

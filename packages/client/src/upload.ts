@@ -1,6 +1,8 @@
 import type { DesignView } from '@millrace/api';
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
+import { shareDesign } from './design-shares.ts';
+import { ownParty } from './people.ts';
 import type { PreparedDesign } from './prepared.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
@@ -26,11 +28,12 @@ export async function storeDesign(
   const { api } = session;
   const { design, segments } = prepared.state;
   const known = prepared.earlier ? await findDesign(session, design) : undefined;
-  const view = known ?? (await announce(session, prepared));
+  const view = known ?? (await announceDesign(session, prepared));
   if (view.state === 'uploading') {
     await uploadMissing(session, prepared, (done) => progress('uploading', done, segments));
     await api.designUploaded(design);
   }
+  await shareWithColleagues(session, design);
   progress('storing', segments, segments);
   const ended = await untilStored(session, prepared, progress);
   await prepared.remove();
@@ -43,6 +46,12 @@ export async function storeDesign(
   return ended;
 }
 
+/** The other designers of the organisation can then license the design, also if this device is lost. */
+async function shareWithColleagues(session: Session, design: string): Promise<void> {
+  const party = await ownParty(session);
+  if ('organisation' in party) await shareDesign(session, design);
+}
+
 async function findDesign({ api }: Session, design: string): Promise<DesignView | undefined> {
   try {
     return await api.design(design);
@@ -52,7 +61,8 @@ async function findDesign({ api }: Session, design: string): Promise<DesignView 
   }
 }
 
-async function announce(session: Session, prepared: PreparedDesign): Promise<DesignView> {
+/** Tells the cloud of a prepared design: manifest and content keys, no segment. */
+export async function announceDesign(session: Session, prepared: PreparedDesign): Promise<DesignView> {
   const { design } = prepared.state;
   const manifest = await prepared.manifest();
   const keys = await prepared.keys();

@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url';
-import { concatBytes, fromHex, systemClock, toHex, utf8 } from '@millrace/base';
+import { concatBytes, fromBase64, fromHex, systemClock, toHex, utf8 } from '@millrace/base';
 import { syntheticDesign } from '@millrace/gcode';
 import { generateUserKey, keyId } from '@millrace/identity';
 import { contentKeysInfo, openFromBox, verifyTransaction } from '@millrace/protocol';
-import { keysBox, testInstallation } from '@millrace/testkit/client/helpers';
+import { keysBox, keyView, testInstallation } from '@millrace/testkit/client/helpers';
 import { chromium, pageSays } from '@millrace/testkit/live-matrix/page';
 import { openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { rolldown } from 'rolldown';
@@ -39,7 +39,9 @@ describe.runIf(chromium !== undefined)('the client in a browser', () => {
     installation = directory.installation;
     box = await keysBox({ directory, ...others });
     const now = systemClock.now();
-    const given = { directory: { ...directory }, box: toHex(box.document), secret: toHex(secret), design, now };
+    const { credential } = await keyView({ directory, ...others }, signer.publicKey);
+    const documents = { box: toHex(box.document), credential: toHex(fromBase64(credential)) };
+    const given = { directory: { ...directory }, ...documents, secret: toHex(secret), design, now };
     inNode = await prepareAndSign(given, textSource(design), createSealer());
     const [script, worker] = await Promise.all(['page.ts', 'worker.ts'].map(bundle));
     const answer = await pageSays(chromium ?? '', { script: script ?? '', given: { ...given, worker } });

@@ -175,6 +175,8 @@ describe('a label', () => {
     const dark = (x: number, y: number) => (png.data[4 * (y * png.width + x)] ?? 0) < 128;
     const middle = (at: number) => 20 + at * module + Math.floor(module / 2);
     expect(code.map((row, y) => row.map((_, x) => dark(middle(x), middle(y))))).toEqual(code);
+    const pdf = Buffer.from(drawCertificateLabel(summary, certificate, 'pdf')).toString('latin1');
+    expect(pdf).toContain('/MediaBox [0 0 252 110.4]');
     // Quiet zone.
     expect(code.slice(0, 4).flat().includes(true)).toBe(false);
     expect(toBase64(utf8(labelSvg(text))).length).toBeLessThan(100_000);

@@ -1,7 +1,7 @@
 import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { generateP256Key, generateUserKey, keyName } from '@millrace/identity';
 import type { EventRequest } from '@millrace/ledger';
-import { leftFact, signTransaction, statusFact } from '@millrace/protocol';
+import { creditedFact, leftFact, licenceAccount, licenceOf, signTransaction, statusFact } from '@millrace/protocol';
 import {
   alarm,
   type Changes,
@@ -56,7 +56,7 @@ describe('a certificate', () => {
       expect(summary).toMatchObject({ object: story.object, state: 'completed', number: 1, of: 2, material: 'PLA' });
       expect(summary.owner.key).toBe(toHex(keys.owner.publicKey));
     }
-    expect((await verdict(story.events, byBoth)).signatures).toBe(9);
+    expect((await verdict(story.events, byBoth)).signatures).toBe(10);
     // Without an authority nobody vouches for the three registrations.
     expect((await verdict(story.events, byOwner)).signatures).toBe(6);
   });
@@ -82,8 +82,32 @@ describe('a certificate', () => {
     expect(owner.unchecked.join('\n')).toContain('only the administrator’s key confirms it, and you named none');
   });
 
+  it('shows a credit by the licence’s policy, which a machine’s report stands behind', async () => {
+    const early = async (lines: number, licence: NonNullable<Changes['licence']>) => {
+      const own = await makeStory(keys, { licence });
+      const facts = { serial: 'SN-1', material: 'PLA', segments: 0, code: 'E_MACHINE', lines };
+      const failed = await own.report('failed', { facts });
+      const machine = keyName(keys.machine.publicKey);
+      const evidence = [failed.evidence?.[0], own.events[0]?.evidence?.[0]] as Bytes[];
+      const credit = (eventId: string): EventRequest => ({
+        ...{ account: licenceAccount(licenceOf(own.object)), type: 'credited', actor: machine, evidence, eventId },
+        body: { object: own.object, fact: 'failed early', lines },
+      });
+      const final = { ...creditedFact({ object: own.object }, machine), eventId: 'final' };
+      return { own, events: [...own.events.slice(0, 5), failed, credit('first'), final], twice: credit('second') };
+    };
+    const creditPolicy = { below: 10, most: 1 };
+    const { own, events, twice } = await early(9, { creditPolicy });
+    const { state, checked } = await verdict(events, byBoth, own.object);
+    expect(state).toBe('credited');
+    expect(checked.join('\n')).toContain('credited by the policy of the licence');
+    expect(await refusal([...events, twice], byBoth, own.object)).toBe('E_EVIDENCE');
+    for (const other of [await early(10, { creditPolicy }), await early(0, {})])
+      expect(await refusal(other.events, byBoth, other.own.object)).toBe('E_EVIDENCE');
+  });
+
   it('covers an object that is not finished, or that failed', async () => {
-    expect(await verdict(story.events.slice(0, 4))).toMatchObject({ state: 'permitted', signatures: 7 });
+    expect(await verdict(story.events.slice(0, 4))).toMatchObject({ state: 'permitted', signatures: 8 });
     expect(await verdict(story.events.slice(0, 3))).toMatchObject({ state: 'ordered', machine: undefined });
     const failed = await story.report('failed');
     expect(await verdict([...story.events.slice(0, 5), failed])).toMatchObject({ state: 'failed' });
@@ -131,10 +155,11 @@ describe('an attacker with the log’s key and every node’s key', () => {
     const second = await makeStory(keys, { number: 2 });
     const foreign = await makeStory(keys, { installation: 'ef'.repeat(16) });
     const otherDesign = await makeStory(keys, { core: { nonce: new Uint8Array(16).fill(1) } });
-    // A second registration of the same machine, owner or permit key says the same, and may replace it.
-    const registrations = [second, otherDesign].flatMap(({ events: [machine, licence, , permit] }) => [
+    // A second registration of the same machine, owner, holder or permit key says the same, and may replace it.
+    const registrations = [second, otherDesign].flatMap(({ events: [machine, licence, order, permit] }) => [
       machine?.evidence?.[0],
       licence?.evidence?.[1],
+      order?.evidence?.[1],
       permit?.evidence?.[2],
     ]);
     const others = [story, second, foreign, otherDesign].flatMap(({ events }) => documents(events));
@@ -197,7 +222,9 @@ describe('an attacker with the log’s key and every node’s key', () => {
     const says = async (objects: number, signer = keys.owner, restore = 'e'.repeat(32)): Promise<EventRequest> => {
       const [id, issued] = [systemRandom(16), Date.now()];
       const word = { type: 'licence.resume' as const, id, issued, expires: issued + 60_000, licence, restore, objects };
-      const evidence = [await signTransaction(signer, INSTALLATION, word)];
+      const { owner, holder } = story.credentials;
+      const credential = signer === keys.holder ? holder : owner;
+      const evidence = [await signTransaction(signer, INSTALLATION, word), credential];
       return { ...leftFact(word, keyName(keys.owner.publicKey)), evidence, eventId: `resume/${toHex(id)}` };
     };
     const after = async (at: number, word: Promise<EventRequest>) => story.events.toSpliced(at, 0, await word);
@@ -222,7 +249,9 @@ describe('an attacker with the log’s key and every node’s key', () => {
         change === 'revoke'
           ? { type: 'licence.revoke' as const, ...common, stop: false }
           : { type: `licence.${change}` as const, ...common };
-      const evidence = [await signTransaction(signer, INSTALLATION, word)];
+      const { owner, holder } = story.credentials;
+      const credential = signer === keys.holder ? holder : owner;
+      const evidence = [await signTransaction(signer, INSTALLATION, word), credential];
       return { ...statusFact(word, keyName(keys.owner.publicKey)), evidence, eventId: `status/${toHex(id)}` };
     };
     const after = (at: number, ...words: EventRequest[]) => story.events.toSpliced(at, 0, ...words);
@@ -367,7 +396,7 @@ describe('signed documents that do not match', () => {
 describe('an owner’s audit of a whole log', () => {
   const audit = async (events: readonly EventRequest[], owner = keys.owner.publicKey) => {
     const ledger = await logOf(keys, events);
-    const own = new OwnObjects(INSTALLATION, { owner, authority: keys.admin.publicKey });
+    const own = new OwnObjects(INSTALLATION, { key: owner }, keys.admin.publicKey);
     for (let index = 0; index < ledger.size; index++) own.take(await ledger.entry(index));
     return own.verify();
   };
@@ -379,6 +408,22 @@ describe('an owner’s audit of a whole log', () => {
     expect(await audit([...story.events, ...rest])).toBe(1);
     expect(await audit([...story.events, ...rest], others.owner.publicKey)).toBe(1);
     expect(await audit([...story.events, ...rest], keys.holder.publicKey)).toBe(0);
+  });
+
+  it('lists the objects of a licence that nobody has ordered, within limits', async () => {
+    const own = new OwnObjects(INSTALLATION, { key: keys.owner.publicKey }, keys.admin.publicKey);
+    const [, licensed, ordered] = story.events as EventRequest[];
+    const licence = story.object.slice(0, 32);
+    const events = [
+      { ...licensed, body: { ...licensed?.body, objects: 500 } },
+      ...[3, 5].map((number) => ({ ...ordered, account: `${licence}-${number}`, eventId: `order/${number}` })),
+    ];
+    const ledger = await logOf(keys, events as EventRequest[]);
+    for (let index = 0; index < ledger.size; index++) own.take(await ledger.entry(index));
+    const numbers = [...own.notOrdered()].map((object) => Number(object.slice(33)));
+    expect(numbers.slice(0, 4)).toEqual([1, 2, 4, 6]);
+    expect(numbers.slice(-12)).toEqual([104, 105, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510]);
+    expect(numbers).toHaveLength(103 + 10);
   });
 
   it('detects an object that nobody ordered, and an order that was used twice', async () => {

@@ -4,7 +4,7 @@ import { objectAnswer } from '@millrace/api';
 import { type Bytes, MillraceError, parse, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { type InstallationSession, openSession } from '@millrace/cli';
-import { encodeOpening, SALT_LENGTH } from '@millrace/ledger';
+import { encodeOpening, parseCheckpoint, parseNote, SALT_LENGTH } from '@millrace/ledger';
 import { contentKeysInfo, nodeOf, readTransaction, registrationHash, sealToBox } from '@millrace/protocol';
 import { FakeCloud } from '@millrace/testkit/client/fake-cloud';
 import { codeOf, testInstallation } from '@millrace/testkit/client/helpers';
@@ -255,7 +255,7 @@ describe('licence and print', () => {
         licence,
         number,
         of: 2,
-        signatures: 9,
+        signatures: 10,
       });
     }
     expect(await codeOf(requestPrint(operator, licence, machine))).toBe('E_LICENCE_EXHAUSTED');
@@ -340,9 +340,23 @@ describe('the ledger audit', () => {
 
   it('recomputes the log, and compares it with the previous head', async () => {
     const owner = await filled(300);
-    expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 300, accounts: 7, seen: undefined });
+    // Control logs a root of the map of accounts for the audit, in an account of its own.
+    const first = { size: 301, accounts: 8, newest: 7, absent: 0, seen: undefined };
+    expect(await auditLedger(owner, () => undefined)).toMatchObject(first);
     await filled(310);
-    expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 310, seen: 300 });
+    expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 312, newest: 8, seen: 301 });
+    // Nothing has changed since the last root.
+    expect(await auditLedger(owner, () => undefined)).toMatchObject({ size: 312, seen: 312 });
+  });
+
+  it('refuses a head of another history, and one that the log has not reached', async () => {
+    const owner = await filled(20);
+    const audit = (size: number, root: Uint8Array) =>
+      codeOf(auditLedger(owner, () => undefined, undefined, [{ size, root }]));
+    const { size, root } = parseCheckpoint(parseNote(cloud.ledger.checkpoint()).text);
+    expect(await audit(size, root)).toBe('no error');
+    expect(await audit(size, new Uint8Array(32))).toBe('E_LEDGER_PROOF');
+    expect(await audit(99, root)).toBe('E_LEDGER_TRUNCATED');
   });
 
   it('detects a changed entry, a missing entry, and a truncated log', async () => {
@@ -366,7 +380,7 @@ describe('the ledger audit', () => {
     cloud.intercept = ({ path }) => (path === '/v1/ledger/checkpoint' ? early : undefined);
     await expect(auditLedger(owner, () => undefined)).rejects.toMatchObject({
       code: 'E_LEDGER_TRUNCATED',
-      message: 'the log has 20 entries; it had 25 when it was last verified',
+      message: 'the log has 20 entries; it had 26 when it was last verified',
     });
     const forged = early.slice();
     forged[forged.length - 3] = (forged[forged.length - 3] ?? 0) ^ 1;
@@ -388,7 +402,8 @@ describe('errors of calls', () => {
   });
 
   it('are E_UNAVAILABLE for an object name that is a path', async () => {
-    const view = { object: '../../elsewhere', state: 'completed', events: [] };
+    const life = { owner: '00'.repeat(16), inspectors: [], retired: false };
+    const view = { object: '../../elsewhere', state: 'completed', life, events: [] };
     expect(() => parse(objectAnswer, view, 'answer', 'E_UNAVAILABLE')).toThrow('LICENCE-NUMBER');
     expect(objectAnswer.parse({ ...view, object: `${design}-1` })).toMatchObject({ state: 'completed' });
   });

@@ -2,18 +2,28 @@ import { MillraceError } from '@millrace/base';
 import {
   cosign,
   decideCheckpoint,
+  ed25519NoteSigner,
   formatCosignatures,
   formatNote,
   formatVerifierKey,
   type Ledger,
   noteTypes,
+  openLedger,
   parseAddCheckpoint,
   parseCheckpoint,
   parseNote,
   parseVerifierKey,
   type WitnessedHead,
 } from '@millrace/ledger';
-import { MemoryStore, openTestLedger, request, witness } from '@millrace/testkit/ledger/helpers';
+import {
+  MemoryStore,
+  openTestLedger,
+  origin,
+  request,
+  signer,
+  stepClock,
+  witness,
+} from '@millrace/testkit/ledger/helpers';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createMemoryStorage, type FollowOptions, followLog, type LogSource } from '../src/index.ts';
 
@@ -70,6 +80,24 @@ describe('an honest log', () => {
     expect(await follow(ledger)).toMatchObject({ size: 300, before: 300 });
     await grow(ledger, 270);
     expect(await follow(ledger)).toMatchObject({ size: 570, before: 300 });
+  });
+
+  it('is followed across a rotation of its key by whoever has both keys', async () => {
+    const store = new MemoryStore();
+    const first = await openTestLedger(store);
+    await grow(first, 5);
+    const next = ed25519NoteSigner(origin, new Uint8Array(32).fill(77));
+    const options = { store, signer: next, origin, clock: stepClock(), formerKeys: [first.logKey] };
+    const both = [first.logKey, formatVerifierKey(origin, next.publicKey)].map(parseVerifierKey);
+    expect(await follow(first, { logKeys: both })).toMatchObject({ size: 5 });
+    const overlapping = await openLedger({ ...options, coSigners: () => [signer] });
+    await grow(overlapping, 5);
+    expect(await follow(overlapping, { logKeys: both })).toMatchObject({ size: 10, before: 5 });
+    expect(await follow(overlapping)).toMatchObject({ size: 10, before: 10 });
+    const alone = await openLedger(options);
+    await grow(alone, 5);
+    await expect(follow(alone)).rejects.toEqual(code('E_LEDGER_CHECKPOINT'));
+    expect(await follow(alone, { logKeys: both })).toMatchObject({ size: 15, before: 10 });
   });
 
   it('may start empty', async () => {

@@ -1,11 +1,19 @@
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Bytes, concatBytes, systemClock, systemRandom, utf8, writeDurably } from '@millrace/base';
+import { type Bytes, concatBytes, systemClock, systemRandom, toBase64, utf8, writeDurably } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { type InstallationSession, openSession, openUser } from '@millrace/cli';
+import { keyName } from '@millrace/identity';
 import { contentKeysInfo, openFromBox } from '@millrace/protocol';
-import { codeOf, type KeysBox, keysBox, temporaryFolder, testInstallation } from '@millrace/testkit/client/helpers';
+import {
+  codeOf,
+  type KeysBox,
+  keysBox,
+  keyView,
+  temporaryFolder,
+  testInstallation,
+} from '@millrace/testkit/client/helpers';
 import { CONTENT_BYTES, openPrivatePart, openSegment, readManifest } from '@millrace/vault';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { designKind, designKindOfFile, designKinds } from '../src/design-kinds.ts';
@@ -29,7 +37,8 @@ beforeAll(async () => {
   await writeDurably(run.addresses, JSON.stringify({ control: nowhere, distribution: nowhere }));
   const session = await openSession({ installation, user: 'owner', clock: systemClock, random: systemRandom });
   box = await keysBox(installation);
-  owner = { ...session, api: { ...session.api, attachmentBox: async () => box.document } };
+  const view = await keyView(installation, session.signer.publicKey);
+  owner = { ...session, api: { ...session.api, attachmentBox: async () => box.document, key: async () => view } };
   uploads = join(owner.user.folder, 'uploads');
 });
 
@@ -103,7 +112,10 @@ describe('a G-code file', () => {
       Buffer.from(part.thumbnail ?? []),
     );
     await rm(join(owner.user.folder, 'designs', design), { recursive: true });
-    const shown = { design, name: 'design 1234', core: '', custody: 'owner', kind: 'gcode' } as const;
+    const key = keyName(owner.signer.publicKey);
+    const core = toBase64(manifest.core);
+    const of = { owner: key, addedBy: { key } };
+    const shown = { design, name: 'design 1234', core, ...of, custody: 'owner', kind: 'gcode' } as const;
     const view = { ...shown, size: 1, segments: 1, state: 'stored', maintenance: 'rekey' } as const;
     const elsewhere = { ...owner, api: { ...owner.api, privatePart: async () => sealed } };
     expect(await withName(elsewhere, view)).toMatchObject({ name: 'secret impeller' });

@@ -1,4 +1,4 @@
-import { type Bytes, fromHex, type RandomSource, systemClock, u32be, wipe } from '@millrace/base';
+import { type Bytes, fromHex, type RandomSource, systemClock, toBase64, u32be, wipe } from '@millrace/base';
 import { userKey } from '@millrace/identity';
 import { type Directory, sha256 } from '@millrace/protocol';
 import {
@@ -17,6 +17,8 @@ export interface Given {
   readonly directory: Directory;
   /** The keys node's box key, signed, hexadecimal. */
   readonly box: string;
+  /** The administrator's registration of the owner, hexadecimal. */
+  readonly credential: string;
   /** The owner's secp256k1 secret, hexadecimal. */
   readonly secret: string;
   readonly design: string;
@@ -41,7 +43,7 @@ function repeatable(): RandomSource {
   };
 }
 
-function ownerOf({ directory, box, secret, now }: Given): Session {
+function ownerOf({ directory, box, credential, secret, now }: Given): Session {
   const signer = userKey(fromHex(secret));
   return {
     directory,
@@ -49,7 +51,10 @@ function ownerOf({ directory, box, secret, now }: Given): Session {
     user: { name: 'owner', signer },
     contacts: { users: [], machines: [] },
     storage: createMemoryStorage(),
-    api: { attachmentBox: async () => fromHex(box) } as Partial<Api> as Api,
+    api: {
+      attachmentBox: async () => fromHex(box),
+      key: async (key) => ({ key, name: 'owner', credential: toBase64(fromHex(credential)) }),
+    } as Partial<Api> as Api,
     clock: { ...systemClock, now: () => now },
     random: repeatable(),
     close: () => signer.close(),

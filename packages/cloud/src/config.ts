@@ -14,6 +14,7 @@ import {
 import type { z } from 'zod';
 import type { BoxPeriod } from './node/own-boxes.ts';
 import {
+  type ConsoleSettings,
   DEFAULT_BOXES,
   DEFAULT_CHECKS,
   DEFAULT_LEDGER,
@@ -75,6 +76,7 @@ export interface NodeConfig {
   readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
   readonly staging: StagingSettings;
   readonly ledger: Omit<LedgerSettings, 'witnesses'> & { readonly witnesses: readonly WitnessSettings[] };
+  readonly console: ConsoleSettings;
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek' | 'userAuthorityKey'): Promise<Bytes>;
 }
@@ -122,6 +124,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       checks: settings.checks ?? DEFAULT_CHECKS,
       staging: settings.staging ?? DEFAULT_STAGING,
       ledger: await readLedgerSettings(folder, settings.ledger ?? DEFAULT_LEDGER),
+      console: withPaths(folder, settings.console ?? {}),
       secret: read,
     };
   } finally {
@@ -144,19 +147,22 @@ export async function readSettings(folder: string): Promise<z.output<typeof sett
 
 /** Resolves file names relative to the node's folder. */
 async function readLedgerSettings(folder: string, settings: LedgerSettings): Promise<NodeConfig['ledger']> {
-  const { tls } = settings;
   const witnesses: WitnessSettings[] = [];
   for (const { authority, ...witness } of settings.witnesses) {
     const pem = authority === undefined ? undefined : await readText(resolve(folder, authority));
     witnesses.push({ ...witness, authority: pem });
   }
-  return {
-    ...settings,
-    ...(tls === undefined
-      ? {}
-      : { tls: { certificate: resolve(folder, tls.certificate), key: resolve(folder, tls.key) } }),
-    witnesses,
-  };
+  return { ...withPaths(folder, settings), witnesses };
+}
+
+interface WithTlsFiles {
+  readonly tls?: { readonly certificate: string; readonly key: string } | undefined;
+}
+
+function withPaths<S extends WithTlsFiles>(folder: string, settings: S): S {
+  const { tls } = settings;
+  if (tls === undefined) return settings;
+  return { ...settings, tls: { certificate: resolve(folder, tls.certificate), key: resolve(folder, tls.key) } };
 }
 
 async function readText(path: string): Promise<string> {

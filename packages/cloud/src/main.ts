@@ -1,9 +1,17 @@
 import { parseArgs } from 'node:util';
-import { type Closable, createLogger, MillraceError, noMetrics, systemClock, toMillraceError } from '@millrace/base';
+import {
+  type Closable,
+  createLogger,
+  MemoryMetrics,
+  MillraceError,
+  systemClock,
+  toMillraceError,
+} from '@millrace/base';
 import { type Address, type Addresses, parseAddresses } from '@millrace/protocol';
 import { loadNodeConfig, type NodeConfig } from './config.ts';
 
-const usage = 'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT]';
+const usage =
+  'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT] [--console HOST:PORT]';
 
 function address(text: string | undefined): Address {
   const match = /^(.+):(\d+)$/.exec(text ?? '');
@@ -13,12 +21,15 @@ function address(text: string | undefined): Address {
 
 /** Loads only the code of the node's own role. */
 async function start(config: NodeConfig, given: Addresses): Promise<Closable> {
-  const modules = { logger: createLogger(config.role), clock: systemClock, metrics: noMetrics };
+  const modules = { logger: createLogger(config.role), clock: systemClock, metrics: new MemoryMetrics() };
   const addresses = parseAddresses(given);
   switch (config.role) {
     case 'control': {
       const { runControlNode } = await import('./control/run.ts');
-      return runControlNode({ config, address: addresses.control, ledgerAddress: addresses.ledger }, modules);
+      return runControlNode(
+        { config, address: addresses.control, ledgerAddress: addresses.ledger, consoleAddress: addresses.console },
+        modules,
+      );
     }
     case 'distribution': {
       const { runDistributionNode } = await import('./distribution/run.ts');
@@ -44,6 +55,7 @@ async function main(): Promise<void> {
       control: { type: 'string' },
       distribution: { type: 'string' },
       ledger: { type: 'string' },
+      console: { type: 'string' },
     },
   });
   if (values.folder === undefined) throw new MillraceError('E_CONFIG', usage);
@@ -52,6 +64,7 @@ async function main(): Promise<void> {
     control: address(values.control),
     distribution: address(values.distribution),
     ...(values.ledger === undefined ? {} : { ledger: address(values.ledger) }),
+    ...(values.console === undefined ? {} : { console: address(values.console) }),
   });
   let closing = false;
   const close = async () => {

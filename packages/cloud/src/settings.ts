@@ -55,12 +55,15 @@ const witnessSchema = z.strictObject({
   authority: fileName.optional(),
 });
 
+/** Files with a certificate and its key, PEM. */
+const tlsFiles = z.strictObject({ certificate: fileName, key: fileName });
+
 /** Settings of the public ledger. */
 export const ledgerSchema = z.strictObject({
   /** Address of the listener; false turns it off. Default: the address given to the process at its start. */
   listen: z.union([addressSchema, z.literal(false)]).optional(),
   /** Files with a certificate and its key for this listener, PEM. Default: the node's own. */
-  tls: z.strictObject({ certificate: fileName, key: fileName }).optional(),
+  tls: tlsFiles.optional(),
   witnesses: z.array(witnessSchema).max(16).default([]),
   /** Interval at which new heads are sent to the witnesses, ms. */
   everyMs: z.number().int().min(50).default(1_000),
@@ -70,6 +73,23 @@ export type WitnessSettings = Omit<z.output<typeof witnessSchema>, 'authority'> 
   /** PEM. */
   readonly authority?: string | undefined;
 };
+
+/** Settings of the console, the web application. */
+export const consoleSchema = z.strictObject({
+  /** Address of the listener; false turns it off. Default: the address given to the process at its start. */
+  listen: z.union([addressSchema, z.literal(false)]).optional(),
+  /**
+   * Address that people open, without a path. It has a host name: browsers offer no passkeys for IP addresses. Default:
+   * http://localhost with the port of the listener.
+   */
+  origin: z
+    .url({ protocol: /^https?$/ })
+    .refine((text) => new URL(text).origin === text, 'an origin, such as https://millrace.example')
+    .optional(),
+  /** Without it, the listener uses HTTP and has to be on this computer. */
+  tls: tlsFiles.optional(),
+});
+export type ConsoleSettings = z.output<typeof consoleSchema>;
 
 export const settingsSchema = z.strictObject({
   role: z.enum(nodeRoles),
@@ -103,6 +123,8 @@ export const settingsSchema = z.strictObject({
   staging: stagingSchema.optional(),
   /** Control: settings of the public ledger and its witnesses. */
   ledger: ledgerSchema.optional(),
+  /** Control: settings of the console. */
+  console: consoleSchema.optional(),
 });
 
 /** Checks after every start and once an hour; reads every cell once a day. */

@@ -1,5 +1,12 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateUserKey } from '@millrace/identity';
 import { MemoryQueue, MemoryRecords } from '@millrace/stores';
+import { registerKey } from '@millrace/testkit/protocol/support';
 import { expect, it } from 'vitest';
+import { withRecords } from '../src/admin/offline.ts';
+import { recoverNode } from '../src/admin/recovery.ts';
 import { acceptRestoredNodes } from '../src/control/admin.ts';
 import { type DesignRecord, openRecords } from '../src/control/records.ts';
 
@@ -19,6 +26,7 @@ const design = (name: string): DesignRecord => ({
   segments: 1,
   contentMac: new Uint8Array(32),
   transaction: new Uint8Array(1),
+  credential: new Uint8Array(1),
   state: 'stored',
 });
 
@@ -26,6 +34,8 @@ it('keeps designs and licences with queued mail when the other nodes are restore
   const store = new MemoryRecords();
   const records = openRecords(store);
   const mail = new MemoryQueue();
+  const transaction = await registerKey(generateUserKey(), id('f'), new Uint8Array(33));
+  const documents = { transaction, credential: new Uint8Array(1) };
   const publish = (to: string, name: string) => mail.publish(to, to, name, new Uint8Array(1));
   for (const name of [inBackup, waiting, halfWaiting, lost]) {
     if (name !== undefined) await records.designs.create(name, design(name));
@@ -37,12 +47,13 @@ it('keeps designs and licences with queued mail when the other nodes are restore
       owner,
       holder: owner,
       objects: 1,
-      transaction: new Uint8Array(1),
+      credits: [],
+      ...documents,
     };
     await records.licences.create(name, { licence: name, ...of });
   }
   await records.designs.create(deleted, { ...design(deleted), state: 'deleted' });
-  const gone = { licence: deleted, design: deleted, owner, holder: owner, objects: 1, transaction: new Uint8Array(1) };
+  const gone = { licence: deleted, design: deleted, owner, holder: owner, objects: 1, credits: [], ...documents };
   await records.licences.create(deleted, gone);
   await publish('keys-1', `control/design/${waiting}`);
   await publish('segments-1', `control/design/${waiting}`);
@@ -79,4 +90,29 @@ it('keeps designs and licences with queued mail when the other nodes are restore
   // Mail between the two nodes is dropped. Control's own mail is delivered after a restart.
   expect(await mail.depth('keys-1')).toBe(4);
   expect(await mail.depth('segments-1')).toBe(1);
+});
+
+it('revokes every API token when control is recovered in an older state', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-'));
+  const folderOf = (role: string) => join(folder, role);
+  const [open, closed] = [id('a'), id('b')];
+  const document = new Uint8Array(1);
+  const token = { name: 'ci', scopes: [], hash: new Uint8Array(32), key: owner, created: 1, until: 9, document };
+  const revoked = { at: 2, by: owner };
+  try {
+    for (const role of ['control', 'segments', 'keys']) await mkdir(folderOf(role));
+    await withRecords(folderOf('control'), async (store) => {
+      const { tokens } = openRecords(store);
+      await tokens.create(open, { token: open, ...token });
+      await tokens.create(closed, { token: closed, ...token, revoked });
+    });
+    await recoverNode(folderOf, 'control', id('c'), 5);
+    await withRecords(folderOf('control'), async (store) => {
+      const { tokens } = openRecords(store);
+      expect((await tokens.get(open))?.revoked).toEqual({ at: 5, by: id('c') });
+      expect((await tokens.get(closed))?.revoked).toEqual(revoked);
+    });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });

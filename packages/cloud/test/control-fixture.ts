@@ -15,6 +15,7 @@ import { ed25519NoteSigner, openLedger } from '@millrace/ledger';
 import {
   contentKeysInfo,
   type Directory,
+  type LicensedMaterial,
   type Machine,
   type NodeRole,
   registrationHash,
@@ -24,15 +25,19 @@ import {
   signBoxKey,
   signTransaction,
   type Transaction,
+  type TransactionOf,
   usualDisclosures,
 } from '@millrace/protocol';
 import { MemoryLog, MemoryQueue, MemoryRecords } from '@millrace/stores';
-import { coreHashOf, prepareDesign } from '@millrace/vault';
+import { coreHashOf, type DesignCore, prepareDesign } from '@millrace/vault';
+import { MAP_CHANGES } from '../src/control/account-map.ts';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { createCheckpointPublisher } from '../src/control/checkpoint-publisher.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
+import { finishInterrupted } from '../src/control/interrupted.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
+import { NodeMetrics } from '../src/control/node-metrics.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
 import { openRecords } from '../src/control/records.ts';
 import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
@@ -43,15 +48,35 @@ type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : ne
 export interface GrantOptions {
   readonly objects?: number;
   readonly secret?: Bytes;
-  readonly materials?: string[];
+  readonly materials?: LicensedMaterial[];
+  /** Cloud of the machines, if it is another one. */
+  readonly cloud?: string;
+  readonly terms?: Partial<TransactionOf<'licence.grant'>>;
 }
 
+export type UserName = 'admin' | 'owner' | 'holder' | 'approver' | 'other';
+
+/** What control has on its disk. */
+export interface ControlStores {
+  readonly records: MemoryRecords;
+  readonly log: MemoryLog;
+  readonly mail: MemoryQueue;
+}
+
+const newStores = (): ControlStores => ({
+  records: new MemoryRecords(),
+  log: new MemoryLog(),
+  mail: new MemoryQueue(),
+});
+
 /** A control node's records, ledger and mailbox in memory, and users that sign. */
-export async function controlFixture() {
+export async function controlFixture(stores = newStores()) {
   const keys = {
     admin: generateUserKey(),
     owner: generateUserKey(),
     holder: generateUserKey(),
+    approver: generateUserKey(),
+    other: generateUserKey(),
     control: generateP256Key(),
     segments: generateP256Key(),
     keys: generateP256Key(),
@@ -65,7 +90,9 @@ export async function controlFixture() {
     identity: toHex(box.publicKey),
   });
   const signer = ed25519NoteSigner('test.example/log', systemRandom(32));
-  const ledger = await openLedger({ store: new MemoryLog(), signer, origin: 'test.example/log', clock: systemClock });
+  const ledgerOf = ({ log }: ControlStores) =>
+    openLedger({ store: log, signer, origin: 'test.example/log', clock: systemClock, map: { changes: MAP_CHANGES } });
+  const ledger = await ledgerOf(stores);
   const directory: Directory = {
     version: 2,
     installation: toHex(systemRandom(16)),
@@ -81,11 +108,12 @@ export async function controlFixture() {
     logKey: ledger.logKey,
     adminKey: toHex(keys.admin.publicKey),
   };
-  const store = new MemoryRecords();
+  const { records: store, mail: queue } = stores;
   const metrics = new MemoryMetrics();
   const damaged = new DamagedRecords(silentLogger, metrics);
-  const queue = new MemoryQueue();
   const boxes = new BoxRegistry(new MemoryRecords(), directory);
+  const mailboxOf = ({ mail }: ControlStores) =>
+    new Mailbox({ queue: mail, id: 'control-1', directory, identity: keys.control, boxes, clock: systemClock });
   const times = { issued: systemClock.now(), expires: systemClock.now() + 3_600_000 };
   const box = {
     type: 'box',
@@ -102,6 +130,7 @@ export async function controlFixture() {
     clock: systemClock,
     logger: silentLogger,
     metrics,
+    nodeMetrics: new NodeMetrics(metrics),
     records: openRecords(store, damaged.add),
     damaged,
     ledger,
@@ -109,7 +138,7 @@ export async function controlFixture() {
       ...{ ledger, witnesses: [], everyMs: 1_000, timeoutMs: 1_000 },
       logger: silentLogger,
     }),
-    mailbox: new Mailbox({ queue, id: 'control-1', directory, identity: keys.control, boxes, clock: systemClock }),
+    mailbox: mailboxOf(stores),
     boxes,
     permitKey: keys.permit,
     permitKeyDocument: new Uint8Array(9),
@@ -123,24 +152,43 @@ export async function controlFixture() {
     printQueue: new PrintQueue(systemClock),
   };
 
-  const submit = async (who: 'admin' | 'owner' | 'holder', body: Body<Transaction>, attachments: Attachments = {}) => {
+  const sign = (who: UserName, body: Body<Transaction>, id = systemRandom(16)) => {
     const now = systemClock.now();
-    const document = { ...body, id: systemRandom(16), issued: now, expires: now + 600_000 } as Transaction;
-    const bytes = await signTransaction(keys[who], directory.installation, document);
+    const document = { ...body, id, issued: now, expires: now + 600_000 } as Transaction;
+    return signTransaction(keys[who], directory.installation, document);
+  };
+  /** The user submits a document that it has signed. */
+  const submitSigned = (who: UserName, bytes: Bytes, attachments: Attachments = {}) => {
     const actor = userActor(directory, keyName(keys[who].publicKey));
     return handleTransaction(context, bytes, attachments, (signer) =>
       authorize(actor, 'transaction.submit', { signer }),
     );
   };
-  for (const user of ['owner', 'holder'] as const)
+  const submit = async (who: UserName, body: Body<Transaction>, attachments: Attachments = {}, id?: Bytes) =>
+    submitSigned(who, await sign(who, body, id), attachments);
+  /** Opens stores as a process does when it starts, and completes what was interrupted. */
+  const restart = async (opened: ControlStores) => {
+    Object.assign(context, {
+      records: openRecords(opened.records, damaged.add),
+      ledger: await ledgerOf(opened),
+      mailbox: mailboxOf(opened),
+      progress: new Map(),
+      mutexes: new KeyedMutex(),
+      licensing: new RwLock(),
+      printQueue: new PrintQueue(systemClock),
+    });
+    await finishInterrupted(context);
+  };
+  for (const user of ['owner', 'holder', 'approver', 'other'] as const)
     await submit('admin', { type: 'user.register', publicKey: keys[user].publicKey, name: user });
 
-  const prepare = async (bytes = 40_000) => {
+  const prepare = async (bytes = 40_000, approvals?: DesignCore['approvals'], envelope?: Bytes) => {
     const prepared = await prepareDesign(oneOf(systemRandom(bytes)), {
       kind: 'binary',
       owner: keys.owner.publicKey,
+      approvals,
       sink: () => undefined,
-      describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
+      describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100), envelope }),
     });
     const info = contentKeysInfo(prepared.designId, keys.owner.publicKey);
     return { ...prepared, keys: await sealToBox(box, info, prepared.ceks) };
@@ -151,12 +199,14 @@ export async function controlFixture() {
     await submit('owner', { type: 'design.add', design, ...hashes }, { manifest, keys: sealed });
     return design;
   };
-  const addMachine = async (): Promise<Machine> => {
-    const { publicKey } = generateP256Key();
+  const addMachine = async (
+    serial = `SN-${toHex(systemRandom(4))}`,
+    { publicKey } = generateP256Key(),
+  ): Promise<Machine> => {
     const machine: Machine = {
       machine: keyName(publicKey),
       publicKey,
-      serial: `SN-${toHex(systemRandom(4))}`,
+      serial,
       kind: 'virtual',
       profile: { factor: 1 },
     };
@@ -166,13 +216,20 @@ export async function controlFixture() {
   const grant = async (
     design: string,
     machines: readonly Machine[],
-    { objects = 3, secret = concatBytes(u64be(7n), systemRandom(32 + 81)), materials = [] }: GrantOptions = {},
+    {
+      objects = 3,
+      secret = concatBytes(u64be(7n), systemRandom(32 + 81)),
+      materials = [],
+      cloud,
+      terms,
+    }: GrantOptions = {},
   ): Promise<string> => {
     const now = systemClock.now();
     const named = machines.map((machine) => ({
       machine: machine.machine,
       registration: registrationHash(machine),
       secret: systemRandom(SEALED_SECRET_BYTES),
+      ...(cloud === undefined ? {} : { cloud }),
     }));
     const { core } = await context.records.designs.require(design);
     const { licence = '' } = await submit(
@@ -190,6 +247,7 @@ export async function controlFixture() {
         secretHash: sha256(secret),
         telemetryKey: keys.permit.publicKey,
         disclose: [...usualDisclosures],
+        ...terms,
       },
       { secret },
     );
@@ -200,12 +258,48 @@ export async function controlFixture() {
     await context.records.designs.update(design, (record) => ({ ...record, state: 'stored' }));
     return design;
   };
-  const print = async (licence: string, { machine }: Machine): Promise<string> =>
-    (await submit('holder', { type: 'print.request', licence, machine })).print ?? '';
+  const print = async (licence: string, { machine }: Machine, who: UserName = 'holder'): Promise<string> =>
+    (await submit(who, { type: 'print.request', licence, machine })).print ?? '';
 
-  return { context, metrics, keys, store, queue, submit, prepare, addDesign, addMachine, grant, stored, print };
+  const signing = { sign, submitSigned, submit };
+  return {
+    context,
+    metrics,
+    keys,
+    store,
+    queue,
+    ...signing,
+    restart,
+    prepare,
+    addDesign,
+    addMachine,
+    grant,
+    stored,
+    print,
+  };
 }
+
+/** The code of the error, or `done`. */
+export const codeOf = (attempt: Promise<unknown>): Promise<string> =>
+  attempt.then(
+    () => 'done',
+    (error: { code?: string }) => error.code ?? String(error),
+  );
 
 async function* oneOf(bytes: Bytes) {
   yield bytes;
+}
+
+/** Control with a clock of the test, a registered virtual machine and a stored design. */
+export async function fixtureWithMachine(now: () => number) {
+  const fixture = await controlFixture();
+  Object.assign(fixture.context, { clock: { ...systemClock, now } });
+  const key = generateP256Key();
+  const machine: Machine = {
+    ...{ machine: keyName(key.publicKey), publicKey: key.publicKey, serial: 'SN-1' },
+    ...{ kind: 'virtual', profile: { factor: 1 } },
+  };
+  await fixture.submit('admin', { type: 'machine.register', machine });
+  const design = await fixture.stored(await fixture.addDesign(await fixture.prepare()));
+  return { fixture, key, machine, design };
 }

@@ -1,13 +1,14 @@
 import { type Bytes, systemClock, systemRandom, toHex } from '@millrace/base';
-import { generateP256Key, generateUserKey, keyName, type P256Key } from '@millrace/identity';
+import { generateP256Key, generateUserKey, type P256Key } from '@millrace/identity';
 import { type Machine, type PermitRequest, signTransaction, type VerifiedOpening } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
+import { registerKey } from '@millrace/testkit/protocol/support';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
 import { callHome } from '../src/control/permits.ts';
 import { keepCounts } from '../src/streaming/admin.ts';
 import { ObjectRepository } from '../src/streaming/objects.ts';
-import { controlFixture } from './control-fixture.ts';
+import { codeOf, controlFixture } from './control-fixture.ts';
 import { signPermitRequest } from './permit-request.ts';
 
 let fixture: Awaited<ReturnType<typeof controlFixture>>;
@@ -20,24 +21,11 @@ let number: number;
 beforeEach(async () => {
   fixture = await controlFixture();
   key = generateP256Key();
-  machine = {
-    machine: keyName(key.publicKey),
-    publicKey: key.publicKey,
-    serial: 'SN-1',
-    kind: 'virtual',
-    profile: { factor: 1 },
-  };
-  await fixture.submit('admin', { type: 'machine.register', machine });
+  machine = await fixture.addMachine('SN-1', key);
   design = await fixture.stored(await fixture.addDesign(await fixture.prepare()));
   licence = await fixture.grant(design, [machine], { objects: 5 });
   number = 0;
 });
-
-const codeOf = (attempt: Promise<unknown>) =>
-  attempt.then(
-    () => 'done',
-    (error: { code: string }) => error.code,
-  );
 
 type Change = 'suspend' | 'reinstate' | 'revoke' | 'stop';
 const body = (change: Change, at = ++number) => {
@@ -204,7 +192,8 @@ describe('a licence at a proactive node', () => {
   let grant: Bytes;
   const hex = () => toHex(systemRandom(16));
   const installation = hex();
-  const directory = { installation } as never;
+  const admin = generateUserKey();
+  const directory = { installation, adminKey: toHex(admin.publicKey) } as never;
   const sign = (content: object, signer = owner, id = systemRandom(16)) =>
     signTransaction(signer, installation, { ...content, id, issued: 0, expires: 1 } as never);
 
@@ -212,13 +201,20 @@ describe('a licence at a proactive node', () => {
     ({
       permit: { object: `${licence}-${object}`, print: hex(), machine: hex(), licence, design: hex(), number: object },
       request: { run: systemRandom(16), from: 0 },
+      transfers: [],
     }) as unknown as VerifiedOpening;
   const use = (object: VerifiedOpening) => codeOf(book.use(object, hex()));
   const take = async (change: Change, at?: number, signer = owner) =>
     codeOf(
       book.setStatus(
-        { type: 'licence.status', licence: grant, transaction: await sign(body(change, at), signer) },
-        { directory, ownerOf: () => owner.publicKey },
+        {
+          type: 'licence.status',
+          licence: grant,
+          licenceSigner: await registerKey(admin, installation, owner.publicKey),
+          transaction: await sign(body(change, at), signer),
+          credential: await registerKey(admin, installation, signer.publicKey),
+        },
+        { directory, ownerOf: () => ({ owner: owner.publicKey }) },
       ),
     );
   const give = (object: string) => codeOf(book.give(object, { from: 0, to: 1, acked: 0, segments: 9, window: 4 }));

@@ -1,6 +1,8 @@
-import { concatBytes, encodeCbor, systemClock, systemRandom, toHex, u64be } from '@millrace/base';
+import { type Bytes, concatBytes, encodeCbor, systemClock, systemRandom, toHex, u64be } from '@millrace/base';
+import { generateUserKey } from '@millrace/identity';
 import type { EventRequest } from '@millrace/ledger';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { registerKey } from '@millrace/testkit/protocol/support';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { finishInterrupted } from '../src/control/interrupted.ts';
 import { requireSizes } from '../src/control/limits.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
@@ -102,6 +104,10 @@ describe('a rejected request leaves no record', () => {
 
 describe('a damaged record', () => {
   const bytes = systemRandom(8);
+  let signed: Bytes;
+  beforeAll(async () => {
+    signed = await registerKey(generateUserKey(), id(9), new Uint8Array(33));
+  });
   const design = (id: string, keys = systemRandom(100)): DesignRecord => ({
     design: id,
     owner: id,
@@ -114,7 +120,8 @@ describe('a damaged record', () => {
     segments: 1,
     contentMac: new Uint8Array(32),
     state: 'uploading',
-    transaction: bytes,
+    transaction: signed,
+    credential: bytes,
     pending: { manifest: bytes, keys },
   });
   const id = (digit: number) => String(digit).repeat(32);
@@ -150,7 +157,14 @@ describe('a damaged record', () => {
     const { records } = context;
     const machine = id(7);
     const print = (name: string, created: number): PrintRecord => {
-      const common = { licence: id(1), design: id(1), owner: id(1), holder: id(1), transaction: bytes };
+      const common = {
+        licence: id(1),
+        design: id(1),
+        owner: id(1),
+        holder: id(1),
+        transaction: bytes,
+        credential: bytes,
+      };
       return { print: name, machine, created, startBy: 4_000_000_000_000, state: 'queued', ...common };
     };
     for (const [name, created] of [

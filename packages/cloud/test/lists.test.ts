@@ -4,8 +4,10 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { PrintRecord } from '../src/control/records.ts';
 import { designsPage, licencesPage, machinesPage, objectsPage, printsPage } from '../src/control/views.ts';
 import { controlFixture } from './control-fixture.ts';
+import { signedPrint } from './signed-print.ts';
 
 const id = () => toHex(systemRandom(16));
+const named = (name: string) => ({ role: 'user', name, admin: false }) as const;
 
 let fixture: Awaited<ReturnType<typeof controlFixture>>;
 let owner: string;
@@ -22,7 +24,12 @@ beforeEach(async () => {
 
 async function addPrint(created: number, more: Partial<PrintRecord> = {}): Promise<string> {
   const print = id();
-  const common = { licence, design, machine: id(), owner, holder, transaction: new Uint8Array(1) };
+  const machine = id();
+  const transaction = await signedPrint(fixture.keys.holder, fixture.context.directory.installation, {
+    licence,
+    machine,
+  });
+  const common = { licence, design, machine, owner, holder, transaction, credential: new Uint8Array(1) };
   await fixture.context.records.prints.create(print, {
     ...common,
     print,
@@ -53,7 +60,7 @@ describe('a list', () => {
     await addPrint(9, { owner: id(), holder: id() });
     const own = await addPrint(4, { holder: owner });
     const names = async (user: string, limit: number) =>
-      (await pages(limit, (query) => printsPage(fixture.context, user, query))).map((page) =>
+      (await pages(limit, (query) => printsPage(fixture.context, named(user), query))).map((page) =>
         page.map(({ print }) => print),
       );
     expect(await names(owner, 3)).toEqual([[own, prints[0], prints[2]], [prints[1]]]);
@@ -68,20 +75,20 @@ describe('a list', () => {
     const fact = { account: object, type: 'ordered' as const, actor: owner, body: { design } };
     await fixture.context.ledger.append({ ...fact, eventId: 'one' });
     for (const user of [owner, holder])
-      expect(await objectsPage(fixture.context, user, { limit: 5 })).toMatchObject({ items: [{ object }] });
-    expect(await objectsPage(fixture.context, id(), { limit: 5 })).toEqual({ items: [] });
+      expect(await objectsPage(fixture.context, named(user), { limit: 5 })).toMatchObject({ items: [{ object }] });
+    expect(await objectsPage(fixture.context, named(id()), { limit: 5 })).toEqual({ items: [] });
   });
 
   it('of designs, licences and machines is paged', async () => {
     const { context } = fixture;
     const second = await fixture.addDesign(await fixture.prepare());
     const other = await fixture.grant(design, [await fixture.addMachine()]);
-    const designs = await pages(1, (query) => designsPage(context, owner, query));
+    const designs = await pages(1, (query) => designsPage(context, named(owner), query));
     expect(designs.flat().map((view) => view.design)).toEqual([design, second].sort());
     expect(designs).toHaveLength(2);
-    expect(await designsPage(context, holder, { limit: 5 })).toEqual({ items: [] });
+    expect(await designsPage(context, named(holder), { limit: 5 })).toEqual({ items: [] });
     for (const user of [owner, holder]) {
-      const licences = await pages(1, (query) => licencesPage(context, user, query));
+      const licences = await pages(1, (query) => licencesPage(context, named(user), query));
       expect(licences.flat().map((view) => view.licence)).toEqual([licence, other].sort());
     }
     expect((await pages(1, (query) => machinesPage(context, query))).map((page) => page.length)).toEqual([1, 1]);
@@ -90,13 +97,15 @@ describe('a list', () => {
   it('skips a record that cannot be read, and continues after it', async () => {
     const [older, damaged, newer] = [await addPrint(1), await addPrint(2), await addPrint(3)];
     await fixture.store.collection('print').put(damaged, systemRandom(30));
-    const found = await pages(1, (query) => printsPage(fixture.context, owner, query));
+    const found = await pages(1, (query) => printsPage(fixture.context, named(owner), query));
     expect(found.flat().map(({ print }) => print)).toEqual([newer, older]);
     expect(fixture.context.damaged.list()).toMatchObject([{ table: 'print', id: damaged, code: 'E_STORE' }]);
   });
 
   it('rejects a cursor that it did not issue', async () => {
     for (const cursor of ['AAAA', 'A'.repeat(300)])
-      await expect(printsPage(fixture.context, owner, { limit: 1, cursor })).rejects.toMatchObject({ code: 'E_INPUT' });
+      await expect(printsPage(fixture.context, named(owner), { limit: 1, cursor })).rejects.toMatchObject({
+        code: 'E_INPUT',
+      });
   });
 });

@@ -1,7 +1,8 @@
 import { systemRandom, toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
-import { type Directory, signTransaction, type VerifiedOpening } from '@millrace/protocol';
+import { type Attested, type Directory, signTransaction, type VerifiedOpening } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
+import { registerKey } from '@millrace/testkit/protocol/support';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ObjectRepository } from '../src/streaming/objects.ts';
 
@@ -25,33 +26,38 @@ function opening(
     design,
     ...change,
   };
-  return { permit, request: { run: systemRandom(16), from } } as unknown as VerifiedOpening;
+  return { permit, request: { run: systemRandom(16), from }, transfers: [] } as unknown as VerifiedOpening;
 }
 
 /** The same object, print and run, resumed from another segment. */
 const resumed = ({ permit, request }: VerifiedOpening, from: number) =>
-  ({ permit, request: { ...request, from } }) as unknown as VerifiedOpening;
+  ({ permit, request: { ...request, from }, transfers: [] }) as unknown as VerifiedOpening;
 
 let book: ObjectRepository;
+const admin = generateUserKey();
 let owner: ReturnType<typeof generateUserKey>;
 beforeEach(async () => {
   book = new ObjectRepository(new MemoryRecords());
   owner = generateUserKey();
 });
 
-const clearance = (object: string, signer = owner) =>
-  signTransaction(signer, installation, {
+const clearance = async (object: string, signer = owner) => ({
+  transaction: await signTransaction(signer, installation, {
     type: 'alarm.clear',
     object,
     id: systemRandom(16),
     issued: Date.now(),
     expires: Date.now() + 60_000,
-  });
+  }),
+  credential: await registerKey(admin, installation, signer.publicKey),
+});
+const clear = (object: string, signed: Attested) =>
+  book.clear({ type: 'alarm.clear', object, ...signed } as never, options());
 const options = () => ({
-  directory: { installation } as unknown as Directory,
+  directory: { installation, adminKey: toHex(admin.publicKey) } as unknown as Directory,
   ownerOf: (asked: string) => {
     expect(asked).toBe(design);
-    return owner.publicKey;
+    return { owner: owner.publicKey };
   },
 });
 
@@ -74,21 +80,22 @@ describe('an alarm', () => {
     await book.use(opening(2), hex());
     await book.alarm(object);
     const other = generateUserKey();
-    await expect(book.clear(object, await clearance(object, other), options())).rejects.toMatchObject({
+    await expect(clear(object, await clearance(object, other))).rejects.toMatchObject({
       code: 'E_AUTH',
     });
     const misplaced = await clearance(`${licence}-2`);
-    await expect(book.clear(object, misplaced, options())).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
+    await expect(clear(object, misplaced)).rejects.toMatchObject({ code: 'E_FORBIDDEN' });
     const flipped = await clearance(object);
-    flipped[flipped.length - 1] = (flipped.at(-1) ?? 0) ^ 1;
-    await expect(book.clear(object, flipped, options())).rejects.toMatchObject({ code: 'E_SIGNATURE' });
+    const { transaction } = flipped;
+    transaction[transaction.length - 1] = (transaction.at(-1) ?? 0) ^ 1;
+    await expect(clear(object, flipped)).rejects.toMatchObject({ code: 'E_SIGNATURE' });
     await expect(book.use(opening(3), hex())).rejects.toMatchObject({ code: 'E_ALARM' });
 
-    await book.clear(object, await clearance(object), options());
-    await book.clear(object, await clearance(object), options()); // delivered twice
+    await clear(object, await clearance(object));
+    await clear(object, await clearance(object)); // delivered twice
     expect(await book.use(opening(3), hex())).toBe(true);
     await expect(book.use(opening(1), hex())).rejects.toMatchObject({ code: 'E_ALARM' });
-    await expect(book.clear(`${licence}-9`, await clearance(`${licence}-9`), options())).rejects.toMatchObject({
+    await expect(clear(`${licence}-9`, await clearance(`${licence}-9`))).rejects.toMatchObject({
       code: 'E_NOT_FOUND',
     });
   });
@@ -98,9 +105,9 @@ describe('an alarm', () => {
     await book.use(opening(2), hex());
     await book.alarm(`${licence}-1`);
     await book.alarm(`${licence}-2`);
-    await book.clear(`${licence}-1`, await clearance(`${licence}-1`), options());
+    await clear(`${licence}-1`, await clearance(`${licence}-1`));
     await expect(book.use(opening(3), hex())).rejects.toMatchObject({ code: 'E_ALARM' });
-    await book.clear(`${licence}-2`, await clearance(`${licence}-2`), options());
+    await clear(`${licence}-2`, await clearance(`${licence}-2`));
     expect(await book.use(opening(3), hex())).toBe(true);
   });
 });

@@ -1,6 +1,7 @@
-import { type Bytes, systemRandom } from '@millrace/base';
-import { generateP256Key, type P256Key } from '@millrace/identity';
+import type { Bytes } from '@millrace/base';
+import type { P256Key } from '@millrace/identity';
 import { type PermitRequest, signMachineDocument } from '@millrace/protocol';
+import { permitRequest } from '@millrace/testkit/permit-request.mjs';
 
 type Needed = Pick<PermitRequest, 'print' | 'issued'>;
 
@@ -10,19 +11,6 @@ export function signPermitRequest(
   installation: string,
   changes: Needed & Partial<PermitRequest>,
 ): Promise<Bytes> {
-  return signMachineDocument(key, installation, {
-    type: 'permit.request',
-    id: systemRandom(16),
-    expires: changes.issued + 60_000,
-    serial: 'SN-1',
-    material: 'PLA',
-    ephemeral: generateP256Key().publicKey,
-    run: new Uint8Array(16),
-    from: 0,
-    order: 16,
-    suite: 'keccak256',
-    hints: 'dense',
-    tableMs: 1,
-    ...changes,
-  });
+  const usual = { expires: changes.issued + 60_000, serial: 'SN-1', run: new Uint8Array(16), tableMs: 1 };
+  return signMachineDocument(key, installation, permitRequest({ ...usual, ...changes }));
 }

@@ -1,13 +1,35 @@
 import { endingCodes } from '@millrace/api';
-import { type Bytes, KeyedMutex, MillraceError, RwLock, systemRandom, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  KeyedMutex,
+  MillraceError,
+  noMetrics,
+  RwLock,
+  silentLogger,
+  systemRandom,
+  toHex,
+} from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { type Machine, type PermitRequest, registrationHash, signTransaction } from '@millrace/protocol';
+import {
+  type Machine,
+  type MessageOf,
+  type Opening,
+  type PermitRequest,
+  registrationHash,
+  signMachineDocument,
+  signPermit,
+  signTransaction,
+} from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
-import { createProtocolFixture } from '@millrace/testkit/protocol/support';
+import { createProtocolFixture, registerKey } from '@millrace/testkit/protocol/support';
+import { coreHashOf, encodeCore } from '@millrace/vault';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ControlContext } from '../src/control/context.ts';
 import { announcePermit, callHome, countClaims, FINAL } from '../src/control/permits.ts';
 import { openRecords, type Records } from '../src/control/records.ts';
+import { takeRefusedOpening } from '../src/control/refused-openings.ts';
+import { takeReport } from '../src/control/reports.ts';
+import { reportRefusedOpening } from '../src/streaming/refused-opening.ts';
 import { signPermitRequest } from './permit-request.ts';
 
 const HOUR = 3_600_000;
@@ -33,6 +55,7 @@ beforeEach(async () => {
     clock: { now: () => now, monotonic: () => now },
     records,
     permitKey: keys.permit,
+    metrics: noMetrics,
     ledger: { find: async () => undefined, append: async () => undefined, appendMany: async () => undefined },
     mailbox: { send: async () => undefined },
     quarantine: new Map(),
@@ -57,18 +80,24 @@ beforeEach(async () => {
     hash: registrationHash(machine),
     document: new Uint8Array(1),
   });
+  const core = encodeCore({
+    ...{ owner: keys.owner.publicKey, custody: 'owner', kind: 'gcode', size: 9 * 16_370, segments: 9 },
+    ...{ nonce: new Uint8Array(16), hashRoot: new Uint8Array(32), timesHash: new Uint8Array(32) },
+    contentMac: new Uint8Array(32),
+  });
   await records.designs.create(design, {
     design,
     owner,
     ownerKey: keys.owner.publicKey,
     name: 'a design',
-    core: new Uint8Array(1),
+    core,
     custody: 'owner',
     kind: 'gcode',
     size: 10,
     segments: 9,
     contentMac: new Uint8Array(32),
     transaction: new Uint8Array(1),
+    credential: new Uint8Array(1),
     state: 'stored',
   });
   const id = systemRandom(16);
@@ -79,7 +108,7 @@ beforeEach(async () => {
     issued: BEGIN,
     expires: BEGIN + HOUR,
     design,
-    core: fixture.coreHash,
+    core: coreHashOf(core),
     objects: 3,
     machines: [{ machine: machine.machine, registration: registrationHash(machine) }],
     materials: [],
@@ -90,7 +119,10 @@ beforeEach(async () => {
     telemetryKey: keys.machine.publicKey,
     disclose: [],
   });
-  await records.licences.create(licence, { licence, design, owner, holder, objects: 3, transaction: terms });
+  const credential = await registerKey(keys.admin, directory.installation, keys.owner.publicKey);
+  const parties = { owner, holder };
+  const granted = { objects: 3, credits: [], transaction: terms, credential };
+  await records.licences.create(licence, { licence, design, ...parties, ...granted });
   print = await queue();
 });
 
@@ -114,7 +146,8 @@ async function queue(): Promise<string> {
     created: BEGIN,
     startBy: BEGIN + 24 * HOUR,
   };
-  await records.prints.create(toHex(id), { print: toHex(id), ...common, state: 'queued', transaction });
+  const credential = await registerKey(keys.admin, directory.installation, keys.holder.publicKey);
+  await records.prints.create(toHex(id), { print: toHex(id), ...common, state: 'queued', transaction, credential });
   return toHex(id);
 }
 
@@ -160,8 +193,8 @@ describe('a permit whose announcement was interrupted', () => {
         },
       },
       mailbox: {
-        send: async (_to: unknown, id: string) => {
-          if (failures-- > 0) throw new MillraceError('E_UNAVAILABLE', 'killed here');
+        send: async ({ role }: { role: string }, id: string) => {
+          if (role === 'segments' && failures-- > 0) throw new MillraceError('E_UNAVAILABLE', 'killed here');
           mail.push(id);
         },
       },
@@ -224,6 +257,30 @@ describe('a queued print', () => {
   });
 });
 
+describe('a print that has claimed an object and got no permit', () => {
+  it('keeps that object when the permit could not be signed', async () => {
+    const { permitKey } = context;
+    const sign = () => Promise.reject(new MillraceError('E_UNAVAILABLE', 'the key does not answer'));
+    context = { ...context, permitKey: { publicKey: permitKey.publicKey, sign } as unknown as typeof permitKey };
+    expect(await call(0)).toBe('E_UNAVAILABLE');
+    expect(await records.prints.require(print)).toMatchObject({ state: 'queued', number: 1 });
+    context = { ...context, permitKey };
+    expect(await call(0)).toBe('permitted');
+    expect(await claims()).toBe(1);
+  });
+
+  it('keeps that object when it was cancelled meanwhile', async () => {
+    const create = records.claims.create.bind(records.claims);
+    records.claims.create = async (...claim) => {
+      await records.prints.update(print, (current) => ({ ...current, state: 'cancelled' }));
+      return create(...claim);
+    };
+    expect(await call(0)).toBe('E_STATE');
+    expect(await records.prints.require(print)).toMatchObject({ state: 'cancelled', number: 1 });
+    expect(await claims()).toBe(1);
+  });
+});
+
 describe('a permitted print whose agent died before it started', () => {
   it('starts if the agent returns in time, not later; the next object needs a new request', async () => {
     expect(await call(0)).toBe('permitted');
@@ -262,4 +319,94 @@ describe('a started print', () => {
     expect(await call(0)).toBe('E_REPLAY');
     expect(await call(1)).toBe('permitted');
   });
+});
+
+describe('a permitted object that a proactive node refuses', () => {
+  const told = async (changes: Partial<MessageOf<'stream.refused'>> = {}) => {
+    const { object = '', permit } = await records.prints.require(print);
+    const permitId = permit?.permitId ?? '';
+    const message = { object, permitId, code: 'E_LICENCE_EXHAUSTED', reason: 'made already', ...changes };
+    return takeRefusedOpening(context, { type: 'stream.refused', ...message }, 'keys');
+  };
+  beforeEach(async () => {
+    context = { ...context, logger: silentLogger };
+    expect(await call(0)).toBe('permitted');
+  });
+
+  it('gets no other permit: its machine learns the code and the reason', async () => {
+    await told();
+    expect(await call(0)).toBe('E_LICENCE_EXHAUSTED');
+    expect(await records.prints.require(print)).toMatchObject({
+      state: 'permitted', // until the machine reports
+      refusal: { code: 'E_LICENCE_EXHAUSTED', reason: 'made already (refused by the keys node)' },
+    });
+    expect(await claims()).toBe(1);
+  });
+
+  it('goes on if the refusal is of an earlier permit, or has no known code', async () => {
+    await told({ permitId: '0'.repeat(32) });
+    await expect(told({ code: 'E_NONE' })).rejects.toMatchObject({ code: 'E_INPUT' });
+    await expect(told({ object: `${licence}-2` })).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    expect(await call(0)).toBe('permitted');
+  });
+});
+
+describe('a report that control logged before it was killed', () => {
+  it('is completed when the machine repeats it, and an older one changes nothing', async () => {
+    const events = new Map<string, object>();
+    const ledger = {
+      ...context.ledger,
+      find: async (id: string) => events.get(id),
+      append: async ({ eventId }: { eventId: string }) => void events.set(eventId, {}),
+    };
+    context = { ...context, ledger, progress: new Map() } as unknown as ControlContext;
+    expect(await call(0)).toBe('permitted');
+    const { object = '' } = await records.prints.require(print);
+    const report = (event: 'started' | 'failed') =>
+      signMachineDocument(keys.machine, directory.installation, {
+        ...{ type: 'report', id: systemRandom(16), issued: now, expires: now + HOUR, object, run, event },
+        facts: {
+          serial: machine.serial,
+          material: 'PLA',
+          segments: 0,
+          ...(event === 'failed' && { code: 'E_MACHINE' }),
+        },
+      });
+    const killed = { ...records, prints: { ...records.prints, require: records.prints.require.bind(records.prints) } };
+    const dying = { ...context, records: killed } as unknown as ControlContext; // cannot update a print
+    const [started, failed] = [await report('started'), await report('failed')];
+    for (const [bytes, state] of [
+      [started, 'running'],
+      [failed, 'failed'],
+    ] as const) {
+      await expect(takeReport(dying, machine.machine, bytes)).rejects.toThrow();
+      await takeReport(context, machine.machine, bytes);
+      expect(await records.prints.require(print)).toMatchObject({ state });
+    }
+    await takeReport(context, machine.machine, started);
+    expect(await records.prints.require(print)).toMatchObject({ state: 'failed', code: 'E_MACHINE' });
+    expect([...events.keys()].filter((id) => id.startsWith('report/'))).toHaveLength(2);
+  });
+});
+
+it('a node tells control only of refusals that are final', async () => {
+  const permit = await signPermit(keys.permit, directory.installation, {
+    ...{ type: 'permit', id: new Uint8Array(16), issued: BEGIN, expires: BEGIN + 1, print, licence, number: 1 },
+    ...{ object: `${licence}-1`, design, machine: machine.machine, request: new Uint8Array(32), count: 1 },
+  });
+  const sent: unknown[] = [];
+  const mail = { send: async (...given: unknown[]) => void sent.push(given) };
+  for (const code of ['E_CLOCK', 'E_EXPIRED', 'E_LICENCE_SUSPENDED', 'E_REPLAY'] as const) {
+    const error = new MillraceError(code, 'x'.repeat(400));
+    await reportRefusedOpening(mail, { opening: { permit } as Opening, by: 'segments', error });
+  }
+  await reportRefusedOpening(mail, { opening: { permit } as Opening, by: 'keys', error: new Error('no code') });
+  const permitId = '0'.repeat(32);
+  expect(sent).toEqual([
+    [
+      { role: 'control', partition: design },
+      { type: 'stream.refused', object: `${licence}-1`, permitId, code: 'E_REPLAY', reason: 'x'.repeat(300) },
+      `refused/segments/${permitId}`,
+    ],
+  ]);
 });

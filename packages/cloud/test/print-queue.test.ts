@@ -9,7 +9,8 @@ const id = () => toHex(systemRandom(16));
 const never = new AbortController().signal;
 
 function printOf(machine: string, created: number): PrintRecord {
-  const common = { licence: id(), design: id(), owner: id(), holder: id(), transaction: new Uint8Array(1) };
+  const documents = { transaction: new Uint8Array(1), credential: new Uint8Array(1) };
+  const common = { licence: id(), design: id(), owner: id(), holder: id(), ...documents };
   return { print: id(), machine, created, startBy: 4_000_000_000_000, state: 'queued', ...common };
 }
 

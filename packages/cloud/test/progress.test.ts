@@ -1,5 +1,5 @@
 import type { Progress } from '@millrace/api';
-import { systemRandom } from '@millrace/base';
+import { systemRandom, toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Disclosure, signTransaction } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
@@ -8,6 +8,7 @@ import type { ControlContext } from '../src/control/context.ts';
 import { takeProgress } from '../src/control/progress.ts';
 import { openRecords, type PrintRecord } from '../src/control/records.ts';
 import { printView } from '../src/control/views.ts';
+import { signedPrint } from './signed-print.ts';
 
 const id = (letter: string) => letter.repeat(32);
 const [owner, holder, design, licence, print] = ['0', '1', 'd', 'a', 'b'].map(id) as [string, ...string[]];
@@ -35,6 +36,7 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
     segments: 40,
     contentMac: new Uint8Array(32),
     transaction: new Uint8Array(1),
+    credential: new Uint8Array(1),
     state: 'stored',
   });
   const transaction = await signTransaction(generateUserKey(), id('f'), {
@@ -55,7 +57,14 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
     disclose,
   });
   const of = { licence: licence ?? '', design: design ?? '', holder: holder ?? '' };
-  await records.licences.create(licence ?? '', { ...of, owner, objects: 1, transaction });
+  await records.licences.create(licence ?? '', {
+    ...of,
+    credits: [],
+    owner,
+    objects: 1,
+    transaction,
+    credential: new Uint8Array(1),
+  });
   const base = {
     ...of,
     print: print ?? '',
@@ -63,11 +72,13 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
     owner,
     created: 0,
     startBy: 4_000_000_000_000,
-    transaction: new Uint8Array(1),
+    transaction: await signedPrint(generateUserKey(), id('f'), { licence: of.licence, machine: id('e') }),
+    credential: new Uint8Array(1),
   };
   await records.prints.create(print ?? '', { ...base, state, number: 1, object });
   await records.claims.create(`${licence}/1`, { print: print ?? '' });
-  const context = { records, progress: new Map<string, Progress>() } as unknown as ControlContext;
+  const directory = { adminKey: toHex(generateUserKey().publicKey) };
+  const context = { records, directory, progress: new Map<string, Progress>() } as unknown as ControlContext;
   const view = async (user: string | undefined) => {
     const actor = { role: 'user', name: user ?? '', admin: false } as const;
     return printView(context, await records.prints.require(print ?? ''), actor);

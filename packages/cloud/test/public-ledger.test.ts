@@ -35,6 +35,7 @@ beforeAll(async () => {
       await servePublicLedger({
         ...{ address: { host: '127.0.0.1', port: 0 }, tls, ledger, limits },
         checkpoint: () => ledger.checkpoint(),
+        isServing: () => !quarantined,
         logger: silentLogger,
       }),
     );
@@ -42,6 +43,7 @@ beforeAll(async () => {
 });
 afterAll(() => closer.close());
 
+let quarantined = false;
 const get = (path: string) => callPublic({ url: new URL(path, url), authority, maxBytes: 1 << 24 });
 
 /** Sends one request verbatim, so that no client library normalises it. */
@@ -148,6 +150,14 @@ describe('the public ledger', () => {
     for (const socket of kept) socket.destroy();
   });
 
+  it('tells a load balancer whether control serves', async () => {
+    const well = await get('/healthz');
+    expect([well.status, new TextDecoder().decode(well.body)]).toEqual([200, 'ok\n']);
+    quarantined = true;
+    expect((await get('/healthz')).status).toBe(503);
+    quarantined = false;
+  });
+
   it('answers 503 when too many requests are in progress', async () => {
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => {
@@ -159,6 +169,7 @@ describe('the public ledger', () => {
         ...{ address: { host: '127.0.0.1', port: 0 }, ledger: slow, logger: silentLogger },
         tls: await (await createAuthority('other', Date.now())).issue({ role: 'control', id: 'control-1' }, []),
         checkpoint: () => ledger.checkpoint(),
+        isServing: () => true,
         limits: { answersAtOnce: 1 },
       }),
     );

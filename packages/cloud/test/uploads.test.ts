@@ -128,7 +128,9 @@ describe('tickets', () => {
   const tickets = new Tickets(directory, { now: () => now, monotonic: () => now });
   const sign = async (changes: object = {}, key = permit, installation = directory.installation) => {
     const ticket = { type: 'upload.ticket', id: systemRandom(16), issued: now, expires: now + 86_400_000 } as const;
-    return toBase64(await signUploadTicket(key, installation, { ...ticket, design, owner, segments: 9, ...changes }));
+    return toBase64(
+      await signUploadTicket(key, installation, { ...ticket, design, user: owner, owner, segments: 9, ...changes }),
+    );
   };
 
   it('let their owner stage the design until they expire', async () => {

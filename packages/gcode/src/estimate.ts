@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base/core';
 import { Execution, type ExecutionListener } from './execution.ts';
 import { desktopLimits, type Filament, filamentGrams, type MotionLimits, pla } from './limits.ts';
+import { EnvelopeRecorder, type JobEnvelope } from './safety/envelope.ts';
 
 /** Design bytes in one sealed segment: 16,386 minus the AEAD tag. */
 export const defaultSegmentBytes = 16_370;
@@ -36,6 +37,8 @@ export interface DesignEstimate {
   readonly moves: number;
   /** Number of commands that the model does not know and skipped. */
   readonly unknownCommands: number;
+  /** What the policy of a printer has to allow. */
+  readonly envelope: JobEnvelope;
 }
 
 /** Time by segment, summed in the order of execution. */
@@ -72,6 +75,7 @@ export class DesignEstimator implements ExecutionListener {
   readonly #onMove: EstimateOptions['onMove'];
   readonly #box = new Extent();
   readonly #reach = new Extent();
+  readonly #recorder = new EnvelopeRecorder();
   #x = 0;
   #y = 0;
   #z = 0;
@@ -85,7 +89,14 @@ export class DesignEstimator implements ExecutionListener {
 
   /** @throws {MillraceError} E_GCODE with the line */
   push(bytes: Uint8Array): void {
-    this.#execution.push(bytes);
+    for (let from = 0; from < bytes.length; ) {
+      const newline = bytes.indexOf(10, from);
+      const to = newline < 0 ? bytes.length : newline + 1;
+      const part = bytes.subarray(from, to);
+      this.#execution.push(part);
+      this.#recorder.push(part);
+      from = to;
+    }
   }
 
   /** @throws {MillraceError} E_GCODE, E_DESIGN_EMPTY */
@@ -107,7 +118,20 @@ export class DesignEstimator implements ExecutionListener {
       lines: execution.lines,
       moves: execution.moves,
       unknownCommands: execution.interpreter.unknown,
+      envelope: this.#recorder.finish(execution),
     };
+  }
+
+  command(execution: Execution): void {
+    this.#recorder.command(execution);
+  }
+
+  aimed(execution: Execution): void {
+    this.#recorder.aimed(execution);
+  }
+
+  planned(direction: Float64Array, feed: number): void {
+    this.#recorder.planned(direction, feed);
   }
 
   spent(lineEnd: number, seconds: number): void {

@@ -8,6 +8,12 @@ const MAX_BYTES_BEHIND = 8192;
 
 /** Receives events in the order in which the machine executes. */
 export interface ExecutionListener {
+  /** A command was read and is about to be executed. What it throws ends the execution. */
+  command?(execution: Execution): void;
+  /** The end of a move was given, in the planner's `target`. */
+  aimed?(execution: Execution): void;
+  /** A move is about to be queued: see MoveListener. */
+  planned?(direction: Float64Array, feed: number): void;
   /** Time spent on the line whose last byte is before offset `lineEnd`. One line may cause several calls. */
   spent?(lineEnd: number, seconds: number): void;
   /** A straight piece of path that ends at the execution's x, y, z. */
@@ -89,6 +95,14 @@ export class Execution implements MoveListener, MachineTime {
     if (seconds > 0) this.#spend(this.reader.offset, seconds);
   }
 
+  aimed(): void {
+    this.#listener.aimed?.(this);
+  }
+
+  planned(direction: Float64Array, feed: number): void {
+    this.#listener.planned?.(direction, feed);
+  }
+
   moved(slot: number, seconds: number): void {
     const { planner } = this;
     const x = planner.ends[slot * 4] as number;
@@ -113,6 +127,7 @@ export class Execution implements MoveListener, MachineTime {
   #execute(): void {
     const { reader, planner } = this;
     this.#catchUp();
+    this.#listener.command?.(this);
     this.interpreter.execute(reader.offset);
     if (planner.count === 0) {
       this.executedBytes = reader.offset;

@@ -1,4 +1,5 @@
 export { arcTolerance } from './arcs.ts';
+export { CommandLines } from './command-lines.ts';
 export {
   type Box,
   type DesignEstimate,
@@ -22,5 +23,11 @@ export {
 } from './limits.ts';
 export { MotionPlanner, type MoveListener, plannedMoves, trapezoidSeconds } from './planner.ts';
 export { LineReader, maxLineBytes } from './reader.ts';
+export { commonPolicy } from './safety/common-policy.ts';
+export { EnvelopeRecorder, type JobEnvelope, jobEnvelopeSchema, violatedRules } from './safety/envelope.ts';
+export type { MachineFrame } from './safety/frame.ts';
+export { SafetyGuard, type SafetyRule, safetyRules } from './safety/guard.ts';
+export { PolicyLimits } from './safety/limits.ts';
+export { type Dialect, type SafetyPolicy, safetyPolicySchema } from './safety/policy.ts';
 export { SlicerNotes } from './slicer-notes.ts';
 export { syntheticDesign } from './synthetic.ts';

@@ -1,5 +1,6 @@
 import { type Arc, arcByCentre, arcByRadius } from './arcs.ts';
-import { ascii, bit, isSilent, slot } from './codes.ts';
+import { ascii, bit, isMotion, isSilent, slot } from './codes.ts';
+import { CannedCycle, type CycleMoves, isCycle } from './cycles.ts';
 import { Heater } from './heater.ts';
 import type { MotionLimits } from './limits.ts';
 import type { MotionPlanner } from './planner.ts';
@@ -12,13 +13,17 @@ const E = slot('E');
 const F = slot('F');
 const I = slot('I');
 const J = slot('J');
+const L = slot('L');
 const P = slot('P');
+const Q = slot('Q');
 const R = slot('R');
 const S = slot('S');
 const T = slot('T');
 const axisSlots = [X, Y, Z, E] as const;
 const moveWords = bit('X') | bit('Y') | bit('Z') | bit('E') | bit('F') | bit('I') | bit('J') | bit('R');
 const xyz = bit('X') | bit('Y') | bit('Z');
+/** Words that ask for a move in the motion that is in force. */
+const axisWords = xyz | bit('E') | bit('I') | bit('J') | bit('R');
 
 const inch = 25.4;
 const MAX_MM = 1e6; // mm
@@ -54,6 +59,10 @@ export class Interpreter {
   unknown = 0;
   hottest = 0;
   hottestBed = 0;
+  /** Where zero of the file's coordinates is on the machine at the start, mm: for moves after G53. */
+  readonly origin = new Float64Array(3);
+  /** By how much the radius at the start of the arc being drawn differs from the one at its end, mm. */
+  arcSlack = 0;
 
   readonly #reader: LineReader;
   readonly #planner: MotionPlanner;
@@ -68,6 +77,11 @@ export class Interpreter {
   #relative = false;
   #relativeFilament = false;
   #plane = 17;
+  /** The motion in force, for lines without a code. */
+  #motion: number | undefined;
+  /** G53: the next move of this line is in machine coordinates. */
+  #machine = false;
+  readonly #cycle = new CannedCycle();
   #retracted = false;
   #layerZ = Number.NEGATIVE_INFINITY;
 
@@ -81,22 +95,54 @@ export class Interpreter {
     this.bed = new Heater(limits.bed);
   }
 
+  /** G91. */
+  get relative(): boolean {
+    return this.#relative;
+  }
+
+  /** Moves of this line are in machine coordinates. */
+  get inMachineCoordinates(): boolean {
+    return this.#machine;
+  }
+
+  /** The code of the motion in force. */
+  get motion(): number | undefined {
+    return this.#motion;
+  }
+
+  /** Another coordinate system (G54 to G59): its zero is `mm` further on this axis. */
+  shift(axis: 0 | 1 | 2, mm: number): void {
+    this.#offset[axis] = (this.#offset[axis] as number) + mm;
+  }
+
   /** Executes the command that the reader has just completed. `lineEnd`: offset after its line so far. */
   execute(lineEnd: number): void {
-    const { letter, code } = this.#reader;
-    if (letter === 0) return;
-    if (!this.#reader.actedOn) {
+    const { letter, code, lineEnded } = this.#reader;
+    if (letter === 0) {
+      this.#words(lineEnd);
+    } else if (!this.#reader.actedOn) {
       if (!isSilent(letter, code)) this.unknown += 1;
     } else if (letter === ascii.G) {
       this.#general(code, lineEnd);
     } else if (letter === ascii.M) {
-      this.#miscellaneous(code);
+      this.#miscellaneous(code, lineEnd);
     } else {
       this.tool = code;
     }
+    if (lineEnded) this.#machine = false;
+  }
+
+  /** Words without a code of their own: a feed rate, or a move. */
+  #words(lineEnd: number): void {
+    const { given } = this.#reader;
+    if (this.#motion !== undefined && (given & axisWords) !== 0) this.#general(this.#motion, lineEnd);
+    else if (this.#has(F)) this.#readFeed();
   }
 
   #general(code: number, lineEnd: number): void {
+    if (isMotion(ascii.G, code)) this.#motion = code;
+    if (code <= 3 || code === 80) this.#cycle.cancel();
+    if (isCycle(code)) return this.#drill(code, lineEnd);
     switch (code) {
       case 0:
       case 1:
@@ -113,29 +159,42 @@ export class Interpreter {
       case 11:
         this.#firmwareRetract(code === 10, lineEnd);
         break;
-      case 17:
-      case 18:
-      case 19:
-        this.#plane = code;
-        break;
-      case 20:
-      case 21:
-        this.#unit = code === 20 ? inch : 1;
-        break;
       case 28:
         this.#home();
         break;
-      case 90:
-      case 91:
-        this.#relative = code === 91;
-        break;
       case 92:
         this.#setPosition();
+        break;
+      case 93:
+      case 95:
+        throw this.#reader.fault('a feed rate by time or by revolution');
+      default:
+        this.#mode(code);
+        this.#words(lineEnd);
     }
   }
 
-  #miscellaneous(code: number): void {
+  /** Codes that only set how later words are read. Offsets of the machine (G43, G54) are not known to the model. */
+  #mode(code: number): void {
+    if (code >= 17 && code <= 19) this.#plane = code;
+    else if (code === 20 || code === 21) this.#unit = code === 20 ? inch : 1;
+    else if (code === 53) this.#machine = true;
+    else if (code === 80) this.#motion = undefined;
+    else if (code === 90 || code === 91) this.#relative = code === 91;
+    else if (code === 98 || code === 99) this.#cycle.toInitial = code === 98;
+  }
+
+  #miscellaneous(code: number, lineEnd: number): void {
     switch (code) {
+      case 3:
+      case 4:
+      case 5:
+      case 6:
+      case 7:
+      case 8:
+      case 9:
+        this.#words(lineEnd);
+        break;
       case 82:
       case 83:
         this.#relativeFilament = code === 83;
@@ -181,6 +240,10 @@ export class Interpreter {
 
   #dwell(): void {
     const seconds = this.#has(S) ? this.#value(S) : this.#value(P) / 1000;
+    this.#dwellFor(seconds);
+  }
+
+  #dwellFor(seconds: number): void {
     if (!(seconds <= MAX_DWELL_SECONDS)) throw this.#reader.fault('a dwell longer than a day');
     this.#time.wait(Math.max(seconds, 0));
   }
@@ -202,10 +265,7 @@ export class Interpreter {
   #aim(): void {
     const reader = this.#reader;
     if ((reader.flags & moveWords) !== 0) throw reader.fault('a word without a number');
-    if (this.#has(F)) {
-      const feed = (this.#value(F) * this.#unit) / 60;
-      if (feed > 0) this.#feed = within(feed);
-    }
+    if (this.#has(F)) this.#readFeed();
     const { target, position } = this.#planner;
     for (let axis = 0; axis < 4; axis += 1) {
       const letter = axisSlots[axis] as number;
@@ -216,7 +276,9 @@ export class Interpreter {
       }
       const value = (reader.values[letter] as number) * this.#unit;
       if (axis < 3) {
-        target[axis] = value + (this.#relative ? here : (this.#offset[axis] as number));
+        target[axis] = this.#machine
+          ? value - (this.origin[axis] as number)
+          : value + (this.#relative ? here : (this.#offset[axis] as number));
       } else {
         const change = this.#relativeFilament ? value : value + (this.#offset[3] as number) - here;
         target[axis] = here + change * this.#flow;
@@ -227,6 +289,52 @@ export class Interpreter {
         throw reader.fault('a position out of range');
       }
     }
+  }
+
+  #readFeed(): void {
+    const feed = (this.#value(F) * this.#unit) / 60;
+    if (feed > 0) this.#feed = within(feed);
+  }
+
+  #drill(code: number, lineEnd: number): void {
+    const reader = this.#reader;
+    if ((reader.flags & moveWords) !== 0) throw reader.fault('a word without a number');
+    if (this.#has(F)) this.#readFeed();
+    if ((reader.given & axisWords) === 0) return;
+    if (this.#plane !== 17) throw reader.fault('a canned cycle outside the XY plane');
+    const { position } = this.#planner;
+    const at = (letter: number, axis: number): number | undefined => {
+      if (!this.#has(letter)) return undefined;
+      return this.#value(letter) * this.#unit + (this.#relative ? 0 : (this.#offset[axis] as number));
+    };
+    const words = {
+      x: at(X, 0),
+      y: at(Y, 1),
+      z: at(Z, 2),
+      r: at(R, 2),
+      q: this.#has(Q) ? this.#value(Q) * this.#unit : undefined,
+      p: this.#has(P) ? this.#value(P) : undefined,
+      repeats: this.#has(L) ? this.#value(L) : 1,
+    };
+    const from = [position[0] as number, position[1] as number, position[2] as number] as const;
+    const fault = this.#cycle.run(code, words, from, this.#relative, this.#cycleMoves(lineEnd));
+    if (fault !== undefined) throw reader.fault(`a canned cycle: ${fault}`);
+  }
+
+  #cycleMoves(lineEnd: number): CycleMoves {
+    const { target, position } = this.#planner;
+    return {
+      line: (x, y, z, rapid) => {
+        if (!(Math.abs(x) <= MAX_MM && Math.abs(y) <= MAX_MM && Math.abs(z) <= MAX_MM))
+          throw this.#reader.fault('a position out of range');
+        target.set(position);
+        target[0] = x;
+        target[1] = y;
+        target[2] = z;
+        this.#planner.push(rapid ? MAX_RATE : this.#feed * this.#feedFactor, lineEnd, this.#reader.line, this.layers);
+      },
+      dwell: (seconds) => this.#dwellFor(seconds),
+    };
   }
 
   #push(lineEnd: number): void {
@@ -261,6 +369,7 @@ export class Interpreter {
         ? arcByCentre(startX, startY, endX, endY, this.#value(I) * this.#unit, this.#value(J) * this.#unit, clockwise)
         : 'no centre';
     if (typeof arc === 'string') throw reader.fault(`an arc: ${arc}`);
+    this.arcSlack = Math.abs(arc.radius - arc.endRadius);
     for (let n = 1; n < arc.chords; n += 1) {
       const share = n / arc.chords;
       aimOnArc(target, arc, share);
@@ -273,6 +382,7 @@ export class Interpreter {
     target[2] = endZ;
     target[3] = endE;
     this.#push(lineEnd);
+    this.arcSlack = 0;
   }
 
   #firmwareRetract(back: boolean, lineEnd: number): void {

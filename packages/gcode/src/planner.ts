@@ -7,6 +7,10 @@ const nothing = 1e-9;
 
 /** Receives every move in order, once no later move can change its time. */
 export interface MoveListener {
+  /** The end of a move was given, in the planner's `target`. The move may have no length. */
+  aimed?(): void;
+  /** A move is about to be queued. `direction`: share of each axis; `feed`: mm/s as asked for, before all limits. */
+  planned?(direction: Float64Array, feed: number): void;
   /** `slot` is an index into the planner's arrays, valid only during the call. */
   moved(slot: number, seconds: number): void;
 }
@@ -74,6 +78,7 @@ export class MotionPlanner {
   /** Queues a straight move to `target` at `feed` mm/s or slower. Returns false for a move of length zero. */
   push(feed: number, lineEnd: number, line: number, layer: number): boolean {
     const { position, target } = this;
+    this.#listener.aimed?.();
     const dx = (target[0] as number) - (position[0] as number);
     const dy = (target[1] as number) - (position[1] as number);
     const dz = (target[2] as number) - (position[2] as number);
@@ -90,6 +95,7 @@ export class MotionPlanner {
     direction[1] = dy / length;
     direction[2] = dz / length;
     direction[3] = de / length;
+    this.#listener.planned?.(direction, feed);
 
     this.#length[slot] = length;
     this.filament[slot] = de;

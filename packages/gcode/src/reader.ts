@@ -1,5 +1,5 @@
 import { MillraceError } from '@millrace/base/core';
-import { ascii, isActedOn, isModal } from './codes.ts';
+import { ascii, bit, isActedOn, isMachining, isModal, isMotion, mayFollowMove } from './codes.ts';
 
 // Class of a byte, so that the loop below branches once. 0: not part of a line of code.
 const SPACE = 1;
@@ -35,7 +35,10 @@ const powers = Float64Array.from({ length: 23 }, (_, n) => 10 ** n);
  * command and leaves its words in the public fields, which the following call overwrites.
  */
 export class LineReader {
-  /** Code letter (G, M, T, or that of an unknown code); 0 if the line has no command. */
+  /**
+   * Code letter (G, M, T, or that of an unknown code); 0 if the line has no command. It may still have words: of a move
+   * with the motion that is in force, or F and S alone.
+   */
   letter = 0;
   code = 0;
   /** Whether the interpreter executes this code; its words were then read. */
@@ -55,6 +58,10 @@ export class LineReader {
 
   #mode = BETWEEN;
   #started = false;
+  /** A motion is in force, so that words of a move need no command. */
+  #motion = false;
+  /** A command before in this line has words of a move, or a feed. */
+  #afterWords = false;
   #used = 0;
   #xor = 0;
   #checksum = -1;
@@ -141,6 +148,7 @@ export class LineReader {
     this.given = 0;
     this.flags = 0;
     if (!this.lineEnded) return;
+    this.#afterWords = false;
     this.lineEnded = false;
     this.line += 1;
     this.#mode = BETWEEN;
@@ -155,6 +163,9 @@ export class LineReader {
     if (this.#mode === PAREN) throw this.fault('a comment in brackets is not closed');
     if (this.#mode === CHECKSUM && this.#checksumDigits === 0) throw this.fault('the checksum has no number');
     if (this.#checksum >= 0 && this.#checksum !== this.#xor) throw this.fault('the checksum does not match');
+    // Firmware would drop such a line, and with it a move of the part.
+    if (this.letter === 0 && (this.given & ~settings) !== 0 && !this.#motion)
+      throw this.fault('a word without a command before it');
     this.complete = true;
     this.lineEnded = true;
   }
@@ -197,9 +208,11 @@ export class LineReader {
 
   #startsAnother(letter: number): boolean {
     if (this.letter === 0 || (letter !== ascii.G && letter !== ascii.M)) return false;
-    if (this.given !== 0 || this.flags !== 0 || !isModal(this.letter, this.code)) {
+    const words = this.given !== 0 || this.flags !== 0;
+    const isMove = this.letter === ascii.G && this.flags === 0;
+    if (words ? !isMove && !isMachining(this.letter, this.code) : !isModal(this.letter, this.code))
       throw this.fault('two commands on one line');
-    }
+    if (words && (isMove || (this.given & ofMoves) !== 0)) this.#afterWords = true;
     this.complete = true;
     this.lineEnded = false;
     return true;
@@ -292,12 +305,16 @@ export class LineReader {
     this.#started = true;
     if (letter === ascii.G || letter === ascii.M || letter === ascii.T) {
       if (!(value >= 0 && value < 1e6)) throw this.fault('the number of a code is out of range');
+      if (this.#afterWords && !mayFollowMove(letter, value)) throw this.fault('two commands on one line');
       this.letter = letter;
       this.code = value;
       this.actedOn = isActedOn(letter, value);
+      if (isMotion(letter, value)) this.#motion = true;
+      if (letter === ascii.G && value === 80) this.#motion = false;
       if (!this.actedOn) this.#mode = SKIP;
-    } else if (isWordOfAMove(letter)) {
-      throw this.fault('a word without a command before it');
+    } else if (this.given !== 0 || isWordOfAMove(letter)) {
+      this.values[letter - 65] = value;
+      this.given |= 1 << (letter - 65);
     } else {
       this.letter = letter;
       this.code = value;
@@ -306,6 +323,7 @@ export class LineReader {
   }
 
   #closeFlag(letter: number, next: number): void {
+    if (this.letter === 0 && this.given !== 0) throw this.fault('a word without a number');
     if (this.letter !== 0) {
       this.flags |= 1 << (letter - 65);
       return;
@@ -319,9 +337,18 @@ export class LineReader {
   }
 }
 
-/** X Y Z E F I J R: firmware would drop such a line, and with it a move of the part. */
+/** F and S need no motion. */
+const settings = bit('F') | bit('S');
+
+/** What these words mean depends on modes. */
+const ofMoves = [...'XYZEFIJKR'].reduce((bits, letter) => bits | bit(letter), 0);
+
+/** X Y Z E F I J K R S: a line may begin with them. */
 function isWordOfAMove(letter: number): boolean {
   return (
-    (letter >= 88 && letter <= 90) || (letter >= 69 && letter <= 74 && letter !== 72 && letter !== 71) || letter === 82
+    (letter >= 88 && letter <= 90) ||
+    (letter >= 69 && letter <= 75 && letter !== 72 && letter !== 71) ||
+    letter === 82 ||
+    letter === ascii.S
   );
 }

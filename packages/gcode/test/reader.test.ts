@@ -156,6 +156,12 @@ describe('the reader', () => {
     'G20\n',
     '%\n',
     'FOO B=1\n',
+    'F140\n',
+    'X5 Y1\n',
+    'G98 G81 X1 Z-1 R1\n',
+    'G53 G0 Z0 M8\n',
+    'S100 M3 G0 X1\n',
+    'G80\n',
   );
 
   it('gives the same result wherever the bytes are split', () => {

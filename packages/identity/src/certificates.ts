@@ -80,6 +80,11 @@ export function expiryOf(certificatePem: string): number {
   return Date.parse(new NodeCertificate(certificatePem).validTo);
 }
 
+/** The certificates in a PEM text, one PEM each. */
+export function certificatesOf(pem: string): readonly string[] {
+  return pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
+}
+
 /** Whether the authority's key signed the certificate, whatever the name of its issuer. */
 export function isSignedBy(certificate: NodeCertificate, authorityPem: string): boolean {
   return certificate.verify(new NodeCertificate(authorityPem).publicKey);

@@ -1,6 +1,7 @@
 export * from './authority.ts';
 export {
   type Authority,
+  certificatesOf,
   createTlsKey,
   expiryOf,
   fingerprint,

@@ -47,10 +47,27 @@ export function generateUserKey(random: RandomSource = systemRandom): MemorySign
   return userKey(secp256k1.utils.randomSecretKey(random(48)));
 }
 
+/** A PKCS #11 token as it describes itself (CK_TOKEN_INFO). */
+export interface TokenIdentity {
+  readonly manufacturer: string;
+  readonly model: string;
+  readonly serial: string;
+  /** Whether the module says that the slot is a hardware device (CKF_HW_SLOT). */
+  readonly hardware: boolean;
+}
+
 /** The machine's identity, in a file or a PKCS#11 token. The secret key signs and agrees, and is never exported. */
 export interface MachineKey extends Signer {
   readonly algorithm: 'ES256';
   readonly storage: 'file' | 'pkcs11';
+  /** Only of a key in a token. */
+  readonly token?: {
+    readonly identity: TokenIdentity;
+    /** Aborted with E_HSM once the token is gone or has another key. The key cannot be used again. */
+    readonly lost: AbortSignal;
+    /** Requires that the token still signs with this key. @throws {MillraceError} E_HSM */
+    check(): Promise<void>;
+  };
   /** P-256 Diffie-Hellman with an uncompressed 65-byte point: the shared 32-byte x coordinate. The caller wipes it. */
   agree(peer: Uint8Array): Promise<Bytes>;
   close(): void;

@@ -1,19 +1,23 @@
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { MillraceError, systemClock, systemRandom } from '@millrace/base';
+import { MillraceError, systemClock, systemRandom, utf8 } from '@millrace/base';
 import {
   type EventRequest,
   ed25519NoteSigner,
   type Ledger,
+  mapKey,
   openCheckpoint,
   openLedger,
   parseVerifierKey,
+  readMapRoot,
   SALT_LENGTH,
   verifyInclusion,
+  verifyMapProof,
 } from '@millrace/ledger';
-import { openLmdb } from '@millrace/stores';
+import { type Lmdb, openLmdb } from '@millrace/stores';
 import { open, type RootDatabase } from 'lmdb';
 import { type Bench, type Candidate, measure, type Row, rowOf } from './bench.ts';
+import { openPermitBench } from './bench-permits.ts';
 
 const IN_FLIGHT = 256;
 const EVENT_BYTES = 300;
@@ -24,6 +28,13 @@ const ALONE = 200;
 const DEFAULT_SIZE = 20_000;
 /** Events of each account. */
 const PER_ACCOUNT = 8;
+/** Accounts that change before the root of their map is logged, as in a control node. */
+const MAP_CHANGES = 2_048;
+const PERMITS = 1_024;
+const PERMITS_ALONE = 100;
+const PERMIT_ROUNDS = 3;
+/** Requests that are made at a time. */
+const PREPARED = 65_536;
 const PROOFS = 200;
 const ORIGIN = 'bench.example/log';
 
@@ -50,6 +61,7 @@ export const benchLedger: Bench = async (note, [size = String(DEFAULT_SIZE)]) =>
       signer: ed25519NoteSigner(ORIGIN, systemRandom(32)),
       origin: ORIGIN,
       clock: systemClock,
+      map: { changes: MAP_CHANGES },
     });
     const extra: Row[] = [];
     const report = await measure(candidates(ledger, plain, extra), RUNS, [
@@ -57,8 +69,9 @@ export const benchLedger: Bench = async (note, [size = String(DEFAULT_SIZE)]) =>
       [`${ALONE_ROW} : plain LMDB`, ALONE_ROW, PLAIN_ALONE_ROW],
     ]);
     const grown = await growth(ledger, join(base, 'ledger', 'data.mdb'), wanted, note);
+    const permitted = await permits(lmdb, ledger, plain, note);
     await ledger.close();
-    return { ...report, rows: [...report.rows, ...extra, ...grown] };
+    return { ...report, rows: [...report.rows, ...extra, ...grown, ...permitted] };
   } finally {
     await plain.close();
     await lmdb.close();
@@ -86,11 +99,9 @@ function candidates(ledger: Ledger, plain: RootDatabase<Buffer, number>, extra: 
       name: MANY_ROW,
       unit: 'appends/s',
       run: async () => {
-        const cpu = process.cpuUsage();
-        const { seconds, latencies } = await appendAll(ledger, MANY, IN_FLIGHT);
-        const { user, system } = process.cpuUsage(cpu);
+        const { seconds, latencies, microseconds } = await appendAll(ledger, MANY, IN_FLIGHT);
         keep(...percentiles(MANY_ROW, latencies));
-        keep(rowOf(`${MANY_ROW}: processor time an append`, 'µs', [(user + system) / MANY]));
+        keep(rowOf(`${MANY_ROW}: processor time an append`, 'µs', [microseconds]));
         return MANY / seconds;
       },
     },
@@ -127,12 +138,10 @@ function candidates(ledger: Ledger, plain: RootDatabase<Buffer, number>, extra: 
   ];
 }
 
-let accounts = 0;
-
 /** Events of machines, eight per account, each encoded in about 300 bytes. */
-function* events(): Generator<EventRequest> {
-  for (;;) {
-    const account = `machine:${(accounts++).toString(16).padStart(32, '0')}`;
+function* events(): Generator<EventRequest, never> {
+  for (let accounts = 0; ; accounts++) {
+    const account = `machine:${accounts.toString(16).padStart(32, '0')}`;
     for (let i = 0; i < PER_ACCOUNT; i++) {
       const body = { serial: 'SN-42', digest: systemRandom(EVENT_BYTES - 224) };
       yield { account, type: 'machine', actor: 'a'.repeat(32), body, eventId: `${account}/${i}` };
@@ -140,21 +149,79 @@ function* events(): Generator<EventRequest> {
   }
 }
 
-async function appendAll(ledger: Ledger, count: number, inFlight: number) {
-  const source = events();
-  const latencies: number[] = [];
-  let left = count;
-  const worker = async () => {
-    while (left-- > 0) {
-      const request = source.next().value;
+/** Permits through control's real path, in this process. */
+async function permits(
+  lmdb: Lmdb,
+  ledger: Ledger,
+  plain: RootDatabase<Buffer, number>,
+  note: (text: string) => void,
+): Promise<Row[]> {
+  note('permits are prepared');
+  const bench = await openPermitBench(lmdb, ledger);
+  const rates: number[] = [];
+  const [alone, beside, together]: [number[], number[], number[]] = [[], [], []];
+  const value = Buffer.from(systemRandom(EVENT_BYTES + SALT_LENGTH));
+  let cpu = 0;
+  for (let round = -1; round < PERMIT_ROUNDS; round++) {
+    for (const asked of await bench.prepare(PERMITS_ALONE)) {
       const started = performance.now();
-      await ledger.append(request);
+      await bench.permit(asked);
+      const permitted = performance.now();
+      // A plain commit after each permit meets the same load and the same disk.
+      plain.transactionSync(() => plain.putSync(0, value));
+      if (round < 0) continue;
+      alone.push(permitted - started);
+      beside.push(performance.now() - permitted);
+    }
+    const many = await runAll(await bench.prepare(PERMITS), IN_FLIGHT, bench.permit);
+    if (round < 0) continue;
+    together.push(...many.latencies);
+    rates.push(PERMITS / many.seconds);
+    cpu = many.microseconds;
+  }
+  return [
+    rowOf(`permits, ${IN_FLIGHT} in flight`, 'permits/s', rates),
+    rowOf(`permits, ${IN_FLIGHT} in flight: processor time a permit`, 'µs', [cpu]),
+    ...percentiles(`permits, ${IN_FLIGHT} in flight`, together),
+    ...percentiles('permits, one at a time', alone),
+    ...percentiles('plain LMDB, one put between two permits', beside),
+  ];
+}
+
+const source = events();
+
+/** Runs `work` for all items, `inFlight` at a time. */
+async function runAll<T>(items: readonly T[], inFlight: number, work: (item: T) => Promise<unknown>) {
+  const latencies: number[] = [];
+  let next = 0;
+  const worker = async () => {
+    for (let item = items[next++]; item !== undefined; item = items[next++]) {
+      const started = performance.now();
+      await work(item);
       latencies.push(performance.now() - started);
     }
   };
+  const before = process.cpuUsage();
   const started = performance.now();
   await Promise.all(Array.from({ length: inFlight }, worker));
-  return { seconds: (performance.now() - started) / 1_000, latencies };
+  const seconds = (performance.now() - started) / 1_000;
+  const { user, system } = process.cpuUsage(before);
+  return { seconds, latencies, microseconds: (user + system) / items.length };
+}
+
+/** The requests are made beforehand, so that only appends are measured. */
+async function appendAll(ledger: Ledger, count: number, inFlight: number) {
+  const latencies: number[] = [];
+  let seconds = 0;
+  let microseconds = 0;
+  for (let left = count; left > 0; left -= PREPARED) {
+    const requests = Array.from({ length: Math.min(PREPARED, left) }, () => source.next().value);
+    const run = await runAll(requests, inFlight, (request) => ledger.append(request));
+    if (latencies.length < PREPARED) latencies.push(...run.latencies.slice(0, PREPARED));
+    seconds += run.seconds;
+    microseconds += (run.microseconds * requests.length) / count;
+  }
+  return { seconds, latencies, microseconds };
 }
 
 function percentiles(name: string, latencies: readonly number[]): Row[] {
@@ -172,13 +239,14 @@ async function growth(ledger: Ledger, file: string, wanted: number, note: (text:
     const goal = first + Math.floor(((wanted - first) * (step + 1)) / steps);
     const count = Math.max(0, goal - ledger.size);
     if (count === 0) continue;
-    const { seconds } = await appendAll(ledger, count, 4 * IN_FLIGHT);
+    const { seconds, microseconds } = await appendAll(ledger, count, 4 * IN_FLIGHT);
     rates.push(count / seconds);
     // Pages of the memory-mapped file count towards the resident set. The heap shows the memory of the ledger itself.
     const { heapUsed, external } = process.memoryUsage();
     memory.push((heapUsed + external) / 2 ** 20);
+    const size = ledger.size.toLocaleString('en');
     note(
-      `${ledger.size.toLocaleString('en')} entries, ${Math.round(rates.at(-1) ?? 0).toLocaleString('en')} appends/s`,
+      `${size} entries, ${Math.round(rates.at(-1) ?? 0).toLocaleString('en')} appends/s, ${microseconds.toFixed(1)} µs of processor time an append, ${Math.round(memory.at(-1) ?? 0)} MiB`,
     );
   }
   const rows: Row[] = [];
@@ -189,7 +257,7 @@ async function growth(ledger: Ledger, file: string, wanted: number, note: (text:
     );
   // Includes the space that LMDB keeps free for the next commit.
   const disk = rowOf('file of the store, an entry', 'bytes', [(await stat(file)).size / ledger.size]);
-  return [...rows, disk, ...(await proofs(ledger))];
+  return [...rows, disk, ...(await proofs(ledger)), ...(await mapProofs(ledger))];
 }
 
 async function proofs(ledger: Ledger): Promise<Row[]> {
@@ -213,5 +281,41 @@ async function proofs(ledger: Ledger): Promise<Row[]> {
     rowOf('inclusion proof', 'bytes', bytes),
     rowOf('making an inclusion proof', 'ms', making),
     rowOf('verifying an inclusion proof', 'ms', verifying),
+  ];
+}
+
+/** Proofs of presence in the map of accounts, and the cost of logging its root. */
+async function mapProofs(ledger: Ledger): Promise<Row[]> {
+  const updates: number[] = [];
+  for (let round = 0; round < RUNS; round++) {
+    await ledger.logMap();
+    await appendAll(ledger, PER_ACCOUNT * (MAP_CHANGES - 1), IN_FLIGHT);
+    const started = performance.now();
+    await ledger.logMap();
+    updates.push((1_000 * (performance.now() - started)) / (MAP_CHANGES - 1));
+  }
+  const making: number[] = [];
+  const verifying: number[] = [];
+  const bytes: number[] = [];
+  const { root, salt } = readMapRoot(await ledger.logMap());
+  for (let i = 0; i < PROOFS; i++) {
+    const { account } = (await ledger.entry(Math.floor((i * ledger.size) / (2 * PROOFS)))).event;
+    const head = await ledger.head(account);
+    const started = performance.now();
+    const proof = (await ledger.mapProofs([account]))?.proofs[0];
+    making.push(performance.now() - started);
+    if (proof === undefined || head === undefined) throw new MillraceError('E_INTERNAL', 'an account has no proof');
+    const made = performance.now();
+    const holds = verifyMapProof(root, mapKey(salt, utf8(account)), head, proof);
+    verifying.push(performance.now() - made);
+    // The map's own account has a newer event than the map shows.
+    if (!holds && head.kind !== 'map') throw new MillraceError('E_INTERNAL', 'a proof in the map does not hold');
+    bytes.push(32 * proof.siblings.length);
+  }
+  return [
+    rowOf('logging the map: an account that changed', 'µs', updates),
+    rowOf('proof in the map', 'bytes', bytes),
+    rowOf('making a proof in the map', 'ms', making),
+    rowOf('verifying a proof in the map', 'ms', verifying),
   ];
 }

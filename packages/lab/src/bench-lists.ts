@@ -78,6 +78,7 @@ async function writePrints(records: Records, users: readonly string[], count: nu
       contentMac: randomBytes(32),
       state: 'stored',
       transaction: randomBytes(300),
+      credential: randomBytes(200),
     });
   for (let from = 0; from < count; from += BATCH)
     await Promise.all(
@@ -94,6 +95,7 @@ async function writePrints(records: Records, users: readonly string[], count: nu
           startBy: 1_700_000_900_000 + from + i,
           state: 'completed',
           transaction: randomBytes(400),
+          credential: randomBytes(200),
         };
         return records.prints.create(print.print, print);
       }),
@@ -104,7 +106,8 @@ async function candidatesOf(records: Records, user: string, count: number): Prom
   // The context that a page reads; no record is damaged and no print is running.
   const damaged = { attempt: (_table: string, _id: string, work: () => Promise<unknown>) => work() };
   const context = { records, damaged, progress: new Map() } as unknown as ControlContext;
-  const page = (cursor?: string) => printsPage(context, user, { limit: LIMIT, cursor });
+  const actor = { role: 'user', name: user, admin: false } as const;
+  const page = (cursor?: string) => printsPage(context, actor, { limit: LIMIT, cursor });
   const first: Candidate = { name: `first page, ${size(count)} prints`, unit: 'ms', run: () => each(() => page()) };
   if (count < 10 * LIMIT) return [first];
   let cursor: string | undefined;

@@ -66,7 +66,7 @@ async function prints(order: 16 | 24) {
 async function start(folder: string, { order, factor }: { order: 16 | 24; factor: number }, closer: Closer) {
   const home = join(folder, 'installation');
   const modules = { clock: systemClock, random: systemRandom };
-  const { layout } = await initInstallation({ home, factor, ...modules });
+  const { layout } = await initInstallation({ home, factor, users: ['owner', 'operator'], ...modules });
   const installation = await openInstallation(home);
   const [entry] = installation.description.machines;
   if (entry === undefined) throw new MillraceError('E_CONFIG', 'the installation has no machine');

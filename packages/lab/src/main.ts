@@ -9,6 +9,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   'hash-failures': async () => (await import('./bench-hash-failures.ts')).benchHashFailures,
   ledger: async () => (await import('./bench-ledger.ts')).benchLedger,
   lists: async () => (await import('./bench-lists.ts')).benchLists,
+  machine: async () => (await import('./bench-machine.ts')).benchMachine,
   stream: async () => (await import('./bench-stream.ts')).benchStream,
   vault: async () => (await import('./bench-vault.ts')).benchVault,
 };

@@ -1,6 +1,7 @@
 // Writes vectors/ledger/*.json from the built package: `node packages/ledger/scripts/make-vectors.mjs`. Known answers
 // from other sources (RFC 6962 test tree, C2SP and Go notes) are literals here. The tests compare them with the code;
 // interop/ compares log.json with Go's golang.org/x/mod.
+import { createHash, createHmac } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { encodeCbor, fromHex, toBase64, toHex, utf8 } from '@millrace/base';
 import {
@@ -36,6 +37,7 @@ function memoryStore() {
   };
   return {
     get: async (key) => map.get(toHex(key)),
+    getMany: async (keys) => keys.map((key) => map.get(toHex(key))),
     acquire: async () => ({ append }),
     async *range({ gte, lt, limit = Infinity }) {
       let left = limit;
@@ -279,9 +281,9 @@ const clock = { now: () => (now += 1000), monotonic: () => 0 };
 // Salts that count, so that the vectors stay the same.
 let salts = 0;
 const random = (length) => {
-  const salt = new Uint8Array(length).fill(0xa5);
-  new DataView(salt.buffer).setUint32(0, salts++);
-  return salt;
+  const bytes = new Uint8Array(length).fill(0xa5);
+  for (let at = 0; at < length; at += 32) new DataView(bytes.buffer).setUint32(at, salts++);
+  return bytes;
 };
 const ledger = await openLedger({ store: memoryStore(), signer, origin, clock, random });
 const event = (account, type, body = {}, more = {}) => ({
@@ -432,4 +434,149 @@ write('certificate.json', {
   size,
   indices: decodeCertificate(certificate).entries.map(({ index }) => index),
   refused,
+});
+
+// map.json, by the definition of section 15 and with Node's hash functions alone
+const sha = (...parts) => createHash('sha256').update(Buffer.concat(parts)).digest();
+const mapSalt = Buffer.alloc(32, 0x5a);
+const zeros = Buffer.alloc(32);
+function keyOf(account, salt = mapSalt) {
+  return createHmac('sha256', salt).update(account).digest();
+}
+const mapped = Array.from({ length: 20 }, (_, i) => {
+  const account = `account-${i}`;
+  return { account, key: keyOf(account), sequence: 7 * i, hash: Buffer.alloc(32, i) };
+});
+const bit = (key, depth) => (key[depth >> 3] >> (7 - (depth % 8))) & 1;
+function subtree(items, depth) {
+  if (items.length === 0) return zeros;
+  if (items.length > 1) {
+    const [left, right] = [0, 1].map((side) =>
+      subtree(
+        items.filter(({ key }) => bit(key, depth) === side),
+        depth + 1,
+      ),
+    );
+    return sha(Buffer.of(3), left, right);
+  }
+  const [{ key, sequence, hash }] = items;
+  const number = Buffer.alloc(8);
+  number.writeBigUInt64BE(BigInt(sequence));
+  return sha(Buffer.of(2), key, number, hash);
+}
+function mapProof(account, all = mapped, salt = mapSalt) {
+  const key = keyOf(account, salt);
+  const siblings = [];
+  let here = all;
+  for (let depth = 0; here.length > 1; depth++) {
+    const side = bit(key, depth);
+    siblings.push(
+      subtree(
+        here.filter((item) => bit(item.key, depth) !== side),
+        depth + 1,
+      ).toString('hex'),
+    );
+    here = here.filter((item) => bit(item.key, depth) === side);
+  }
+  const [found] = here;
+  return { account, siblings, ...(found && found.account !== account && { other: found.account }) };
+}
+write('map.json', {
+  about: 'A map of 20 accounts: keys, leaves, root, proofs of presence and of absence. Hexadecimal.',
+  salt: mapSalt.toString('hex'),
+  accounts: mapped.map(({ account, key, sequence, hash }) => ({
+    account,
+    key: key.toString('hex'),
+    sequence,
+    hash: hash.toString('hex'),
+  })),
+  root: subtree(mapped, 0).toString('hex'),
+  present: mapped.map(({ account }) => mapProof(account)),
+  absent: ['', 'account-20', 'account-21', 'account-22', 'account-23', 'map'].map((account) => mapProof(account)),
+  refused: refusedMapProofs(),
+});
+
+/** Proofs that do not hold. `newest` is the claimed newest event, none if absent. */
+function refusedMapProofs() {
+  const newestOf = (name) => {
+    const { sequence, hash } = mapped.find(({ account }) => account === name);
+    return { sequence, hash: hash.toString('hex') };
+  };
+  const present = { ...mapProof('account-7'), newest: newestOf('account-7') };
+  const besideOther = ['account-20', 'account-21', 'account-22', 'account-23']
+    .map((account) => mapProof(account))
+    .find(({ other }) => other);
+  const [firstHash, ...rest] = present.siblings;
+  const flipped = `${firstHash.slice(0, -1)}${firstHash.endsWith('0') ? '1' : '0'}`;
+  const far = mapped.find(({ key }) => bit(key, 0) !== bit(keyOf(besideOther.account), 0));
+  const others = mapped.filter(({ account }) => account !== present.account);
+  return [
+    { what: 'an earlier event', ...present, newest: { ...present.newest, sequence: present.newest.sequence - 1 } },
+    { what: 'another event', ...present, newest: newestOf('account-8') },
+    { what: 'absence of an account that is present', ...present, newest: undefined },
+    { what: 'absence by the leaf of the account itself', ...present, newest: undefined, other: present.account },
+    { what: 'absence by a leaf with other leading bits', ...besideOther, other: far.account },
+    { what: 'absence by an empty subtree in place of a leaf', ...besideOther, other: undefined },
+    { what: 'presence beside the leaf of another account', ...present, other: others[0].account },
+    { what: 'one bit of a hash changed', ...present, siblings: [flipped, ...rest] },
+    { what: 'a hash left out', ...present, siblings: rest },
+    { what: 'hashes in another order', ...present, siblings: present.siblings.toReversed() },
+    { what: 'more than 256 hashes', ...present, siblings: Array(257).fill(zeros.toString('hex')) },
+  ];
+}
+
+// map-certificate.json: a certificate with the map. Its accounts, leaves and root are computed as those of map.json.
+const mapLedger = await openLedger({ store: memoryStore(), signer, origin, clock, random, map: { changes: 1_000 } });
+await mapLedger.appendMany([
+  event('licence-1', 'licensed', { objects: 1 }),
+  event('object-1', 'ordered'),
+  event('object-1', 'licensed', { licence: 'licence-1' }),
+  event('m0', 'machine'),
+  event('object-1', 'permitted', { licence: 'licence-1', machine: 'm0' }),
+  event('object-1', 'completed'),
+]);
+const logged = await mapLedger.logMap();
+const { root: loggedRoot, salt: loggedSalt } = logged.event.body;
+const inMap = await Promise.all(
+  ['object-1', 'licence-1', 'm0'].map(async (account) => {
+    const { sequence, hash } = await mapLedger.head(account);
+    return { account, key: keyOf(account, loggedSalt), sequence, hash: Buffer.from(hash) };
+  }),
+);
+if (toHex(subtree(inMap, 0)) !== toHex(loggedRoot)) throw new Error('another root of the map');
+await mapLedger.append(event('object-1', 'inspected'));
+const later = decodeCertificate(await exportCertificate(mapLedger, 'object-1'));
+const mapCertificates = [];
+const claim = (what, code, change = () => {}) => {
+  const parts = structuredClone(later);
+  change(parts);
+  mapCertificates.push({ what, ...(code && { code }), certificate: toHex(encodeCertificate(parts)) });
+};
+claim('with an event after the root');
+claim('without that event', undefined, (c) => c.entries.pop());
+claim('without the last event before the root', 'E_LEDGER_PROOF', (c) => c.entries.splice(-2, 2));
+claim('proofs of the accounts in another order', 'E_LEDGER_PROOF', (c) => c.map.accounts.reverse());
+claim('a proof too few', 'E_CERTIFICATE', (c) => c.map.accounts.pop());
+claim('one bit of a proof changed', 'E_LEDGER_PROOF', (c) => (c.map.accounts[0][0][0] ^= 1));
+claim('the root of another index', 'E_LEDGER_PROOF', (c) => (c.map.index -= 1));
+claim('an event of another account as the root', 'E_LEDGER_ENTRY', ({ map, entries }) =>
+  Object.assign(map, entries[0]),
+);
+write('map-certificate.json', {
+  about:
+    'A certificate with a root of the map of accounts: leaves and root of its accounts, and what is refused, with the code. Hexadecimal.',
+  logKey: mapLedger.logKey,
+  index: logged.index,
+  root: toHex(loggedRoot),
+  salt: toHex(loggedSalt),
+  accounts: inMap.map(({ account, key, sequence, hash }) => ({
+    account,
+    key: key.toString('hex'),
+    sequence,
+    hash: hash.toString('hex'),
+    leaf: subtree([{ key, sequence, hash }], 0).toString('hex'),
+    siblings: mapProof(account, inMap, loggedSalt).siblings,
+  })),
+  accepted: mapCertificates.filter(({ code }) => !code),
+  refused: mapCertificates.filter(({ code }) => code),
 });

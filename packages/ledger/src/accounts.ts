@@ -3,7 +3,7 @@ import type { EventType } from './event.ts';
 import type { LoggedEvent } from './opening.ts';
 
 /** Kind of an account, determined by the type of its first event. */
-export type AccountKind = 'object' | 'licence' | 'machine' | 'material' | 'design';
+export type AccountKind = 'object' | 'licence' | 'machine' | 'material' | 'design' | 'map';
 
 /** State of an account after its last event. */
 export interface AccountHead {
@@ -24,6 +24,7 @@ const openedBy: Partial<Record<EventType, AccountKind>> = {
   machine: 'machine',
   material: 'material',
   stored: 'design',
+  mapped: 'map',
 };
 
 /** Allowed events in each state, and the state after each. `open` and `retired` are ordinary states. */
@@ -33,7 +34,15 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
       ordered: { licensed: 'licensed', permitted: 'permitted' },
       licensed: { permitted: 'permitted' },
       // A start report can be lost with the link. The end of the print is valid without it.
-      permitted: { started: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
+      permitted: {
+        started: 'started',
+        completed: 'completed',
+        failed: 'failed',
+        alarmed: 'alarmed',
+        inspected: 'permitted',
+        // The print expired before its machine began.
+        credited: 'credited',
+      },
       started: { progressed: 'started', completed: 'completed', failed: 'failed', alarmed: 'alarmed' },
       // Stays alarmed until it fails or the owner credits it. A completion reported by the machine does not count.
       alarmed: {
@@ -44,10 +53,17 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
         credited: 'credited',
       },
       // An alarm may arrive after the end of the print.
-      completed: { inspected: 'completed', alarmed: 'completed' },
+      completed: { inspected: 'completed', alarmed: 'completed', credited: 'credited' },
       failed: { inspected: 'failed', alarmed: 'failed', credited: 'credited' },
-      // After the owner's credit the same object may be tried again under a new permit.
-      credited: { permitted: 'permitted' },
+      // Another object is made in its place. Reports that the machine signed before may arrive later; a completion does
+      // not count.
+      credited: {
+        started: 'credited',
+        progressed: 'credited',
+        failed: 'credited',
+        alarmed: 'credited',
+        inspected: 'credited',
+      },
     },
     ['transferred', 'machine', 'material'],
   ),
@@ -55,6 +71,7 @@ const rules: Readonly<Record<AccountKind, Rules>> = {
   machine: withAnywhere({ open: {} }, ['machine', 'material', 'inspected', 'alarmed', 'failed', 'transferred']),
   material: withAnywhere({ open: {} }, ['material', 'inspected', 'transferred']),
   design: withAnywhere({ open: {} }, ['stored', 'licensed', 'alarmed', 'transferred']),
+  map: { open: { mapped: 'open' } },
 };
 
 /** Adds to every state the events that do not change it, and `retired`, which is final. */

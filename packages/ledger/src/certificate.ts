@@ -1,6 +1,7 @@
 import {
   type Bytes,
   concatBytes,
+  copyBytes,
   decodeCbor,
   encodeCbor,
   equalBytes,
@@ -13,6 +14,8 @@ import { z } from 'zod';
 import { type AccountHead, type AccountKind, follow } from './accounts.ts';
 import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
 import type { EventBody } from './event.ts';
+import { readMapRoot, verifyAccountInMap } from './map-root.ts';
+import { MAP_DEPTH } from './map-tree.ts';
 import { parseVerifierKey } from './note.ts';
 import { decodeOpening, type LoggedEvent, SALT_LENGTH } from './opening.ts';
 import { HASH_LENGTH, verifyInclusion } from './tree.ts';
@@ -24,6 +27,16 @@ const MAX_LENGTH = 32 * 1024 * 1024;
 /** Maximum audit path, of a log with 2^53 entries. */
 const MAX_PROOF = 53;
 
+const hashes = z.array(z.instanceof(Uint8Array).refine((hash) => hash.length === HASH_LENGTH));
+
+/** A logged root of the map of accounts, and a proof for each account of the certificate, in the order of the log. */
+const mapSchema = z.strictObject({
+  index: z.int().min(0),
+  opening: z.instanceof(Uint8Array),
+  proof: hashes.max(MAX_PROOF),
+  accounts: z.array(hashes.max(MAP_DEPTH)).min(1),
+});
+
 const certificateSchema = z.strictObject({
   object: z.string(),
   checkpoint: z.instanceof(Uint8Array),
@@ -32,10 +45,11 @@ const certificateSchema = z.strictObject({
       z.strictObject({
         index: z.int().min(0),
         opening: z.instanceof(Uint8Array),
-        proof: z.array(z.instanceof(Uint8Array).refine((hash) => hash.length === HASH_LENGTH)).max(MAX_PROOF),
+        proof: hashes.max(MAX_PROOF),
       }),
     )
     .min(1),
+  map: mapSchema.exactOptional(),
 });
 
 /** Unverified contents of a certificate. */
@@ -65,6 +79,11 @@ export interface VerifiedCertificate {
   readonly licences: readonly CertifiedAccount[];
   readonly machines: readonly CertifiedAccount[];
   readonly checkpoint: VerifiedCheckpoint;
+  /**
+   * Number of entries of the log in which each of these accounts has no other event, by a root of the account map in the
+   * log; undefined if the certificate does not prove it of any.
+   */
+  readonly completeTo: number | undefined;
 }
 
 /** Fields of the body of an object's event that name other accounts. */
@@ -123,6 +142,7 @@ export function verifyCertificate(bytes: Uint8Array, trust: CertificateTrust): V
     licences: links.licence,
     machines: links.machine,
     checkpoint,
+    completeTo: parts.map && requireComplete(parts.map, accounts, checkpoint),
   };
 }
 
@@ -178,6 +198,29 @@ function requireLinked(
   return links;
 }
 
+/** @returns the number of entries that the map covers */
+function requireComplete(
+  map: z.output<typeof mapSchema>,
+  accounts: ReadonlyMap<string, Chain>,
+  checkpoint: VerifiedCheckpoint,
+): number {
+  const logged = decodeOpening(map.opening, map.index);
+  const root = readMapRoot(logged);
+  requireIncluded(logged, map.proof, checkpoint);
+  if (map.accounts.length !== accounts.size) throw malformed('its map does not have one proof for each account');
+  for (const [i, [account, { events }]] of [...accounts].entries()) {
+    const newest = events.findLast(({ index }) => index < logged.index);
+    const proof = { siblings: (map.accounts[i] ?? []).map(copyBytes) };
+    // An account that began after the map has no proof of presence; its absence is not claimed either.
+    if (newest === undefined) throw malformed(`its map is older than the account ${account}`);
+    const value = { sequence: newest.event.sequence, hash: newest.hash };
+    if (verifyAccountInMap(root, account, value, proof)) continue;
+    const message = `the map of accounts does not have event ${value.sequence} of ${account} as its newest`;
+    throw new MillraceError('E_LEDGER_PROOF', message, { data: { account } });
+  }
+  return logged.index;
+}
+
 function requireIncluded(
   { index, hash }: LoggedEvent,
   proof: readonly Uint8Array[],
@@ -197,12 +240,17 @@ export function certificateToJson(bytes: Uint8Array): unknown {
     format: 'millrace-certificate/1',
     object: parts.object,
     checkpoint: new TextDecoder().decode(parts.checkpoint),
-    entries: parts.entries.map(({ index, opening, proof }) => {
-      const { hash, event } = decodeOpening(opening, index);
-      const salt = toBase64(opening.subarray(0, SALT_LENGTH));
-      return { index, hash: toBase64(hash), salt, event: withoutBytes(event), proof: proof.map(toBase64) };
+    entries: parts.entries.map(entryToJson),
+    ...(parts.map && {
+      map: { ...entryToJson(parts.map), accounts: parts.map.accounts.map((siblings) => siblings.map(toBase64)) },
     }),
   };
+}
+
+function entryToJson({ index, opening, proof }: CertificateParts['entries'][number]) {
+  const { hash, event } = decodeOpening(opening, index);
+  const salt = toBase64(opening.subarray(0, SALT_LENGTH));
+  return { index, hash: toBase64(hash), salt, event: withoutBytes(event), proof: proof.map(toBase64) };
 }
 
 function withoutBytes(value: unknown): unknown {

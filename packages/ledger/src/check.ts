@@ -1,8 +1,9 @@
 import { type Bytes, equalBytes, toBase64, toMillraceError } from '@millrace/base';
 import { checkAccounts } from './check-accounts.ts';
+import { checkMap } from './check-map.ts';
 import { checkTiles } from './check-tiles.ts';
 import { openCheckpoint, type VerifiedCheckpoint } from './checkpoint.ts';
-import { checkpointKey, decodeIndex, entryPrefix, openingKey, under } from './keys.ts';
+import { checkpointKey, decodeIndex, entryPrefix, under } from './keys.ts';
 import { parseVerifierKey } from './note.ts';
 import { type LedgerProblem, ProblemList } from './problems.ts';
 import { Replay } from './replay.ts';
@@ -64,7 +65,7 @@ export async function checkLedger(
       problems.add('E_LEDGER_ENTRY', 'entry', 'an entry is stored under a key that is not an index');
       continue;
     }
-    await replay.entry(index, value, await store.get(openingKey(index)));
+    await replay.entry(index, value);
     if (index % 4096 === 0) options.onProgress?.(index, checkpoint?.size ?? index);
   }
   await replay.end();
@@ -75,6 +76,7 @@ export async function checkLedger(
   await checkTiles(store, replay, problems);
   problems.addAll(replay.openingProblems);
   const accounts = await checkAccounts(store, replay, problems);
+  await checkMap(store, replay, problems);
   return {
     ok: problems.total === 0,
     size: checkpoint?.size,

@@ -22,29 +22,46 @@ const MAP = 5;
 const FALSE = 0xf4;
 const TRUE = 0xf5;
 const NULL = 0xf6;
-const FIRST_LENGTH = 512;
+const FIRST_LENGTH = 1024;
 
 /** Keys of an event in the order of their encodings. */
 const keys = ['v', 'id', 'body', 'time', 'type', 'actor', 'account', 'evidence', 'previous', 'sequence'] as const;
+const encodedKeys = keys.map((key) => Uint8Array.of((TEXT << 5) | key.length, ...utf8(key)));
 
-/** @param event validated by the schema */
-export function encodeCheckedEvent(event: { readonly [K in (typeof keys)[number]]?: BodyValue | undefined }): Bytes {
-  const writer = new Writer();
-  const present = keys.filter((key) => event[key] !== undefined);
-  writer.head(MAP, present.length);
-  for (const key of present) {
-    writer.text(key);
-    writer.value(event[key] ?? null);
+type EncodableEvent = { readonly [K in (typeof keys)[number]]?: BodyValue | undefined };
+
+/** Encodes one event after the other into the same buffer. */
+export class EventEncoder {
+  readonly #writer = new Writer();
+
+  /**
+   * @param event validated by the schema
+   * @returns a view that is valid until the next call
+   */
+  encode(event: EncodableEvent): Bytes {
+    const writer = this.#writer;
+    writer.reset();
+    writer.head(MAP, event.evidence === undefined ? keys.length - 1 : keys.length);
+    for (let i = 0; i < keys.length; i++) {
+      const value = event[keys[i] as (typeof keys)[number]];
+      if (value === undefined) continue;
+      writer.append(encodedKeys[i] as Uint8Array);
+      writer.value(value);
+    }
+    return writer.written();
   }
-  return writer.written();
 }
 
 class Writer {
   #bytes = new Uint8Array(FIRST_LENGTH);
   #length = 0;
 
+  reset(): void {
+    this.#length = 0;
+  }
+
   written(): Bytes {
-    return this.#bytes.slice(0, this.#length);
+    return this.#bytes.subarray(0, this.#length);
   }
 
   value(value: BodyValue): void {
@@ -66,6 +83,8 @@ class Writer {
     this.#reserve(9 + text.length);
     const start = this.#length;
     this.head(TEXT, text.length);
+    const bytes = this.#bytes;
+    let length = this.#length;
     for (let i = 0; i < text.length; i++) {
       const code = text.charCodeAt(i);
       if (code >= 0x80) {
@@ -73,8 +92,9 @@ class Writer {
         this.#raw(TEXT, utf8(text));
         return;
       }
-      this.#bytes[this.#length++] = code;
+      bytes[length++] = code;
     }
+    this.#length = length;
   }
 
   /** Header of an item in the shortest form: major type, and value or length. */
@@ -86,6 +106,12 @@ class Writer {
     else if (value < 0x10000) this.#number(type | 25, value, 2);
     else if (value < 0x1_0000_0000) this.#number(type | 26, value, 4);
     else this.#number(type | 27, value, 8);
+  }
+
+  append(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#length);
+    this.#length += bytes.length;
   }
 
   #number(first: number, value: number, width: number): void {
@@ -110,9 +136,7 @@ class Writer {
 
   #raw(major: number, bytes: Uint8Array): void {
     this.head(major, bytes.length);
-    this.#reserve(bytes.length);
-    this.#bytes.set(bytes, this.#length);
-    this.#length += bytes.length;
+    this.append(bytes);
   }
 
   #byte(byte: number): void {
@@ -123,15 +147,21 @@ class Writer {
   #reserve(more: number): void {
     if (this.#length + more <= this.#bytes.length) return;
     const longer = new Uint8Array(2 * (this.#length + more));
-    longer.set(this.#bytes);
+    longer.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = longer;
   }
 }
 
 /** Shorter texts first, because their encodings begin with the length. */
 function byEncoding(a: string, b: string): number {
+  if (isAscii(a) && isAscii(b)) return a.length - b.length || (a < b ? -1 : 1);
   const [left, right] = [utf8(a), utf8(b)];
   return left.length - right.length || compareBytes(left, right);
+}
+
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) >= 0x80) return false;
+  return true;
 }
 
 function isList(value: BodyValue): value is readonly BodyValue[] {

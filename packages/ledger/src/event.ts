@@ -1,6 +1,6 @@
-import { type Bytes, decodeCbor, MillraceError, parse, utf8 } from '@millrace/base';
+import { type Bytes, copyBytes, decodeCbor, MillraceError, parse, utf8 } from '@millrace/base';
 import { z } from 'zod';
-import { type BodyValue, encodeCheckedEvent } from './event-encoding.ts';
+import { type BodyValue, EventEncoder } from './event-encoding.ts';
 import { HASH_LENGTH } from './tree.ts';
 
 export const EVENT_VERSION = 1;
@@ -25,6 +25,7 @@ export const eventTypes = [
   'stored',
   'machine',
   'material',
+  'mapped',
 ] as const;
 
 export type EventType = (typeof eventTypes)[number];
@@ -41,7 +42,7 @@ const MAX_DEPTH = 8;
 const label = z
   .string()
   .min(1)
-  .refine((text) => !/[\p{Cc}\p{Surrogate}]/u.test(text) && fits(text), {
+  .refine(isLabel, {
     error: `expected at most ${MAX_LABEL} bytes of text without control characters`,
   });
 
@@ -72,6 +73,40 @@ export const eventRequestSchema = z.strictObject({ ...requestFields, eventId: la
 /** An event to record. Requests with the same `eventId` are recorded once. */
 export type EventRequest = z.output<typeof eventRequestSchema>;
 
+const requestKeys = new Set<string>(Object.keys(eventRequestSchema.shape));
+const types = new Set<string>(eventTypes);
+
+/**
+ * Requires what `eventRequestSchema` requires. Valid requests are recognised without the schema, which takes as long as
+ * the rest of an append. `test/event.test.ts` compares both.
+ * @throws {MillraceError} E_INPUT with the wrong field
+ */
+export function requireEventRequest(request: EventRequest): void {
+  if (!isEventRequest(request)) parse(eventRequestSchema, request, 'event');
+}
+
+/** @internal */
+export function isEventRequest(request: unknown): request is EventRequest {
+  if (!isMap(request)) return false;
+  for (const key of Object.keys(request)) if (!requestKeys.has(key)) return false;
+  const { account, type, actor, body, eventId, evidence } = request;
+  return (
+    isLabel(account) &&
+    isLabel(actor) &&
+    isLabel(eventId) &&
+    types.has(type as string) &&
+    isMap(body) &&
+    isBodyValue(body, MAX_DEPTH) &&
+    (evidence === undefined ? !('evidence' in request) : isEvidence(evidence))
+  );
+}
+
+function isEvidence(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length < 1 || value.length > MAX_EVIDENCE) return false;
+  for (let i = 0; i < value.length; i++) if (!(value[i] instanceof Uint8Array && value[i].length > 0)) return false;
+  return true;
+}
+
 export const eventSchema = z
   .strictObject({
     ...requestFields,
@@ -94,15 +129,16 @@ export type LedgerEvent = z.output<typeof eventSchema>;
 
 /** @throws {MillraceError} E_INPUT with the wrong field, E_TOO_LARGE above 65,535 bytes */
 export function encodeEvent(event: LedgerEvent): Bytes {
-  return encodeRequested(parse(eventSchema, event, 'event'));
+  return copyBytes(encodeRequested(parse(eventSchema, event, 'event'), new EventEncoder()));
 }
 
 /**
- * Like `encodeEvent`, for an event whose request was validated by the schema.
+ * Like `encodeEvent`, for an event whose request was validated.
+ * @returns a view that is valid until the next call with this encoder
  * @throws {MillraceError} E_TOO_LARGE above 65,535 bytes
  */
-export function encodeRequested(event: LedgerEvent): Bytes {
-  const bytes = encodeCheckedEvent(event);
+export function encodeRequested(event: LedgerEvent, encoder: EventEncoder): Bytes {
+  const bytes = encoder.encode(event);
   if (bytes.length > MAX_EVENT_LENGTH) {
     throw new MillraceError('E_TOO_LARGE', `the event has ${bytes.length} bytes; at most ${MAX_EVENT_LENGTH} fit`, {
       data: { bytes: bytes.length, limit: MAX_EVENT_LENGTH },
@@ -130,9 +166,13 @@ export function decodeEvent(bytes: Uint8Array, what = 'event'): LedgerEvent {
   return parse(eventSchema, decodeCbor(bytes, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
 }
 
-/** A UTF-16 unit has at most 3 bytes in UTF-8, so most labels are known to be short enough without encoding them. */
-function fits(label: string): boolean {
-  return 3 * label.length <= MAX_LABEL || utf8(label).length <= MAX_LABEL;
+function isLabel(value: unknown): value is string {
+  if (typeof value !== 'string' || value.length === 0 || value.length > MAX_LABEL) return false;
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i);
+    if (code < 0x20 || code >= 0x7f) return !/[\p{Cc}\p{Surrogate}]/u.test(value) && utf8(value).length <= MAX_LABEL;
+  }
+  return true;
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {
@@ -142,15 +182,24 @@ function isMap(value: unknown): value is Record<string, unknown> {
 }
 
 function isBodyValue(value: unknown, depth: number): boolean {
-  if (value === null || typeof value === 'boolean') return true;
-  if (typeof value === 'number') return Number.isSafeInteger(value);
   if (typeof value === 'string') return isText(value);
-  if (value instanceof Uint8Array) return true;
+  if (typeof value === 'number') return Number.isSafeInteger(value);
+  if (value === null || typeof value === 'boolean' || value instanceof Uint8Array) return true;
   if (depth === 0) return false;
-  if (Array.isArray(value)) return Array.from(value).every((item) => isBodyValue(item, depth - 1));
-  return isMap(value) && Object.entries(value).every(([key, item]) => isText(key) && isBodyValue(item, depth - 1));
+  if (Array.isArray(value)) {
+    // By index, so that holes count as values.
+    for (let i = 0; i < value.length; i++) if (!isBodyValue(value[i], depth - 1)) return false;
+    return true;
+  }
+  if (!isMap(value)) return false;
+  for (const key of Object.keys(value)) if (!isText(key) || !isBodyValue(value[key], depth - 1)) return false;
+  return true;
 }
 
+/** Whether the text has a UTF-8 encoding. */
 function isText(text: string): boolean {
-  return !/\p{Surrogate}/u.test(text);
+  for (let i = 0; i < text.length; i++) {
+    if (text.charCodeAt(i) >= 0xd800) return !/\p{Surrogate}/u.test(text);
+  }
+  return true;
 }

@@ -1,5 +1,5 @@
 import { type Bytes, MillraceError, toMillraceError } from '@millrace/base';
-import { encodeCertificate, linkedKinds, linkOf } from './certificate.ts';
+import { type CertificateParts, encodeCertificate, linkedKinds, linkOf } from './certificate.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import type { Ledger } from './ledger.ts';
 import { formatNote, parseVerifierKey, signatureBy } from './note.ts';
@@ -50,8 +50,28 @@ export async function exportCertificate(ledger: Ledger, object: string, options:
         proof: [...(await ledger.proveInclusion(index, size))],
       })),
     );
-    return encodeCertificate({ object, checkpoint: formatNote({ text: note.text, signatures }), entries });
+    const map = await completeness(ledger, all, size);
+    return encodeCertificate({ object, checkpoint: formatNote({ text: note.text, signatures }), entries, ...map });
   } catch (error) {
     throw toMillraceError(error);
   }
+}
+
+/**
+ * Proofs that these are all events of their accounts. None if the newest logged map is not under the checkpoint or does
+ * not cover every account.
+ */
+async function completeness(
+  ledger: Ledger,
+  events: readonly LoggedEvent[],
+  size: number,
+): Promise<Pick<CertificateParts, 'map'>> {
+  const first = new Map<string, number>();
+  for (const { event, index } of events) if (!first.has(event.account)) first.set(event.account, index);
+  const map = await ledger.mapProofs([...first.keys()]);
+  if (map === undefined || map.logged.index >= size) return {};
+  const { index, opening } = map.logged;
+  if ([...first.values()].some((begun) => begun > index)) return {};
+  const accounts = map.proofs.map(({ siblings }) => [...siblings]);
+  return { map: { index, opening, proof: [...(await ledger.proveInclusion(index, size))], accounts } };
 }

@@ -1,3 +1,4 @@
+export type { AccountProof, MapProofs } from './account-map.ts';
 export { type AccountHead, type AccountKind, follow as followAccount } from './accounts.ts';
 export {
   type CertificateParts,
@@ -36,7 +37,10 @@ export {
 } from './event.ts';
 export type { BodyValue } from './event-encoding.ts';
 export { type ExportOptions, exportCertificate } from './export.ts';
+export { extendsLedger } from './extends.ts';
 export { type Appended, type Ledger, type LedgerOptions, MAX_BATCH, openLedger } from './ledger.ts';
+export { MAP_ACCOUNT, type MapRoot, readMapRoot, verifyAccountInMap } from './map-root.ts';
+export { type MapLeaf, type MapProof, type MapValue, mapKey, mapRootOf, verifyMapProof } from './map-tree.ts';
 export {
   ed25519NoteSigner,
   formatNote,

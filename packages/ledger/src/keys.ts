@@ -1,53 +1,55 @@
-import { type Bytes, concatBytes, decodeCbor, encodeCbor, MillraceError, parse, u64be, utf8 } from '@millrace/base';
-import { z } from 'zod';
-import type { AccountHead } from './accounts.ts';
-import { HASH_LENGTH } from './tree.ts';
+import { type Bytes, concatBytes, MillraceError, utf8 } from '@millrace/base';
 
-// Keys of the ledger in its store. Indices are big-endian, so that ranges are in log order.
+// Keys of the ledger in its store (spec/ledger.md, LE-7.4). The first byte tells the table. Numbers are big-endian, so
+// that ranges are in log order. Entries sort last: LMDB fills pages whole when a new key is the last of its page.
+
+export const INDEX_BYTES = 8;
 
 export const checkpointKey: Bytes = utf8('ledger/checkpoint');
-export const entryPrefix: Bytes = utf8('ledger/entry/');
-export const openingPrefix: Bytes = utf8('ledger/opening/');
-export const tilePrefix: Bytes = utf8('ledger/tile/');
-export const eventIdPrefix: Bytes = utf8('ledger/event/');
-export const headPrefix: Bytes = utf8('ledger/head/');
-export const accountPrefix: Bytes = utf8('ledger/account/');
+export const entryPrefix: Bytes = utf8('z');
+export const tilePrefix: Bytes = utf8('t');
+export const eventIdPrefix: Bytes = utf8('i');
+export const accountPrefix: Bytes = utf8('a');
+export const sequencePrefix: Bytes = utf8('s');
+export const mapPagePrefix: Bytes = utf8('m');
 
-/** Key of the bytes of an entry. */
-export const entryKey = (index: number): Bytes => concatBytes(entryPrefix, u64be(BigInt(index)));
-
-/** Key of the opening of an entry: salt and event. */
-export const openingKey = (index: number): Bytes => concatBytes(openingPrefix, u64be(BigInt(index)));
-
-/** Key of the hashes of a tile, full or partial. */
-export const tileKey = (level: number, index: number): Bytes =>
-  concatBytes(tilePrefix, Uint8Array.of(level), u64be(BigInt(index)));
-
-/** Key of the log index of the event with this id. */
-export const eventIdKey = (id: string): Bytes => concatBytes(eventIdPrefix, utf8(id));
-
-/** Key of the last event of an account. */
-export const headKey = (account: string): Bytes => concatBytes(headPrefix, utf8(account));
-
-/**
- * Key of the log index of one event of an account. Account names contain no control characters, so 0 terminates them.
- */
-export const accountKey = (account: string, sequence: number): Bytes =>
-  concatBytes(accountPrefix, utf8(account), Uint8Array.of(0), u64be(BigInt(sequence)));
-
-/** Account and sequence number in such a key; undefined for any other key. */
-export function decodeAccountKey(key: Uint8Array): { account: string; sequence: number } | undefined {
-  const end = key.length - 9;
-  if (end < accountPrefix.length || key[end] !== 0) return undefined;
-  const sequence = decodeIndex(key.subarray(end + 1));
-  const account = new TextDecoder().decode(key.subarray(accountPrefix.length, end));
-  return sequence === undefined ? undefined : { account, sequence };
+/** Key of the record of an entry: the entry, followed by its opening. */
+export function entryKey(index: number): Bytes {
+  const key = new Uint8Array(1 + INDEX_BYTES);
+  key[0] = entryPrefix[0] ?? 0;
+  writeNumber(key, 1, index, INDEX_BYTES);
+  return key;
 }
 
-export const accountEvents = (account: string): { gte: Bytes; lt: Bytes } => ({
-  gte: concatBytes(accountPrefix, utf8(account), Uint8Array.of(0)),
-  lt: concatBytes(accountPrefix, utf8(account), Uint8Array.of(1)),
-});
+/** Key of the hashes of a tile, full or partial. */
+export function tileKey(level: number, index: number): Bytes {
+  const key = new Uint8Array(2 + INDEX_BYTES);
+  key[0] = tilePrefix[0] ?? 0;
+  key[1] = level;
+  writeNumber(key, 2, index, INDEX_BYTES);
+  return key;
+}
+
+/** Key of the log index of the event with this id. */
+export const eventIdKey = (id: string): Bytes => textKey(eventIdPrefix, id);
+
+/** Key of the state of an account and the log indices of its last events (account-record.ts). */
+export const accountKey = (account: string): Bytes => textKey(accountPrefix, account);
+
+/**
+ * Key of the log indices of one full block of an account's events. Account names contain no control characters, so 0
+ * terminates them.
+ */
+export const sequenceKey = (account: string, block: number): Bytes => {
+  const key = concatBytes(textKey(sequencePrefix, account), new Uint8Array(1 + INDEX_BYTES));
+  writeNumber(key, key.length - INDEX_BYTES, block, INDEX_BYTES);
+  return key;
+};
+
+/** Key of a page of the map: its level, and the bits of its accounts' keys above it, filled up with zero. */
+export function mapPageKey(level: number, prefix: Uint8Array): Bytes {
+  return concatBytes(mapPagePrefix, Uint8Array.of(level), prefix);
+}
 
 /** Range of all keys with this prefix. Its last byte must be below 255. */
 export function under(prefix: Uint8Array): { gte: Bytes; lt: Bytes } {
@@ -57,34 +59,21 @@ export function under(prefix: Uint8Array): { gte: Bytes; lt: Bytes } {
   return { gte: concatBytes(prefix), lt };
 }
 
-export function encodeIndex(index: number): Bytes {
-  return u64be(BigInt(index));
+/** Text in a key, after its prefix. */
+export function textOfKey(key: Uint8Array, prefix: Uint8Array): string {
+  return new TextDecoder().decode(key.subarray(prefix.length));
+}
+
+export function encodeIndex(index: number, bytes: Bytes = new Uint8Array(INDEX_BYTES)): Bytes {
+  writeNumber(bytes, 0, index, INDEX_BYTES);
+  return bytes;
 }
 
 /** Undefined unless it is a u64 that is a valid log index. */
 export function decodeIndex(bytes: Uint8Array): number | undefined {
-  if (bytes.length !== 8) return undefined;
-  const index = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0));
+  if (bytes.length !== INDEX_BYTES) return undefined;
+  const index = readNumber(bytes, 0, INDEX_BYTES);
   return Number.isSafeInteger(index) ? index : undefined;
-}
-
-const headSchema = z.strictObject({
-  account: z.string(),
-  kind: z.enum(['object', 'licence', 'machine', 'material', 'design']),
-  state: z.string(),
-  sequence: z.int().min(0),
-  index: z.int().min(0),
-  hash: z.instanceof(Uint8Array).refine((bytes) => bytes.length === HASH_LENGTH),
-});
-
-export function encodeHead(head: AccountHead): Bytes {
-  return encodeCbor({ ...head });
-}
-
-/** @throws {MillraceError} E_LEDGER_ENTRY if the stored head is damaged */
-export function decodeHead(bytes: Uint8Array, what: string): AccountHead {
-  const head = parse(headSchema, decodeCbor(bytes, what, 'E_LEDGER_ENTRY'), what, 'E_LEDGER_ENTRY');
-  return { ...head, hash: concatBytes(head.hash) };
 }
 
 /** Decodes a stored log index. @throws {MillraceError} E_LEDGER_ENTRY if it is damaged */
@@ -92,4 +81,31 @@ export function requireIndex(bytes: Uint8Array, what: string): number {
   const index = decodeIndex(bytes);
   if (index === undefined) throw new MillraceError('E_LEDGER_ENTRY', `${what}: not a log index`);
   return index;
+}
+
+/** Writes a whole number below 2^53 as `width` bytes, big-endian. */
+export function writeNumber(bytes: Uint8Array, at: number, value: number, width: number): void {
+  let rest = value;
+  for (let i = at + width - 1; i >= at; i--) {
+    bytes[i] = rest % 0x100;
+    rest = Math.floor(rest / 0x100);
+  }
+}
+
+/** Above 2^53 the result is not exact, and not a safe integer. */
+export function readNumber(bytes: Uint8Array, at: number, width: number): number {
+  let value = 0;
+  for (let i = at; i < at + width; i++) value = value * 0x100 + (bytes[i] ?? 0);
+  return value;
+}
+
+function textKey(prefix: Uint8Array, text: string): Bytes {
+  const key = new Uint8Array(prefix.length + text.length);
+  key.set(prefix);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return concatBytes(prefix, utf8(text));
+    key[prefix.length + i] = code;
+  }
+  return key;
 }

@@ -6,31 +6,19 @@ import {
   equalBytes,
   MillraceError,
   Mutex,
-  parse,
   type RandomSource,
   systemRandom,
   utf8,
 } from '@millrace/base';
-import { z } from 'zod';
+import { AccountMap, type MapProofs } from './account-map.ts';
+import { accountOf, indicesOf, readAccount } from './account-record.ts';
 import type { AccountHead } from './accounts.ts';
 import { type CheckReport, checkLedger, type LedgerCheckOptions } from './check.ts';
 import { openCheckpoint, signCheckpoint } from './checkpoint.ts';
-import { Draft, findEvent, readEvent, readHead } from './draft.ts';
-import { type EventRequest, eventRequestSchema } from './event.ts';
+import { Draft, findEvent, openRecord, readEvent } from './draft.ts';
+import { type EventRequest, requireEventRequest } from './event.ts';
 import { Growth } from './growth.ts';
-import {
-  accountEvents,
-  checkpointKey,
-  decodeHead,
-  entryKey,
-  entryPrefix,
-  headPrefix,
-  openingKey,
-  openingPrefix,
-  requireIndex,
-  tileKey,
-  under,
-} from './keys.ts';
+import { accountPrefix, checkpointKey, decodeIndex, entryKey, entryPrefix, tileKey, under } from './keys.ts';
 import {
   formatVerifierKey,
   type NoteSigner,
@@ -39,8 +27,8 @@ import {
   signatureBy,
   type VerifierKey,
 } from './note.ts';
-import { decodeOpening, type LoggedEvent, SALT_LENGTH } from './opening.ts';
-import type { LedgerStore, LedgerWriter } from './store.ts';
+import { decodeRecord, type LoggedEvent, SALT_LENGTH } from './opening.ts';
+import type { LedgerStore, LedgerWriter, StoreWrite } from './store.ts';
 import { encodeBundle, parseTilePath, TILE_WIDTH, tileHashes, tileNodes } from './tiles.ts';
 import { consistencyProof, HASH_LENGTH, inclusionProof } from './tree.ts';
 
@@ -58,6 +46,11 @@ export interface LedgerOptions {
   /** Identity of the log: first line of every checkpoint. Usually a URL without scheme. */
   readonly origin: string;
   readonly clock: Clock;
+  /**
+   * Keeps the map of accounts, and logs its root when `logMap` is called or this number of accounts has changed. Without
+   * it the log has no map.
+   */
+  readonly map?: { readonly changes: number };
   /** Source of the salts of commitments. Default: the system. */
   readonly random?: RandomSource;
 }
@@ -87,6 +80,8 @@ export interface Ledger {
   appendMany(requests: readonly EventRequest[]): Promise<readonly Appended[]>;
   /** Events of the account in order; empty if the account does not exist. */
   account(id: string): Promise<readonly LoggedEvent[]>;
+  /** Log indices of the account's events, in order, without reading the events; empty if the account does not exist. */
+  indices(id: string): Promise<readonly number[]>;
   /** Accounts whose id begins with `prefix`, in byte order. */
   accounts(prefix?: string): Promise<readonly AccountHead[]>;
   /** The account's last event and state; undefined if the account does not exist. */
@@ -106,6 +101,14 @@ export interface Ledger {
   proveInclusion(index: number, size?: number): Promise<readonly Bytes[]>;
   /** Proof that the tree of `size` entries extends that of `old` entries. @throws {MillraceError} E_INPUT */
   proveConsistency(old: number, size?: number): Promise<readonly Bytes[]>;
+  /**
+   * Logs the root of the map, unless no account has changed since.
+   * @returns the newest logged root: it covers all entries before its own
+   * @throws {MillraceError} E_STATE for a log without a map; as `append`
+   */
+  logMap(): Promise<LoggedEvent>;
+  /** Proofs for these accounts in the map whose root was logged last; undefined if there is none. */
+  mapProofs(accounts: readonly string[]): Promise<MapProofs | undefined>;
   /** Replays the whole log, while appends wait; see `checkLedger`. */
   check(options?: LedgerCheckOptions): Promise<CheckReport>;
   /** Waits for pending appends and rejects new ones. */
@@ -118,10 +121,11 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Durable state: the tree and its checkpoint. */
+/** Durable state: the tree, its checkpoint, and the map if the log has one. */
 interface Committed {
   readonly growth: Growth;
   readonly checkpoint: Bytes;
+  readonly map: AccountMap | undefined;
 }
 
 /**
@@ -181,9 +185,9 @@ class StoredLedger implements Ledger {
   async appendMany(requests: readonly EventRequest[]): Promise<readonly Appended[]> {
     if (this.#closed) throw new MillraceError('E_UNAVAILABLE', 'the ledger is closed');
     if (requests.length > MAX_BATCH) throw new MillraceError('E_TOO_LARGE', `at most ${MAX_BATCH} events at once`);
-    const parsed = parse(z.array(eventRequestSchema), requests, 'events');
+    for (const request of requests) requireEventRequest(request);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ requests: parsed, resolve, reject });
+      this.#waiting.push({ requests, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -202,6 +206,8 @@ class StoredLedger implements Ledger {
         this.#waiting.shift();
       }
       await this.#mutex.run(() => this.#commit(group));
+      const { map } = this.#options;
+      if (map !== undefined && (this.#committed.map?.changes ?? 0) >= map.changes) await this.#logMapEarly();
     }
     this.#running = undefined;
   }
@@ -209,58 +215,112 @@ class StoredLedger implements Ledger {
   async #commit(group: readonly Waiting[]): Promise<void> {
     const accepted: { waiting: Waiting; events: readonly LoggedEvent[] }[] = [];
     try {
-      if (this.#uncertain) this.#committed = await readCommitted(this.#options, this.#keys);
-      this.#uncertain = false;
+      await this.#settle();
       const { store, clock, random = systemRandom } = this.#options;
-      const most = group.reduce((total, { requests }) => total + requests.length, 0);
-      const draft = new Draft(store, this.size, random(SALT_LENGTH * most));
+      const requests = group.flatMap((waiting) => waiting.requests);
+      const draft = await Draft.open(store, this.size, requests, random(SALT_LENGTH * requests.length));
       for (const waiting of group) {
         try {
-          accepted.push({ waiting, events: await draft.add(waiting.requests, Math.max(0, Math.floor(clock.now()))) });
+          accepted.push({ waiting, events: draft.add(waiting.requests, Math.max(0, Math.floor(clock.now()))) });
         } catch (error) {
           waiting.reject(error);
         }
       }
-      if (draft.leaves.length > 0) {
-        const { next, writes } = this.#committed.growth.extend(draft.leaves);
-        const checkpoint = await sign(this.#options, next);
-        this.#uncertain = true;
-        await this.#writer.append([...draft.writes(), ...writes, { put: checkpointKey, value: checkpoint }]);
-        this.#uncertain = false;
-        this.#committed = { growth: next, checkpoint };
+      if (draft.size > 0) {
+        await this.#write(draft, []);
+        this.#committed.map?.append(draft.events);
       }
+      const checkpoint = this.checkpoint();
       for (const { waiting, events } of accepted) {
-        waiting.resolve(events.map((logged) => ({ ...logged, checkpoint: this.checkpoint() })));
+        waiting.resolve(
+          events.map(({ index, event, hash, entry, opening }) => ({ index, event, hash, entry, opening, checkpoint })),
+        );
       }
     } catch (error) {
       for (const waiting of group) waiting.reject(error);
     }
   }
 
+  /** After a batch of unknown outcome the store decides. */
+  async #settle(): Promise<void> {
+    if (this.#uncertain) this.#committed = await readCommitted(this.#options, this.#keys);
+    this.#uncertain = false;
+  }
+
+  async #write(draft: Draft, more: readonly StoreWrite[]): Promise<void> {
+    const { growth, map } = this.#committed;
+    const { next, writes } = growth.extend(draft.leaves);
+    const checkpoint = await sign(this.#options, next);
+    this.#uncertain = true;
+    await this.#writer.append([...draft.writes(), ...more, ...writes, { put: checkpointKey, value: checkpoint }]);
+    this.#uncertain = false;
+    this.#committed = { growth: next, checkpoint, map };
+  }
+
+  logMap(): Promise<LoggedEvent> {
+    if (this.#closed) throw new MillraceError('E_UNAVAILABLE', 'the ledger is closed');
+    return this.#mutex.run(() => this.#logMapNow());
+  }
+
+  async #logMapNow(): Promise<LoggedEvent> {
+    await this.#settle();
+    const { store, origin, clock, random = systemRandom } = this.#options;
+    const { map } = this.#committed;
+    if (map === undefined) throw new MillraceError('E_STATE', 'this log has no map of accounts');
+    const current = map.current();
+    if (current !== undefined) return current;
+    const { request, writes } = await map.update(this.size, origin, random);
+    const draft = await Draft.open(store, this.size, [request], random(SALT_LENGTH));
+    const [logged] = draft.add([request], Math.max(0, Math.floor(clock.now())));
+    if (logged === undefined) throw new MillraceError('E_INTERNAL', 'the root of the map gave no event');
+    await this.#write(draft, writes);
+    map.updated(logged);
+    return logged;
+  }
+
+  /** Appends do not depend on the map. A call of `logMap` reports why it fails. */
+  async #logMapEarly(): Promise<void> {
+    try {
+      await this.#mutex.run(() => this.#logMapNow());
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error;
+    }
+  }
+
+  mapProofs(accounts: readonly string[]): Promise<MapProofs | undefined> {
+    return this.#mutex.run(async () => this.#committed.map?.prove(accounts));
+  }
+
   async account(id: string): Promise<readonly LoggedEvent[]> {
     const events: LoggedEvent[] = [];
-    for await (const { value } of this.#options.store.range(accountEvents(id))) {
-      events.push(await readEvent(this.#options.store, requireIndex(value, `index of account ${id}`)));
-    }
+    for (const index of await this.indices(id)) events.push(await readEvent(this.#options.store, index));
     return events;
+  }
+
+  async indices(id: string): Promise<readonly number[]> {
+    const { store } = this.#options;
+    const record = await readAccount(store, id);
+    const indices: number[] = [];
+    if (record !== undefined) for await (const index of indicesOf(store, record)) indices.push(index);
+    return indices;
   }
 
   async accounts(prefix = ''): Promise<readonly AccountHead[]> {
     const heads: AccountHead[] = [];
-    for await (const { value } of this.#options.store.range(under(concatBytes(headPrefix, utf8(prefix))))) {
-      heads.push(decodeHead(value, 'head of an account'));
+    for await (const { key, value } of this.#options.store.range(under(concatBytes(accountPrefix, utf8(prefix))))) {
+      heads.push(accountOf(key, value).head);
     }
     return heads;
   }
 
-  head(id: string): Promise<AccountHead | undefined> {
-    return readHead(this.#options.store, id);
+  async head(id: string): Promise<AccountHead | undefined> {
+    return (await readAccount(this.#options.store, id))?.head;
   }
 
   async *events(from: number): AsyncIterable<LoggedEvent> {
-    const range = { gte: openingKey(from), lt: openingKey(this.size) };
+    const range = { gte: entryKey(from), lt: entryKey(this.size) };
     for await (const { key, value } of this.#options.store.range(range)) {
-      yield decodeOpening(value, requireIndex(key.subarray(openingPrefix.length), 'key of an opening'));
+      yield openRecord(value, decodeIndex(key.subarray(entryPrefix.length)) ?? 0);
     }
   }
 
@@ -290,7 +350,7 @@ class StoredLedger implements Ledger {
     }
     const entries: Uint8Array[] = [];
     const range = { gte: entryKey(first), lt: entryKey(first + name.width) };
-    for await (const { value } of this.#options.store.range(range)) entries.push(copyBytes(value));
+    for await (const { value } of this.#options.store.range(range)) entries.push(decodeRecord(value).entry);
     if (entries.length !== name.width) {
       throw new MillraceError('E_LEDGER_TRUNCATED', `${path} lacks entries`, { data: { path } });
     }
@@ -341,7 +401,7 @@ async function begin(options: LedgerOptions, writer: LedgerWriter, keys: readonl
   const growth = Growth.empty();
   const checkpoint = await sign(options, growth);
   await writer.append([{ put: checkpointKey, value: checkpoint }]);
-  return { growth, checkpoint };
+  return { growth, checkpoint, map: options.map && (await AccountMap.load(store, 0)) };
 }
 
 /** Adds the current key's signature to a checkpoint signed by a former key. */
@@ -355,11 +415,11 @@ async function signedByCurrentKey(
   if (own === undefined || signatureBy(parseNote(committed.checkpoint), own) !== undefined) return committed;
   const checkpoint = await sign(options, committed.growth);
   await writer.append([{ put: checkpointKey, value: checkpoint }]);
-  return { growth: committed.growth, checkpoint };
+  return { ...committed, checkpoint };
 }
 
 /** Reads the end of the log and compares it with the checkpoint: a few reads, whatever the size. */
-async function readCommitted({ store, origin }: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
+async function readCommitted({ store, origin, map }: LedgerOptions, keys: readonly VerifierKey[]): Promise<Committed> {
   const bytes = await store.get(checkpointKey);
   if (bytes === undefined) throw new MillraceError('E_LEDGER_CHECKPOINT', 'the checkpoint is missing');
   const { size, root } = openCheckpoint(bytes, { logKey: keys, origin });
@@ -374,14 +434,10 @@ async function readCommitted({ store, origin }: LedgerOptions, keys: readonly Ve
   }
   if (size > 0) {
     const last = await readEvent(store, size - 1);
-    const entry = await store.get(entryKey(size - 1));
-    if (entry === undefined) {
-      throw new MillraceError('E_LEDGER_TRUNCATED', `entry ${size - 1} is missing`, { data: { index: size - 1 } });
-    }
     const hash = await tileNodes((level, index) => store.get(tileKey(level, index)))(0, size - 1);
-    if (!equalBytes(entry, last.entry) || !equalBytes(hash, last.hash)) {
+    if (!equalBytes(hash, last.hash)) {
       throw new MillraceError('E_LEDGER_ENTRY', `entry ${size - 1} was changed`, { data: { index: size - 1 } });
     }
   }
-  return { growth, checkpoint: copyBytes(bytes) };
+  return { growth, checkpoint: copyBytes(bytes), map: map && (await AccountMap.load(store, size)) };
 }

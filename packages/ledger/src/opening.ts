@@ -1,12 +1,13 @@
 import { type Bytes, concatBytes, copyBytes, MillraceError } from '@millrace/base';
-import { hmacSha256 } from '@millrace/base/crypto';
-import { decodeEvent, encodeEvent, encodeRequested, type LedgerEvent } from './event.ts';
+import { hmacSha256OfPublic } from '@millrace/base/crypto';
+import { decodeEvent, encodeEvent, type LedgerEvent } from './event.ts';
 import { leafHash } from './tree.ts';
 
 // The log is public, events are not. An entry of the log is a commitment to an event. Its opening (salt and event) is
 // given to those who may read the event (docs/adr/0037).
 
 export const ENTRY_VERSION = 1;
+const version = Uint8Array.of(ENTRY_VERSION);
 export const SALT_LENGTH = 32;
 /** Version (1 byte) and commitment (32 bytes). */
 export const ENTRY_LENGTH = 33;
@@ -29,9 +30,7 @@ export interface LoggedEvent {
  * @param event encoded
  */
 export function commitTo(event: Uint8Array, salt: Uint8Array): Bytes {
-  const mac = hmacSha256(salt);
-  mac.update(event);
-  return concatBytes(Uint8Array.of(ENTRY_VERSION), mac.digest());
+  return concatBytes(version, hmacSha256OfPublic(salt, event));
 }
 
 /**
@@ -44,13 +43,12 @@ export function encodeOpening(event: LedgerEvent, salt: Uint8Array): Bytes {
 }
 
 /**
- * The entry and opening of an event whose request was validated by the schema.
- * @throws {MillraceError} E_TOO_LARGE
+ * The record of an entry in the store: the entry, followed by its opening. An entry whose opening was erased is its own
+ * record.
  */
-export function logEvent(event: LedgerEvent, salt: Uint8Array, index: number): LoggedEvent {
-  const bytes = encodeRequested(event);
-  const entry = commitTo(bytes, salt);
-  return { index, event, hash: leafHash(entry), entry, opening: concatBytes(salt, bytes) };
+export function decodeRecord(record: Uint8Array): { readonly entry: Bytes; readonly opening: Bytes | undefined } {
+  const opening = record.length > ENTRY_LENGTH ? copyBytes(record.subarray(ENTRY_LENGTH)) : undefined;
+  return { entry: copyBytes(record.subarray(0, ENTRY_LENGTH)), opening };
 }
 
 /**

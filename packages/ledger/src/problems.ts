@@ -1,7 +1,9 @@
+import { MillraceError } from '@millrace/base';
+
 /** A problem found by a check. */
 export interface LedgerProblem {
   readonly code: ProblemCode;
-  readonly part: 'checkpoint' | 'entry' | 'opening' | 'tile' | 'account' | 'index';
+  readonly part: 'checkpoint' | 'entry' | 'opening' | 'tile' | 'account' | 'index' | 'map';
   readonly message: string;
   /** Log index concerned. */
   readonly index?: number;
@@ -33,4 +35,9 @@ export class ProblemList {
     for (const problem of other.list) if (this.list.length < LISTED) this.list.push(problem);
     this.total += other.total;
   }
+}
+
+/** Whether the error says that something in the store is missing or damaged. */
+export function isDamage(error: unknown): error is MillraceError {
+  return error instanceof MillraceError && (error.code === 'E_LEDGER_ENTRY' || error.code === 'E_LEDGER_TRUNCATED');
 }

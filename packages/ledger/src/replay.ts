@@ -1,7 +1,8 @@
 import { type Bytes, equalBytes, MillraceError } from '@millrace/base';
+import { type AccountRecord, indexOfEvent, readAccount } from './account-record.ts';
 import type { LedgerEvent } from './event.ts';
-import { accountKey, decodeIndex, eventIdKey, tileKey } from './keys.ts';
-import { decodeOpening } from './opening.ts';
+import { decodeIndex, eventIdKey, tileKey } from './keys.ts';
+import { decodeOpening, decodeRecord } from './opening.ts';
 import { ProblemList } from './problems.ts';
 import type { LedgerStore } from './store.ts';
 import { TILE_HEIGHT, TILE_WIDTH } from './tiles.ts';
@@ -30,6 +31,8 @@ export class Replay {
   found = 0;
   /** Number of entries with a sound opening. */
   opened = 0;
+  /** Number of those that are the first event of their account. */
+  accounts = 0;
   /** Number of entries beyond the checkpoint's size. */
   beyond = 0;
   readonly size: number | undefined;
@@ -45,8 +48,9 @@ export class Replay {
     if (wanted.has(0)) this.rootsSeen.set(0, this.fromEntries.root());
   }
 
-  /** @param opening undefined if the store does not contain it */
-  async entry(index: number, entry: Uint8Array, opening: Uint8Array | undefined): Promise<void> {
+  /** @param record entry and opening, as stored */
+  async entry(index: number, record: Uint8Array): Promise<void> {
+    const { entry, opening } = decodeRecord(record);
     await this.#skipTo(index);
     this.found += 1;
     this.#next = index + 1;
@@ -126,10 +130,23 @@ export class Replay {
       const message = `the event id ${id} does not refer to entry ${index}`;
       this.indexProblems.add('E_LEDGER_ENTRY', 'index', message, { index });
     }
-    if (!isIndex(await this.#store.get(accountKey(account, sequence)), index)) {
-      this.unlisted.add(account);
-      const message = `event ${sequence} of account ${account} does not refer to entry ${index}`;
-      this.indexProblems.add('E_LEDGER_ENTRY', 'index', message, { index, account });
+    if (sequence === 0) this.accounts += 1;
+    const record = await this.#accountOf(account);
+    if (record !== undefined && (await indexOfEvent(this.#store, record, sequence)) === index) return;
+    this.unlisted.add(account);
+    const message =
+      record === undefined
+        ? `the stored head of account ${account} is missing or damaged`
+        : `event ${sequence} of account ${account} does not refer to entry ${index}`;
+    this.indexProblems.add('E_LEDGER_ENTRY', 'index', message, { index, account });
+  }
+
+  async #accountOf(account: string): Promise<AccountRecord | undefined> {
+    try {
+      return await readAccount(this.#store, account);
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'E_LEDGER_ENTRY') return undefined;
+      throw error;
     }
   }
 }

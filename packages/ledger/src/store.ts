@@ -1,9 +1,11 @@
 /**
  * The ledger's requirements for a store: structurally a part of the log port of `@millrace/stores`. `range` is in byte
- * order of the keys. All keys of the ledger begin with `ledger/`.
+ * order of the keys.
  */
 export interface LedgerStore {
   get(key: Uint8Array): Promise<Uint8Array | undefined>;
+  /** Like one `get` for each key, but cheaper. */
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>;
   range(options: RangeOptions): AsyncIterable<{ key: Uint8Array; value: Uint8Array }>;
   /** Takes the ledger over. From now on, writes of the previous holder are rejected. */
   acquire(): Promise<LedgerWriter>;

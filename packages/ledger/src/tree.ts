@@ -1,19 +1,23 @@
-import { type Bytes, compareBytes, copyBytes } from '@millrace/base';
-import { sha256 } from '@millrace/base/crypto';
+import { type Bytes, compareBytes, concatBytes, copyBytes } from '@millrace/base';
+import { sha256, sha256OfPublic } from '@millrace/base/crypto';
 
 export const HASH_LENGTH = 32;
 
 const leafPrefix = Uint8Array.of(0);
-const nodePrefix = Uint8Array.of(1);
+/** 0x01 and two hashes, which `nodeHash` fills in: one call of the hash function is twice as fast as three updates. */
+const node = Uint8Array.of(1, ...new Uint8Array(2 * HASH_LENGTH));
 
 /** SHA-256(0x00 ‖ entry), RFC 6962 section 2.1. The ledger calls it the hash of an event. */
 export function leafHash(entry: Uint8Array): Bytes {
-  return sha256(leafPrefix, entry);
+  return sha256OfPublic(concatBytes(leafPrefix, entry));
 }
 
 /** SHA-256(0x01 ‖ left ‖ right), RFC 6962 section 2.1. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Bytes {
-  return sha256(nodePrefix, left, right);
+  if (left.length !== HASH_LENGTH || right.length !== HASH_LENGTH) throw new RangeError('a hash has 32 bytes');
+  node.set(left, 1);
+  node.set(right, 1 + HASH_LENGTH);
+  return sha256OfPublic(node);
 }
 
 /** Root of the empty tree: SHA-256 of the empty string. */
@@ -33,22 +37,23 @@ export type OnNode = (level: number, index: number, hash: Bytes) => void;
  */
 export class CompactRange {
   #size: number;
+  /** Never changed in place, so that copies of the range share them. */
   readonly #nodes: Bytes[];
 
-  constructor(size = 0, nodes: readonly Uint8Array[] = []) {
+  constructor(size = 0, nodes: readonly Bytes[] = []) {
     this.#size = size;
-    this.#nodes = nodes.map(copyBytes);
+    this.#nodes = [...nodes];
   }
 
   /** Loads the right edge of the stored tree of `size` entries. */
   static async load(size: number, read: NodeReader): Promise<CompactRange> {
-    const nodes: Uint8Array[] = [];
+    const nodes: Bytes[] = [];
     let remaining = size;
     for (let level = Math.floor(Math.log2(Math.max(size, 1))) + 1; level >= 0; level--) {
       const width = 2 ** level;
       if (remaining < width) continue;
       remaining -= width;
-      nodes.push(await read(level, (size - remaining) / width - 1));
+      nodes.push(copyBytes(await read(level, (size - remaining) / width - 1)));
     }
     return new CompactRange(size, nodes);
   }

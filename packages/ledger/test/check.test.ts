@@ -11,10 +11,12 @@ import {
   witness,
 } from '@millrace/testkit/ledger/helpers';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { encodeAccount } from '../src/account-record.ts';
 import {
   type AccountHead,
   checkLedger,
   decodeOpening,
+  ENTRY_LENGTH,
   type EventType,
   encodeOpening,
   formatVerifierKey,
@@ -23,17 +25,7 @@ import {
   parseNote,
   signCheckpoint,
 } from '../src/index.ts';
-import {
-  accountKey,
-  checkpointKey,
-  encodeHead,
-  encodeIndex,
-  entryKey,
-  eventIdKey,
-  headKey,
-  openingKey,
-  tileKey,
-} from '../src/keys.ts';
+import { accountKey, checkpointKey, encodeIndex, entryKey, eventIdKey, sequenceKey, tileKey } from '../src/keys.ts';
 
 const logKey = formatVerifierKey(origin, signer.publicKey);
 const SIZE = 600;
@@ -90,7 +82,7 @@ describe('a check of the whole log', () => {
   });
 
   test.each([0, 5, 300, 599])('names changed entry %i', async (index) => {
-    const { problem, store } = await first((s) => put(s, entryKey(index), (b) => flip(b.length - 1)(b)));
+    const { problem, store } = await first((s) => put(s, entryKey(index), flip(ENTRY_LENGTH - 1)));
     expect(problem).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'entry', index });
     expect(problem?.message).toContain(`entry ${index} was changed`);
     if (index === 599) expect(await codeOf(() => openTestLedger(store))).toBe('E_LEDGER_ENTRY');
@@ -172,35 +164,46 @@ describe('a check of the whole log', () => {
   });
 
   test('names an opening that is missing, damaged, of another event, or without an entry', async () => {
-    const { problem: missing } = await first((s) => s.batch([{ delete: openingKey(300) }]));
+    const { problem: missing } = await first((s) => put(s, entryKey(300), (b) => b.subarray(0, ENTRY_LENGTH)));
     expect(missing).toMatchObject({ code: 'E_LEDGER_TRUNCATED', part: 'opening', index: 300 });
     expect(missing?.message).toBe('the opening of entry 300 is missing');
-    const { problem: bent } = await first((s) => put(s, openingKey(300), flip(40)));
+    const { problem: bent } = await first((s) => put(s, entryKey(300), flip(ENTRY_LENGTH + 40)));
     expect(bent).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'opening', index: 300 });
-    const { problem: salt } = await first((s) => put(s, openingKey(5), flip(0)));
+    const { problem: salt } = await first((s) => put(s, entryKey(5), flip(ENTRY_LENGTH)));
     expect(salt).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'opening', index: 5, account: 'object-1' });
     expect(salt?.message).toBe('the opening of entry 5 is not what the entry commits to');
     const { problem: swapped, store } = await first(async (s) => {
-      const other = (await s.get(openingKey(598))) ?? new Uint8Array(0);
-      await put(s, openingKey(599), () => other);
+      const other = (await s.get(entryKey(598))) ?? new Uint8Array(0);
+      await put(s, entryKey(599), (b) => Buffer.concat([b.subarray(0, ENTRY_LENGTH), other.subarray(ENTRY_LENGTH)]));
     });
     expect(swapped).toMatchObject({ code: 'E_LEDGER_ENTRY', part: 'opening', index: 599 });
     expect(await codeOf(() => openTestLedger(store))).toBe('E_LEDGER_ENTRY');
-    const { problem: more } = await first((s) => s.batch([{ put: openingKey(SIZE), value: new Uint8Array(99) }]));
-    expect(more?.message).toBe(`the table of openings lists ${SIZE + 1}, the entries hold ${SIZE}`);
+    const { problem: more } = await first((s) => s.batch([{ put: entryKey(SIZE), value: new Uint8Array(99) }]));
+    expect(more?.message).toBe(
+      `the checkpoint is older than the log: it counts ${SIZE} entries, and 1 more are stored`,
+    );
   });
 
   test('names look-up tables that do not match the entries', async () => {
     const cases: [Damage, string][] = [
       [(s) => s.batch([{ delete: eventIdKey('odometer-3') }]), 'event id odometer-3 does not refer to entry 12'],
-      [(s) => put(s, accountKey('object-1', 2), flip(7)), 'event 2 of account object-1 does not refer to entry 4'],
+      // The last byte of the third of seven log indices.
       [
-        (s) => s.batch([{ delete: accountKey('object-1', 2) }]),
+        (s) => put(s, accountKey('object-1'), (b) => flip(b.length - 4 * 7 - 1)(b)),
         'event 2 of account object-1 does not refer to entry 4',
       ],
-      [(s) => put(s, headKey('object-1'), flip(3)), 'the stored head of account object-1'],
-      [(s) => s.batch([{ delete: headKey('licence-1') }]), 'the stored head of account licence-1'],
-      [(s) => s.batch([{ put: headKey('object-9'), value: new Uint8Array(1) }]), 'the table of accounts lists 4'],
+      [(s) => put(s, accountKey('object-1'), (b) => b.subarray(0, -7)), 'the stored head of account object-1'],
+      [
+        (s) => s.batch([{ delete: sequenceKey('machine-1', 2) }]),
+        'event 128 of account machine-1 does not refer to entry 136',
+      ],
+      [
+        (s) => s.batch([{ put: sequenceKey('machine-1', 9), value: new Uint8Array(7 * 64) }]),
+        'the table of full blocks of events lists 10, the entries hold 9',
+      ],
+      [(s) => put(s, accountKey('object-1'), flip(3)), 'the stored head of account object-1'],
+      [(s) => s.batch([{ delete: accountKey('licence-1') }]), 'the stored head of account licence-1'],
+      [(s) => s.batch([{ put: accountKey('object-9'), value: new Uint8Array(1) }]), 'the table of accounts lists 4'],
       [(s) => s.batch([{ put: eventIdKey('x'), value: new Uint8Array(8) }]), 'the table of event ids lists 601'],
     ];
     for (const [damage, message] of cases) {
@@ -231,21 +234,24 @@ describe('a check of the whole log', () => {
       last.set(account, hash);
       leaves.push(hash);
       await store.batch([
-        { put: entryKey(index), value: entry },
-        { put: openingKey(index), value: opening },
+        { put: entryKey(index), value: Buffer.concat([entry, opening]) },
         { put: eventIdKey(id), value: encodeIndex(index) },
-        { put: accountKey(account, sequence), value: encodeIndex(index) },
       ]);
     }
-    const kind = 'machine' as const;
-    const head = { account: 'machine-2', kind, state: 'open', sequence: 1, index: 3, hash: leaves[3] };
+    const record = (account: string, kind: AccountHead['kind'], state: string, recent: readonly number[]) => {
+      const index = recent.at(-1) ?? 0;
+      const head = { account, kind, state, sequence: recent.length - 1, index, hash: leaves[index] as Bytes };
+      return { put: accountKey(account), value: encodeAccount({ head, recent }) };
+    };
     await store.batch([
+      record('machine-1', 'machine', 'open', [0, 2]),
+      record('machine-2', 'machine', 'open', [1, 3]),
+      record('object-1', 'object', 'completed', [4, 5]),
       { put: tileKey(0, 0), value: Buffer.concat(leaves) },
       {
         put: checkpointKey,
         value: await signCheckpoint({ origin, size: 6, root: naiveRoot(leaves) as Bytes }, signer),
       },
-      { put: headKey('machine-2'), value: encodeHead(head as AccountHead) },
     ]);
     const report = await checkLedger({ store, logKey });
     expect(report).toMatchObject({ ok: false, entries: 6, accounts: 3, more: 0 });

@@ -2,6 +2,7 @@ import { encodeCbor, utf8 } from '@millrace/base';
 import { codeOf, sampleEvent as event } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { eventRequestSchema, isEventRequest } from '../src/event.ts';
 import {
   type BodyValue,
   commitTo,
@@ -85,6 +86,61 @@ describe('events', () => {
       };
       expect(encodeEvent(long)).toEqual(encodeCbor({ ...long }));
     }
+  });
+
+  test('requests are recognised exactly as by the schema', () => {
+    const label = fc.oneof(
+      text,
+      fc.constantFrom('', 'a', 'a\0', 'ü'.repeat(128), 'ü'.repeat(129), '\ud800', 'a'.repeat(257)),
+    );
+    const value: fc.Arbitrary<unknown> = fc.letrec((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 10 },
+        fc.constantFrom(
+          null,
+          undefined,
+          true,
+          1.5,
+          -1,
+          2 ** 53,
+          Number.NaN,
+          new Date(0),
+          new Uint8Array(2),
+          '\udc00',
+          7n,
+        ),
+        text,
+        fc.array(tie('value'), { maxLength: 3 }),
+        fc.dictionary(fc.oneof(text, fc.constant('\ud800')), tie('value'), { maxKeys: 3 }),
+      ),
+    })).value as fc.Arbitrary<unknown>;
+    const evidence = fc.oneof(value, fc.array(fc.uint8Array({ maxLength: 2 }), { maxLength: 10 }));
+    const requests = fc.record(
+      {
+        account: label,
+        type: fc.constantFrom('ordered', 'machine', 'printed'),
+        actor: label,
+        eventId: label,
+        body: fc.oneof(bodies, value),
+        evidence,
+        extra: fc.constant(1),
+      },
+      { requiredKeys: ['account', 'type', 'actor', 'eventId', 'body'] },
+    );
+    const valid = { account: 'a', type: 'machine', actor: 'ü', eventId: 'id', body: {} };
+    const nearly = fc
+      .tuple(fc.constantFrom('account', 'actor', 'eventId', 'body', 'evidence'), fc.oneof(label, bodies, evidence))
+      .map(([key, other]) => ({ ...valid, [key]: other }));
+    let accepted = 0;
+    fc.assert(
+      fc.property(fc.oneof(requests, nearly, value), (request) => {
+        const expected = eventRequestSchema.safeParse(request).success;
+        if (expected) accepted += 1;
+        expect(isEventRequest(request)).toBe(expected);
+      }),
+      { numRuns: 1_000 },
+    );
+    expect(accepted).toBeGreaterThan(10);
   });
 
   const wrong: [string, Record<string, unknown>][] = [

@@ -10,6 +10,7 @@ import {
 import { describe, expect, test } from 'vitest';
 import {
   checkLedger,
+  decideCheckpoint,
   decodeCertificate,
   ed25519NoteSigner,
   exportCertificate,
@@ -18,6 +19,8 @@ import {
   type NoteSigner,
   openCheckpoint,
   openLedger,
+  parseCheckpoint,
+  parseNote,
   parseVerifierKey,
   verifyCertificate,
   verifyConsistency,
@@ -111,6 +114,37 @@ describe('a rotated log key', () => {
     // A certificate under a checkpoint from before the rotation keeps that checkpoint's signature.
     const again = await exportCertificate(third, 'object-1', { checkpoint: decodeCertificate(before).checkpoint });
     expect(again).toEqual(before);
+  });
+
+  test('a witness that is given the new key beside the former one signs on; with the former one until the overlap ends', async () => {
+    const store = new MemoryStore();
+    const first = await openLedger({ store, signer: former, origin, clock: stepClock() });
+    await first.appendMany(story().slice(0, 5));
+    const start = first.checkpoint();
+    await first.close();
+    const second = await rotated(store, [former]);
+    await second.appendMany(story().slice(5, 7));
+    const overlap = second.checkpoint();
+    await second.close();
+    const third = await rotated(store, []);
+    await third.appendMany(story().slice(7));
+    const keys = (...texts: string[]) => new Map([[origin, texts.map(parseVerifierKey)]]);
+    const head = (checkpoint: Uint8Array) => parseCheckpoint(parseNote(checkpoint).text);
+    const decide = async (checkpoint: Uint8Array, last: Uint8Array | undefined, known: ReturnType<typeof keys>) => {
+      const old = last === undefined ? 0 : head(last).size;
+      const proof = await third.proveConsistency(old, head(checkpoint).size);
+      return decideCheckpoint({ old, proof, checkpoint }, known, () => last && head(last)).status;
+    };
+    const steps: [Uint8Array, Uint8Array | undefined][] = [
+      [start, undefined],
+      [overlap, start],
+      [third.checkpoint(), overlap],
+    ];
+    const statuses = (known: ReturnType<typeof keys>) =>
+      Promise.all(steps.map(([checkpoint, last]) => decide(checkpoint, last, known)));
+    expect(await statuses(keys(logKey, formerKey))).toEqual([200, 200, 200]);
+    expect(await statuses(keys(formerKey))).toEqual([200, 200, 403]);
+    expect(await statuses(keys(logKey))).toEqual([403, 200, 200]);
   });
 
   test('opens no checkpoint that another key signed', async () => {

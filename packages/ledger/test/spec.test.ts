@@ -20,9 +20,12 @@ test('every section refers to existing sources, tests and vectors', () => {
 test('the table of object states matches the implementation', () => {
   const rows = new Map<string, Map<string, string>>();
   const table = spec.slice(spec.indexOf('| state of an object'), spec.indexOf('**LE-6.1**'));
-  for (const [, state = '', cell = ''] of table.matchAll(/^\| ([a-z ]+) \| (.*) \|$/gm)) {
-    const events = [...cell.matchAll(/`([a-z]+)`(?: → ([a-z]+))?/g)];
-    rows.set(state, new Map(events.map(([, type = '', next]) => [type, next ?? state])));
+  let state = '';
+  for (const [, named = '', cell = ''] of table.matchAll(/^\| (?:([a-z ]+) )?\| (.*) \|$/gm)) {
+    state = named === '' ? state : named; // a row without a state continues the previous one
+    const row = rows.get(state) ?? new Map<string, string>();
+    for (const [, type = '', next] of cell.matchAll(/`([a-z]+)`(?: → ([a-z]+))?/g)) row.set(type, next ?? state);
+    rows.set(state, row);
   }
   const anywhere = rows.get('each of these') ?? new Map<string, string>();
   const states = [...rows.keys()].filter((state) => state !== 'each of these' && state !== 'state of an object');

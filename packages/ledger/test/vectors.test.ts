@@ -17,6 +17,8 @@ import {
   formatVerifierKey,
   inclusionProof,
   leafHash,
+  mapKey,
+  mapRootOf,
   noteTypes,
   openCheckpoint,
   parseNote,
@@ -31,6 +33,7 @@ import {
   verifyConsistency,
   verifyEd25519,
   verifyInclusion,
+  verifyMapProof,
 } from '../src/index.ts';
 
 function load<S extends z.ZodType>(name: string, schema: S): z.output<S> {
@@ -221,6 +224,83 @@ describe('vectors/ledger', () => {
     }
   });
 
+  test('map.json', () => {
+    const hex = z.string().transform(fromHex);
+    const value = z.strictObject({ sequence: count, hash: hex });
+    const proof = z.strictObject({ account: z.string(), siblings: z.array(hex), other: z.string().optional() });
+    const vectors = load(
+      'map.json',
+      z.strictObject({
+        about,
+        salt: hex,
+        accounts: z.array(z.strictObject({ account: z.string(), key: hex, sequence: count, hash: hex })).min(20),
+        root: hex,
+        present: z.array(proof).min(20),
+        absent: z.array(proof).min(6),
+        refused: z.array(proof.extend({ what: z.string(), newest: value.optional() })).min(11),
+      }),
+    );
+    const { salt, root, accounts } = vectors;
+    const leafOf = (name: string | undefined) => accounts.find(({ account }) => account === name);
+    for (const { account, key } of accounts) expect(mapKey(salt, utf8(account))).toEqual(key);
+    expect(mapRootOf(accounts)).toEqual(root);
+    for (const { account, siblings } of vectors.present)
+      expect(verifyMapProof(root, mapKey(salt, utf8(account)), leafOf(account), { siblings })).toBe(true);
+    for (const { account, siblings, other } of vectors.absent)
+      expect(
+        verifyMapProof(root, mapKey(salt, utf8(account)), undefined, { siblings, other: leafOf(other) }),
+        account,
+      ).toBe(true);
+    expect(new Set(vectors.absent.map(({ other }) => other === undefined)).size).toBe(2);
+    for (const { what, account, newest, siblings, other } of vectors.refused)
+      expect(verifyMapProof(root, mapKey(salt, utf8(account)), newest, { siblings, other: leafOf(other) }), what).toBe(
+        false,
+      );
+  });
+
+  test('map-certificate.json', async () => {
+    const hex = z.string().transform(fromHex);
+    const made = z.strictObject({ what: z.string(), certificate: hex, code: z.string().optional() });
+    const vectors = load(
+      'map-certificate.json',
+      z.strictObject({
+        about,
+        logKey: z.string(),
+        index: count,
+        root: hex,
+        salt: hex,
+        accounts: z
+          .array(
+            z.strictObject({
+              account: z.string(),
+              key: hex,
+              sequence: count,
+              hash: hex,
+              leaf: hex,
+              siblings: z.array(hex),
+            }),
+          )
+          .length(3),
+        accepted: z.array(made).min(2),
+        refused: z.array(made).min(6),
+      }),
+    );
+    const { logKey, index, root, salt, accounts } = vectors;
+    for (const { account, key, leaf, siblings, ...newest } of accounts) {
+      expect(mapKey(salt, utf8(account))).toEqual(key);
+      expect(mapRootOf([{ key, ...newest }]), account).toEqual(leaf);
+      expect(verifyMapProof(root, key, newest, { siblings }), account).toBe(true);
+    }
+    expect(mapRootOf(accounts)).toEqual(root);
+    for (const { what, certificate } of vectors.accepted) {
+      expect(verifyCertificate(certificate, { logKey }).completeTo, what).toBe(index);
+      const paths = decodeCertificate(certificate).map?.accounts;
+      expect(new Set(paths?.map(pathText))).toEqual(new Set(accounts.map(({ siblings }) => pathText(siblings))));
+    }
+    for (const { what, certificate, code } of vectors.refused)
+      expect(await codeOf(() => verifyCertificate(certificate, { logKey })), what).toBe(code);
+  });
+
   test('certificate.json', async () => {
     const refused = z.strictObject({
       what: z.string(),
@@ -257,6 +337,8 @@ describe('vectors/ledger', () => {
     }
   });
 });
+
+const pathText = (siblings: readonly Uint8Array[]) => siblings.map(toHex).join(' ');
 
 /** `{"hex": …}` in a vector encodes bytes. */
 function withBytes(value: unknown): unknown {

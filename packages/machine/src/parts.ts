@@ -5,6 +5,8 @@ export * from './agent/config.ts';
 export * from './agent/control-calls.ts';
 export * from './agent/frame-header.ts';
 export * from './agent/object-files.ts';
+export * from './agent/packages/check-package.ts';
+export * from './agent/packages/package-source.ts';
 export * from './agent/permit.ts';
 export * from './agent/run-record.ts';
 export * from './agent/timing.ts';

@@ -320,7 +320,7 @@ describe('permits', () => {
     const thief = generateUserKey();
     await refused('E_AUTH', async (answer, cloud) => ({
       ...answer,
-      owner: await cloud.register(thief.publicKey, thief),
+      licenceSigner: await cloud.register(thief.publicKey, thief),
     }));
   });
 
@@ -335,7 +335,11 @@ describe('permits', () => {
           const print = { type: 'print.request' as const, id: fromHex(cloud.requests.at(-1)?.print ?? ''), ...dates };
           return {
             machine: answer.machine,
-            owner: await cloud.register(tenant.publicKey),
+            core: answer.core,
+            amendments: [],
+            credits: [],
+            licenceSigner: await cloud.register(tenant.publicKey),
+            printSigner: await cloud.register(tenant.publicKey),
             licence: await cloud.signLicence({ id, holder: tenant.publicKey }, tenant),
             print: await signTransaction(tenant, cloud.directory.installation, { ...print, licence, machine }),
             permit: await permitOf(cloud, { id: permitIdOf(answer), licence, object: `${licence}-1` }),

@@ -4,12 +4,15 @@ import { rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { systemRandom } from '@millrace/base';
+import { registrationHash } from '@millrace/protocol';
 import { TestCloud } from '@millrace/testkit/machine/agent-cloud';
 import { storeDesign } from '@millrace/testkit/machine/agent-design';
 import { settingsOf, writeFolder } from '@millrace/testkit/machine/agent-harness';
+import { createPeople } from '@millrace/testkit/protocol/people';
 import { afterEach, expect, onTestFailed, test } from 'vitest';
+import { loadMachineConfig } from '../src/agent/config.ts';
 
-const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+const main = fileURLToPath(new URL('../dist/program/main.js', import.meta.url));
 const design = storeDesign(systemRandom(12 * 16_370));
 
 let cloud: TestCloud | undefined;
@@ -77,6 +80,33 @@ test('the process reports that it is ready, makes an object, and exits cleanly o
   expect(await agent.exit).toBe(0);
   expect(agent.said.length).toBe(1);
   for (const line of agent.logged) expect(JSON.parse(line)).toHaveProperty('msg');
+});
+
+test('it starts again with settings of its organisation, and makes an object with them', async () => {
+  const { args, cloud } = await setUp();
+  const people = createPeople({ admin: cloud.admin, installation: cloud.directory.installation });
+  const { organisation, ...bureau } = await people.organisation('Bureau', 'bureau');
+  const { key, credential } = await people.person({ organisation, ...bureau }, 'Olga', ['operator']);
+  const { machine } = cloud.registration;
+  const registration = registrationHash(cloud.registration);
+  const held = { type: 'machine.assign', machine, registration, organisation, number: 1 } as const;
+  const settings = { type: 'machine.settings' as const, organisation, number: 7, machines: [machine] };
+  const transaction = await people.sign(key, { ...settings, settings: { giveUpMs: 4_000 } });
+  cloud.settings = {
+    statement: { transaction, credential },
+    assignment: await people.sign(cloud.admin, held),
+    machine: cloud.registration,
+  };
+  const agent = run(args);
+  await cloud.until(() => cloud.settingsReports.length > 0);
+  expect(cloud.settingsReports).toMatchObject([{ outcome: 'applied', number: 7 }]);
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  expect(agent.logged.filter((line) => line.includes('starts again with new settings'))).toHaveLength(1);
+  expect((await loadMachineConfig(folder ?? '')).agent.giveUpMs).toBe(4_000);
+  agent.child.kill('SIGTERM');
+  expect(await agent.exit).toBe(0);
+  expect(agent.said.length).toBe(1);
 });
 
 test('it is ready without a connection, and exits when its supervisor exits', async () => {

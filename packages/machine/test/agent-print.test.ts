@@ -70,6 +70,24 @@ test('a whole design reaches a sink byte for byte, across fresh secrets, and lea
   }
 });
 
+test('a print that fails before its machine moves has used nothing of the spool', async () => {
+  const design = storeDesign(utf8('G28\nG21\nG90\nM82\nG1 X20 E5000 F60000\n'));
+  const agent = { giveUpMs: 1_000 };
+  // No session is offered for the second print.
+  const meddling = { offer: () => bench?.cloud.requests.length === 1 };
+  bench = await startBench({ design, kind: 'virtual', agent, meddling, timing: { offerMs: 200 } });
+  const { cloud } = bench;
+  const spool = await cloud.loadSpool();
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'completed'));
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
+  const [completed, failed] = cloud.reports.filter(({ event }) => event === 'completed' || event === 'failed');
+  expect(completed?.used).toEqual({ spool, metres: 5, grams: 15 });
+  expect(failed).toMatchObject({ facts: { segments: 0 }, used: { spool, metres: 0, grams: 0 } });
+  expect(failed?.odometer).toEqual(completed?.odometer);
+});
+
 test('a virtual machine executes G-code, and the path that its tool travelled is drawn', async () => {
   const lines = ['G28', 'G21', 'G90', 'M82', 'M104 S205', 'G1 Z0.2 F6000'];
   for (let i = 1; i <= 3_000; i++) {

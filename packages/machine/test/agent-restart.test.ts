@@ -272,6 +272,30 @@ test('a line that cannot be executed is reported only to the owner', async () =>
   expect(record).not.toMatch(/line \d/);
 });
 
+test('a violation of the machine’s safety policy is told to the owner, not to the operator', async () => {
+  bench = await startBench({
+    design: storeDesign(utf8('G28\nG1 X5 F600\nG1 X123.456\n')),
+    kind: 'virtual',
+    safety: {
+      version: 1,
+      volume: { x: [0, 100], y: [0, 100], z: [0, 100] },
+      feed: { x: 6_000, y: 6_000, z: 600 },
+    },
+  });
+  const { cloud, log } = bench;
+  await cloud.print();
+  await cloud.until(() => cloud.reports.some(({ event }) => event === 'failed'));
+  const failed = cloud.reports.at(-1);
+  if (failed === undefined) throw new Error('no report');
+  expect(failed.facts).toMatchObject({ code: 'E_SAFETY' });
+  expect((await cloud.openReport(failed)).reason).toContain('line 3: X reaches 123.456 mm');
+  await bench.agent.close();
+  const record = await readFile(join(bench.config.data, 'objects', `${failed.object}.json`), 'utf8');
+  const local = [...Object.values(failed.facts), ...log, record].join('\n');
+  expect(local).toContain('Rule: volume.');
+  expect(local).not.toMatch(/123\.456|line 3\b/);
+});
+
 test('the run record contains the machine’s position', async () => {
   bench = await startBench({
     design,

@@ -303,6 +303,110 @@ test('the machine executes its buffer while the cloud is unreachable', async () 
   expect(left.at(-1)).toBe(0);
 });
 
+test('a stream that breaks after the buffer was full for longer than the patience goes on', async () => {
+  let writes = 0;
+  let cut = 0;
+  let go: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const { cloud } = await printWhole({
+    agent: { giveUpMs: 1_000 },
+    wrapDriver: (driver) => ({
+      ...bound(driver),
+      write: async (content, signal) => {
+        if (++writes === 3) await held;
+        await driver.write(content, signal);
+      },
+    }),
+    meddling: {
+      telemetry: ({ got }, session) => {
+        const at = cloudOf().sessions.indexOf(session);
+        if (got !== 8 || at !== cut) return; // two that the machine has taken, and a window
+        cut++;
+        if (at > 1) return go();
+        // In the second session nothing is due for longer than `giveUpMs`.
+        setTimeout(() => cloudOf().cut(), at === 0 ? 0 : 1_500);
+      },
+    },
+  });
+  expect(cloud.requests.length).toBe(3);
+  expect(cloud.requests[2]?.from).toBe(cloud.requests[1]?.from);
+});
+
+test('a machine with a full buffer outlasts an outage longer than the patience', async () => {
+  const giveUpMs = 1_000;
+  let lateMs = 0;
+  let writes = 0;
+  let cut: object | undefined;
+  let go: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const { cloud } = await printWhole({
+    agent: { giveUpMs, stallMs: 5_000 },
+    clock: { ...systemClock, now: () => systemClock.now() + lateMs },
+    wrapDriver: (driver) => ({
+      ...bound(driver),
+      write: async (content, signal) => {
+        if (++writes === 3) await held;
+        await driver.write(content, signal);
+      },
+    }),
+    meddling: {
+      telemetry: ({ got }, session) => {
+        if (cut !== undefined && cut !== session) return go();
+        if (cut !== undefined || got !== 8) return; // two that the machine has taken, and a window
+        cut = session;
+        cloudOf().away = true;
+        cloudOf().cut();
+        setTimeout(() => {
+          cloudOf().away = false;
+        }, 2 * giveUpMs);
+      },
+      refuse: (method) => {
+        // Then control fails for twice as long, until the first request after the outage has expired.
+        if (cut === undefined || method !== 'call-home' || lateMs > 0) return undefined;
+        setTimeout(() => {
+          lateMs = 11 * 60_000;
+        }, 2 * giveUpMs);
+        return new MillraceError('E_UNAVAILABLE', 'not now');
+      },
+    },
+  });
+  expect(cloud.requests.at(-1)?.issued).toBeGreaterThan(systemClock.now());
+});
+
+test('sessions that end while the buffer is full begin at growing intervals', async () => {
+  let go: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  let writes = 0;
+  const ended: number[] = [];
+  await printWhole({
+    agent: { stallMs: 5_000 },
+    timing: { backoff: { firstMs: 200, mostMs: 5_000, random: () => 1 } },
+    wrapDriver: (driver) => ({
+      ...bound(driver),
+      write: async (content, signal) => {
+        if (++writes === 3) await held;
+        await driver.write(content, signal);
+      },
+    }),
+    meddling: {
+      telemetry: ({ got }, session) => {
+        if (got !== 8 || session.ended) return; // two that the machine has taken, and a window
+        if (ended.push(systemClock.monotonic()) > 3) return go();
+        session.ended = true;
+        session.end('E_UNAVAILABLE');
+      },
+    },
+  });
+  // The first session delivered: 200, 400 and 800 ms.
+  expect((ended[3] ?? 0) - (ended[0] ?? 0)).toBeGreaterThan(1_390);
+});
+
 test('the cloud stays unreachable: the print fails, with a report', async () => {
   bench = await startBench({
     design,
@@ -323,13 +427,17 @@ test('the cloud stays unreachable: the print fails, with a report', async () => 
 });
 
 test('control refuses to resume: the machine stops and the print fails with the code', async () => {
+  let acked = 0;
   bench = await startBench({
     design,
     window: 6,
     meddling: {
       frame: (frame, segment) => (segment < 5 ? [frame] : []),
-      refuse: (method, call) =>
-        method === 'call-home' && call > 2 ? new MillraceError('E_ALARM', 'consumed too fast') : undefined,
+      telemetry: (told) => {
+        acked = told.acked;
+      },
+      refuse: (method) =>
+        method === 'call-home' && acked === 5 ? new MillraceError('E_ALARM', 'consumed too fast') : undefined,
     },
   });
   const { cloud } = bench;

@@ -94,8 +94,8 @@ describe('what the cloud sees of a machine', () => {
 
   test('a machine reports only the fields that it has', async () => {
     const mill = (driver: Driver): Driver =>
-      Object.assign(driver, {
-        capabilities: { ...driver.capabilities, heaters: [], layers: false, filament: false },
+      Object.defineProperty(driver, 'capabilities', {
+        value: { ...driver.capabilities, heaters: [], layers: false, filament: false },
       });
     bench = await startBench({ design: storeDesign(oddGcode(400)), kind: 'virtual', factor: 1e6, wrapDriver: mill });
     const { cloud } = bench;

@@ -71,6 +71,9 @@ describe('a cloud whose nodes are all dishonest', () => {
     expect(refusal()).toContain('"code":"E_REPLAY"');
     expect(new Set(cloud.reports.map(({ object }) => object))).toEqual(new Set([first.object]));
     expect(cloud.reports.filter(({ event }) => event === 'started')).toHaveLength(1);
+    // The report of the refusal, in control's hands, is no evidence of a failed object.
+    await cloud.until(() => cloud.reports.at(-1)?.event === 'failed');
+    expect(cloud.reports.at(-1)?.facts).toMatchObject({ segments: 0, code: 'E_REPLAY', made: true });
     expect(bench.executed()).toHaveLength(made);
   });
 

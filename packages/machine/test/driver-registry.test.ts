@@ -32,11 +32,11 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 describe('the driver registry', () => {
   it('has the drivers of this package, and accepts others', async () => {
     const drivers = builtInDrivers();
-    expect(drivers.kinds).toEqual(['sink', 'virtual']);
+    expect(drivers.kinds).toEqual(['grbl', 'marlin', 'moonraker', 'octoprint', 'sink', 'virtual']);
     const path = join(folder, 'press.mjs');
     const { loaded } = (await import(path)) as { loaded: string[] };
     drivers.add(await loadDriverModule('./press.mjs', folder));
-    expect(drivers.kinds).toEqual(['press', 'sink', 'virtual']);
+    expect(drivers.kinds).toEqual(['grbl', 'marlin', 'moonraker', 'octoprint', 'press', 'sink', 'virtual']);
     expect(loaded).toEqual([]);
     const settings = { serial: 'P1', ...drivers.get('press').settingsFor({ factor: 3 }) };
     expect(await drivers.create('press', settings)).toMatchObject({ settings: { serial: 'P1', tons: 3 } });

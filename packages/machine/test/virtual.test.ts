@@ -238,7 +238,7 @@ describe('the virtual machine', () => {
 
   it('fails with the line that cannot be executed', async () => {
     const driver = await running('virtual', unlimited);
-    await driver.write(utf8('G28\nG1 X10 F600\nX20\nG1 X30\n'));
+    await driver.write(utf8('G28\nG90\nX20\nG1 X30\n'));
     await expect(driver.drain()).rejects.toMatchObject({ code: 'E_GCODE', data: { line: 3 } });
     expect(driver.telemetry()).toMatchObject({ state: 'failed', error: { code: 'E_GCODE' } });
     await expect(driver.write(utf8('G28\n'))).rejects.toMatchObject({ code: 'E_GCODE' });

@@ -1,9 +1,18 @@
-// Writes vectors/protocol/*.json from the built package: `node packages/protocol/scripts/make-vectors.mjs`. Keys, ids
-// and times are fixed and ES256K signatures are deterministic (RFC 6979), so that the files stay the same.
+// Writes directory, registrations, materials from the built package: `node packages/protocol/scripts/make-vectors.mjs`.
+// Keys, ids and times are fixed and ES256K signatures are deterministic (RFC 6979), so that the files stay the same.
+// vectors/protocol/make.py writes files of another implementation.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { encodeCbor, fromHex, toHex } from '@millrace/base';
 import { keyName, p256Key, userKey } from '@millrace/identity';
-import { documentHash, registrationHash, signDirectory, signTransaction } from '../dist/index.js';
+import {
+  documentHash,
+  encodeCredential,
+  materialText,
+  proveInvitation,
+  registrationHash,
+  signDirectory,
+  signTransaction,
+} from '../dist/index.js';
 
 const folder = new URL('../../../vectors/protocol/', import.meta.url);
 mkdirSync(folder, { recursive: true });
@@ -138,6 +147,89 @@ write('registrations', {
       as: 'permitKey',
       code: 'E_AUTH',
       document: await sign(stranger, bodies.permitKey),
+    },
+  ],
+});
+
+// A supplier with one person, who certifies a spool.
+const [carla, invitation] = [userKey(fill(5)), userKey(fill(6))];
+const dated = { issued: since, expires: since + 600_000 };
+const organisation = { type: 'organisation.register', id: fill(0x51, 16), ...dated, organisation: '5a'.repeat(16) };
+const invited = {
+  type: 'member.invite',
+  id: fill(0x52, 16),
+  ...dated,
+  organisation: organisation.organisation,
+  person: '5b'.repeat(16),
+  name: 'Carla',
+  roles: ['certifier'],
+  invitation: invitation.publicKey,
+  until: since + 1_000_000_000,
+};
+const enrolled = {
+  type: 'key.enrol',
+  id: fill(0x53, 16),
+  ...dated,
+  invitation: keyName(invitation.publicKey),
+  publicKey: carla.publicKey,
+  device: 'laptop',
+  proof: await proveInvitation(invitation, anchor.installation, carla.publicKey),
+};
+const bytesOf = (signer, body, installation = anchor.installation) => signTransaction(signer, installation, body);
+const credential = async (kind) =>
+  encodeCredential([
+    await bytesOf(carla, enrolled),
+    await bytesOf(administrator, invited),
+    await bytesOf(administrator, { ...organisation, name: 'ACME', kinds: [kind] }),
+  ]);
+const spool = {
+  type: 'material.certify',
+  id: fill(0x54, 16),
+  ...dated,
+  name: 'PLA',
+  batch: '2026-31-A',
+  spool: 'AC-000017',
+  grams: 1_000,
+  form: 'filament',
+  diameter: 1_750,
+  density: 1_240,
+  made: since - 86_400_000,
+  until: since + 63_072_000_000,
+  properties: { colour: 'black' },
+};
+const certificate = await bytesOf(carla, spool);
+const supplier = toHex(await credential('supplier'));
+write('materials', {
+  anchor,
+  certificate: toHex(certificate),
+  text: materialText(certificate),
+  supplier,
+  organisation: organisation.organisation,
+  key: keyName(carla.publicKey),
+  refused: [
+    {
+      what: 'the signer’s organisation is a brand',
+      code: 'E_FORBIDDEN',
+      certificate: toHex(certificate),
+      supplier: toHex(await credential('brand')),
+    },
+    {
+      what: 'signed by another key than the credential’s',
+      code: 'E_AUTH',
+      certificate: toHex(await bytesOf(stranger, spool)),
+      supplier,
+    },
+    {
+      what: 'of another installation',
+      code: 'E_SIGNATURE',
+      certificate: toHex(await bytesOf(carla, spool, elsewhere)),
+      supplier,
+    },
+    {
+      what: 'a filament without a diameter',
+      code: 'E_INPUT',
+      certificate: toHex(await bytesOf(carla, { ...spool, diameter: undefined })),
+      supplier,
     },
   ],
 });

@@ -4,18 +4,26 @@ import {
   copyBytes,
   decodeCbor,
   encodeCbor,
-  equalBytes,
   fromHex,
   MillraceError,
   parse,
+  toHex,
   utf8,
 } from '@millrace/base';
-import { keyId, keyName, type Signer, verifySignature } from '@millrace/identity';
+import { keyName, parseSign1, type Signer, verifySignature } from '@millrace/identity';
 import { z } from 'zod';
 import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
-import { readTransaction, type Transaction, type TransactionOf, verifyTransaction } from './documents.ts';
+import { onlyKey, readTransaction, type Transaction, type TransactionOf, verifyTransaction } from './documents.ts';
 import { requireCounting } from './revoked.ts';
 import type { OrganisationKind, PersonRole } from './shapes.ts';
+import {
+  claimedEmail,
+  isSignIn,
+  type SignInDocument,
+  signInNames,
+  verifySignIn,
+  verifySignInDocument,
+} from './sign-in-credential.ts';
 
 // Credentials prove who owns a key, and in which roles, to the administrator's key. Every party that relies on a role
 // verifies the credential here.
@@ -28,6 +36,8 @@ export interface Credential {
   readonly name: string;
   /** Documents that this key signs count until this time, ms since 1970. */
   readonly until: number;
+  /** Point to which secrets are sealed for this key, as the key itself signed it. */
+  readonly sealingKey?: Bytes | undefined;
   /** Absent when the administrator registered the key itself. Such a key belongs to no organisation. */
   readonly member?: Membership;
 }
@@ -73,9 +83,11 @@ export function readCredential(credential: Uint8Array): { readonly publicKey: By
   const bodies = credentialDocuments(credential).map(readTransaction);
   const [own] = bodies;
   if (own?.type === 'user.register') return { publicKey: copyBytes(own.publicKey), name: own.name };
-  const member = bodies.find((body) => body.type === 'member.invite');
-  if (own?.type !== 'key.enrol' || member === undefined) throw new MillraceError('E_INPUT', 'not a credential');
-  return { publicKey: copyBytes(own.publicKey), name: member.name };
+  const member = bodies.find((body) => body.type === 'member.invite' || body.type === 'key.signin');
+  if ((own?.type !== 'key.enrol' && own?.type !== 'key.signin') || member === undefined)
+    throw new MillraceError('E_INPUT', 'not a credential');
+  const name = member.type === 'key.signin' ? claimedEmail(member.idToken) : member.name;
+  return { publicKey: copyBytes(own.publicKey), name };
 }
 
 /** Message that an invitation's key signs to enrol a key. */
@@ -105,16 +117,29 @@ export async function verifyCredential(credential: Uint8Array, directory: Named)
   let holder: Holder | undefined;
   for (let i = documents.length - 3; i >= 0; i -= 2) {
     const [enrolment, invitation] = [documents[i], documents[i + 1]] as [Uint8Array, Uint8Array];
-    holder = await enrolled(enrolment, await invited(invitation, holder, organisation, directory), directory);
+    holder = isSignIn(enrolment)
+      ? await verifySignIn(
+          enrolment,
+          await verifySignInDocument(invitation, holder, organisation.organisation, directory),
+          directory,
+        )
+      : await enrolled(enrolment, await invited(invitation, holder, organisation, directory), directory);
   }
   if (holder === undefined) throw new MillraceError('E_INPUT', 'credential: nobody is enrolled');
-  const { publicKey, name, until, ...member } = holder;
+  const { publicKey, name, until, sealingKey, ...member } = holder;
   const { name: organisationName, kinds, organisation: id } = organisation;
-  return { publicKey, name, until, member: { organisation: id, organisationName, kinds, ...member } };
+  return {
+    publicKey,
+    name,
+    until,
+    ...(sealingKey && { sealingKey }),
+    member: { organisation: id, organisationName, kinds, ...member },
+  };
 }
 
 interface Holder {
   readonly publicKey: Bytes;
+  readonly sealingKey?: Bytes | undefined;
   readonly name: string;
   readonly until: number;
   readonly person: string;
@@ -152,6 +177,25 @@ export async function verifyInvitation(
   const { organisation, organisationName } = member;
   const made = await invited(invitation, { ...own, ...member }, { organisation }, directory);
   return { ...made, organisation, organisationName };
+}
+
+/**
+ * Verifies the sign-in of an organisation, alone. `signer` as in `verifyInvitation`.
+ * @throws {MillraceError} as `verifyCredential`
+ */
+export async function verifyOrganisationSignIn(
+  signIn: Uint8Array,
+  signer: Uint8Array,
+  directory: Named,
+): Promise<SignInDocument> {
+  if (signer[0] === SIGN1_TAG) {
+    const { organisation } = await signedByAdministrator(signer, directory, 'organisation.register');
+    return verifySignInDocument(signIn, undefined, organisation, directory);
+  }
+  const { member, ...own } = await verifyCredential(signer, directory);
+  if (member === undefined)
+    throw new MillraceError('E_FORBIDDEN', 'a key without an organisation sets no organisation’s sign-in');
+  return verifySignInDocument(signIn, { ...own, ...member }, member.organisation, directory);
 }
 
 /** @param by credential of the signer; undefined for the administrator */
@@ -197,32 +241,41 @@ async function enrolled(document: Uint8Array, by: Invited, { installation, revoc
     throw new MillraceError('E_EXPIRED', 'the invitation had expired when the key was enrolled');
   requireCounting({ revocations }, keyName(by.key), document);
   const { name, person, roles, until } = by;
-  return { publicKey, name, person, roles, until, device: claimed.device };
+  const sealingKey = claimed.sealingKey && copyBytes(claimed.sealingKey);
+  return { publicKey, name, person, roles, until, device: claimed.device, ...(sealingKey && { sealingKey }) };
 }
 
 /**
- * Requires that the key may act in this role: by membership, or because the administrator registered it.
+ * Requires that the key may act in one of these roles: by membership, or because the administrator registered it.
  * @throws {MillraceError} E_FORBIDDEN
  */
-export function requireRole({ member, name }: Credential, role: PersonRole): void {
-  if (member === undefined || member.roles.includes(role)) return;
+export function requireRole({ member, name }: Credential, ...roles: readonly PersonRole[]): void {
+  if (member === undefined || roles.some((role) => member.roles.includes(role))) return;
+  const role = roles.join(' or ');
   throw new MillraceError('E_FORBIDDEN', `${name} is no ${role} of ${member.organisationName}`, { data: { role } });
 }
 
 /**
- * The key of a design's owner. The administrator registered it, or it belongs to a designer.
- * @throws {MillraceError} as `verifyCredential`, `requireRole`
+ * Checks a credential that this process has verified before: whether a document in its chain was revoked since.
+ * @throws {MillraceError} E_REVOKED
  */
-export async function verifyDesigner(credential: Uint8Array, directory: Named): Promise<Bytes> {
-  const designer = await verifyCredential(credential, directory);
-  requireRole(designer, 'designer');
-  return designer.publicKey;
+export function requireChainCounting(credential: Uint8Array, directory: Pick<Directory, 'revocations'>): void {
+  for (const document of credentialDocuments(credential)) {
+    const body = readTransaction(document);
+    // An enrolment counts by its invitation or sign-in, not by the key that it enrols.
+    if (body.type === 'key.signin') for (const name of signInNames(body)) requireCounting(directory, name, document);
+    else
+      requireCounting(
+        directory,
+        body.type === 'key.enrol' ? body.invitation : toHex(parseSign1(document).keyId),
+        document,
+      );
+  }
 }
 
 async function verifyOf(document: Uint8Array, key: Bytes, installation: string) {
-  const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
   // The document counts until it is revoked or its `until` has passed. Its expiry limits only its delivery.
-  return verifyTransaction(document, installation, lookup, 'any time');
+  return verifyTransaction(document, installation, onlyKey(key), 'any time');
 }
 
 async function signedByAdministrator<T extends Transaction['type']>(

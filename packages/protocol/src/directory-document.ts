@@ -12,7 +12,7 @@ import {
 } from '@millrace/base';
 import { keyId, parseSign1, type Signer, sign1, verifySign1, verifySignature } from '@millrace/identity';
 import { z } from 'zod';
-import { type Directory, nodeAddresses, nodeId, nodeRoles } from './directory.ts';
+import { addressSchema, type Directory, nodeAddresses, nodeId, nodeRoles } from './directory.ts';
 import { sha256 } from './opening.ts';
 
 const time = z.number().int().nonnegative();
@@ -37,6 +37,8 @@ export const MAX_ACCEPTED = 8;
 const MAX_KEPT = 200;
 
 const MAX_NODES = 256;
+/** Maximum number of recognised clouds. */
+const MAX_CLOUDS = 16;
 
 const node = z.strictObject({
   id: nodeId,
@@ -70,7 +72,7 @@ function areDistinct(list: readonly string[]): boolean {
   return new Set(list).size === list.length;
 }
 
-const documentSchema = z.strictObject({
+const cloudSchema = z.strictObject({
   version: z.literal(2),
   /** Increases with every change. */
   sequence: z.number().int().min(1),
@@ -82,8 +84,38 @@ const documentSchema = z.strictObject({
   permitKeys: dated(key(hexOf(65)), MAX_KEPT),
   logKeys: dated(key(z.string().max(300)), MAX_KEPT),
   adminKey: hexOf(33),
-  userAuthority: z.string().max(8_192).optional(),
 });
+
+/** Another cloud's directory without its own recognitions, as this administrator has verified it. */
+export type CloudDescription = z.output<typeof cloudSchema>;
+
+const recognitionSchema = z.strictObject({
+  /** `cloud.recognise`, signed by the administrator. */
+  recognition: z
+    .string()
+    .max(2_048)
+    .regex(/^([0-9a-f]{2})+$/),
+  distribution: addressSchema.optional(),
+  since: time,
+  cloud: cloudSchema,
+});
+export type Recognition = z.output<typeof recognitionSchema>;
+
+const documentSchema = z.strictObject({
+  ...cloudSchema.shape,
+  userAuthorities: dated(z.strictObject({ certificate: z.string().max(8_192), ...times }), MAX_ACCEPTED).optional(),
+  recognised: z
+    .array(recognitionSchema)
+    .max(MAX_CLOUDS)
+    .refine((list) => areDistinct(list.map(({ cloud }) => cloud.installation)), { error: 'a cloud is listed twice' })
+    .optional(),
+});
+
+/** Another cloud's directory for `recognised`. */
+export function describeCloud(document: DirectoryDocument): CloudDescription {
+  const { userAuthorities: _own, recognised: _others, ...cloud } = document;
+  return cloud;
+}
 
 /** The directory as the administrator signs it: every key with its times (spec/protocol.md, section 1.1). */
 export type DirectoryDocument = z.output<typeof documentSchema>;
@@ -139,6 +171,9 @@ export function verifySigned(input: unknown, { installation, adminKey }: Directo
   return { directory, signature };
 }
 
+const joined = (list: readonly { readonly certificate: string }[]): string =>
+  list.map(({ certificate }) => certificate.trim()).join('\n');
+
 /** The entries of the document that are in force at a time. */
 export function directoryAt(document: DirectoryDocument, now: number): Directory {
   const accepted = <T extends { until?: number | undefined }>(list: readonly T[]) =>
@@ -161,25 +196,34 @@ export function directoryAt(document: DirectoryDocument, now: number): Directory
       identities: former(identities).map(({ key }) => key),
     },
   }));
-  const { version, installation, name, authorities, permitKeys, logKeys, adminKey, userAuthority } = document;
+  const { version, installation, name, authorities, permitKeys, logKeys, adminKey, userAuthorities } = document;
+  const recognised = document.recognised?.map(({ recognition, distribution, cloud }) => ({
+    installation: cloud.installation,
+    adminKey: cloud.adminKey,
+    recognition,
+    distribution,
+    directory: directoryAt(cloud, now),
+  }));
   return {
     version,
     installation,
     name,
-    authority: accepted(authorities)
-      .map(({ certificate }) => certificate.trim())
-      .join('\n'),
+    authority: joined(accepted(authorities)),
     nodes,
     permitKey: newest(permitKeys).key,
     logKey: newest(logKeys).key,
     adminKey,
     former: { permitKeys: kept(permitKeys), logKeys: kept(logKeys) },
-    ...(userAuthority === undefined ? {} : { userAuthority }),
+    ...(userAuthorities === undefined ? {} : { userAuthority: joined(accepted(userAuthorities)) }),
+    ...(recognised === undefined ? {} : { recognised }),
   };
 }
 
 /** The document of a new installation: one key of each kind. */
-export function firstDocument(directory: Omit<Directory, 'former' | 'revocations'>, now: number): DirectoryDocument {
+export function firstDocument(
+  directory: Omit<Directory, 'former' | 'revocations' | 'recognised'>,
+  now: number,
+): DirectoryDocument {
   const { version, installation, name, adminKey, userAuthority } = directory;
   return {
     version,
@@ -198,6 +242,6 @@ export function firstDocument(directory: Omit<Directory, 'former' | 'revocations
     permitKeys: [{ key: directory.permitKey, since: now }],
     logKeys: [{ key: directory.logKey, since: now }],
     adminKey,
-    ...(userAuthority === undefined ? {} : { userAuthority }),
+    ...(userAuthority === undefined ? {} : { userAuthorities: [{ certificate: userAuthority, since: now }] }),
   };
 }

@@ -87,7 +87,7 @@ export async function openDirectory(options: {
   let text = await readText(path);
   let signed = await take(text, path, folder, anchor);
   let current = directoryAt(signed.directory, clock.now());
-  let revocations = await readRevocations(folder, anchor);
+  const lists = await openRevocations(folder, anchor);
   const refresh = async (): Promise<boolean> => {
     const newer = await readText(path);
     if (newer !== text) {
@@ -102,20 +102,12 @@ export async function openDirectory(options: {
   return {
     directory: view(
       () => current,
-      () => revocations,
+      () => lists.revocations,
     ),
     get revocations() {
-      return revocations;
+      return lists.revocations;
     },
-    offerRevocations: (published) =>
-      mutex.run(async () => {
-        const next = await withList(revocations, published, anchor);
-        if (next === undefined) return false;
-        // Write the file first, as for the directory.
-        await writeDurably(join(folder, directoryFiles.revocations), encodeCbor(next.published() as never), 0o644);
-        revocations = next;
-        return true;
-      }),
+    offerRevocations: lists.offerRevocations,
     get sequence() {
       return signed.directory.sequence;
     },
@@ -130,6 +122,32 @@ export async function openDirectory(options: {
         // Write the file first: if the process is killed here, it accepts the directory at its next start.
         await writeDurably(path, `${JSON.stringify(offered, null, 2)}\n`, 0o644);
         await refresh();
+        return true;
+      }),
+  };
+}
+
+/**
+ * The lists of revoked keys that were accepted in this folder.
+ * @throws {MillraceError} E_CONFIG
+ */
+export async function openRevocations(
+  folder: string,
+  anchor: DirectoryAnchor,
+): Promise<Pick<DirectoryFile, 'revocations' | 'offerRevocations'>> {
+  const mutex = new Mutex();
+  let revocations = await readRevocations(folder, anchor);
+  return {
+    get revocations() {
+      return revocations;
+    },
+    offerRevocations: (published) =>
+      mutex.run(async () => {
+        const next = await withList(revocations, published, anchor);
+        if (next === undefined) return false;
+        // Write the file first, as for the directory.
+        await writeDurably(join(folder, directoryFiles.revocations), encodeCbor(next.published() as never), 0o644);
+        revocations = next;
         return true;
       }),
   };
@@ -215,6 +233,9 @@ function view(current: () => Directory, revocations: () => Revocations): Directo
     },
     get userAuthority() {
       return current().userAuthority;
+    },
+    get recognised() {
+      return current().recognised;
     },
     get revocations() {
       return revocations();

@@ -22,6 +22,8 @@ const addressesSchema = z.strictObject({
   distribution: addressSchema,
   /** Address of the public ledger. Absent if public access is switched off. */
   ledger: addressSchema.optional(),
+  /** Address of the console. Absent if it is switched off. */
+  console: addressSchema.optional(),
 });
 
 /** Addresses of the passive nodes. Segments and keys nodes have no address. */
@@ -71,10 +73,28 @@ export interface Directory {
   /** secp256k1 key that registers machines and users, and signs the directory. */
   readonly adminKey: string;
   readonly former?: { readonly permitKeys: readonly FormerKey[]; readonly logKeys: readonly FormerKey[] };
-  /** PEM of the certificate authority for user certificates only. Control holds its key. */
+  /**
+   * Certificate authority for user certificates only, PEM. Control holds its key. Replaced ones follow while they are
+   * accepted.
+   */
   readonly userAuthority?: string | undefined;
+  /** Clouds that the administrator recognises. */
+  readonly recognised?: readonly RecognisedCloud[] | undefined;
   /** Revoked keys of users, as far as this process has learned of them (revocations.ts). */
   readonly revocations?: RevokedKeys | undefined;
+}
+
+/** Another cloud whose machines may make objects of this one, and the reverse. */
+export interface RecognisedCloud {
+  readonly installation: string;
+  /** The other administrator's key, secp256k1. */
+  readonly adminKey: string;
+  /** `cloud.recognise` as the administrator signed it, hexadecimal: evidence for certificates. */
+  readonly recognition: string;
+  /** Where visiting machines connect, if designs are streamed from there. */
+  readonly distribution?: Address | undefined;
+  /** Its keys and nodes when it was recognised, or when the recognition was renewed. */
+  readonly directory: Directory;
 }
 
 /** One revocation of a key, prepared for look-up. */

@@ -10,3 +10,10 @@ export const common = {
 };
 
 export const identifier = hexOf(16);
+
+/** Kind of a machine: the name of its driver. Only the machines know the valid kinds. */
+export const machineKind = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind of machine' });
+
+export const materialName = z.string().min(1).max(64);

@@ -1,10 +1,11 @@
 import {
   type Bytes,
   bytesOf,
-  bytesUpTo,
   concatBytes,
+  copyBytes,
   decodeCbor,
   encodeCbor,
+  equalBytes,
   fromHex,
   MillraceError,
   parse,
@@ -20,23 +21,49 @@ import {
   verifySignature,
 } from '@millrace/identity';
 import { z } from 'zod';
+import { approveLicence, extendLicence, licensedMachines, transferLicence } from './amendment-documents.ts';
+import { creditPolicySchema, decideCase, reportCase } from './case-documents.ts';
 import { CLOCK_SKEW_MS, nodeId } from './directory.ts';
-import { common, identifier } from './document-fields.ts';
+import { common, identifier, machineKind, materialName } from './document-fields.ts';
+import {
+  cancelVisit,
+  introduceMachine,
+  recogniseCloud,
+  requestVisa,
+  requestVisit,
+  visaSchema,
+  visitReport,
+} from './federation-documents.ts';
+import { assignMachine, licensedGroups, setGroup } from './group-documents.ts';
+import { lifeDocuments } from './life-documents.ts';
+import {
+  certifyMaterial,
+  clearOdometer,
+  licensedMaterial,
+  loadSpool,
+  odometerSchema,
+  spoolInRequest,
+  unloadSpool,
+} from './material-documents.ts';
+import { driverKey, isForOneMachine, licensedPackage } from './package-documents.ts';
 import {
   enrolKey,
   inviteDevice,
   inviteMember,
+  openSession,
   registerOrganisation,
   requestCertificate,
   revocationListSchema,
 } from './people-documents.ts';
+import { fitsValidity } from './prices.ts';
+import { cancelPrint, movePrintFirst, requestPrint } from './print-documents.ts';
+import { rehearsalResult, requestRehearsal } from './rehearsal-documents.ts';
+import { machineReport } from './report-documents.ts';
 import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
-import { disclosures, objectName } from './shapes.ts';
-
-/** Maximum number of machines in a licence. The licence must fit into a ledger entry. */
-export const MAX_MACHINES = 200;
-
-const materialName = z.string().min(1).max(64);
+import { setMachineSettings, settingsReport } from './settings-documents.ts';
+import { disclosures, objectName, priceSchema, transferPolicies } from './shapes.ts';
+import { organisationSignIn, signInKey } from './sign-in-documents.ts';
+import { createTokenSchema, revokeTokenSchema } from './tokens.ts';
 
 /** How fast a machine consumes data. Part of its registration, whose hash is in every licence. */
 export const profileSchema = z.strictObject({
@@ -47,10 +74,14 @@ export const profileSchema = z.strictObject({
 });
 export type MachineProfile = z.output<typeof profileSchema>;
 
-/** Kind of a machine: the name of its driver. Only the machines know the valid kinds. */
-export const machineKind = z
-  .string()
-  .regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind of machine' });
+/** The token that holds a machine's key, as its PKCS #11 module described it. No manufacturer attests it. */
+export const tokenSchema = z.strictObject({
+  manufacturer: z.string().max(32),
+  model: z.string().max(16),
+  serial: z.string().max(16),
+  /** Whether the module says that it is a hardware device. */
+  hardware: z.boolean(),
+});
 
 export const machineSchema = z.strictObject({
   /** `keyName` of the public key. */
@@ -59,6 +90,8 @@ export const machineSchema = z.strictObject({
   serial: z.string().min(1).max(64),
   kind: machineKind,
   profile: profileSchema,
+  /** Absent if the key is in a file. */
+  token: tokenSchema.optional(),
 });
 /** A machine as it is registered. */
 export type Machine = z.output<typeof machineSchema>;
@@ -91,6 +124,31 @@ const addDesign = z.strictObject({
 /** The owner deletes a design. Its keys are destroyed at once, its cells in the next epoch. */
 const deleteDesign = z.strictObject({ type: z.literal('design.delete'), ...common, design: identifier });
 
+/** Maximum number of keys in one `design.share`. */
+export const MAX_SHARES = 200;
+
+/**
+ * A designer of the owner's organisation lets other keys of the organisation open the design's private part. Another
+ * document for the same key replaces the earlier one.
+ */
+const shareDesign = z.strictObject({
+  type: z.literal('design.share'),
+  ...common,
+  design: identifier,
+  shares: z
+    .array(
+      z.strictObject({
+        /** Key name of the recipient. */
+        key: identifier,
+        /** The key of the private part, sealed to the recipient's sealing key. */
+        sealed: bytesOf(SEALED_SECRET_BYTES),
+      }),
+    )
+    .min(1)
+    .max(MAX_SHARES)
+    .refine((shares) => new Set(shares.map(({ key }) => key)).size === shares.length, 'a key is named twice'),
+});
+
 /** The owner chooses how a design's cells are renewed, from the next sweep on. The newest `issued` counts. */
 const setMaintenance = z.strictObject({
   type: z.literal('design.maintenance'),
@@ -103,43 +161,38 @@ const setMaintenance = z.strictObject({
  */
 const clearAlarm = z.strictObject({ type: z.literal('alarm.clear'), ...common, object: objectName });
 
-const grantLicence = z.strictObject({
-  type: z.literal('licence.grant'),
-  ...common,
-  design: identifier,
-  /** SHA-256 of the design's core (vault.md, 2), which commits to every byte, their order and the length. */
-  core: bytesOf(32),
-  objects: z.number().int().min(1).max(1_000_000),
-  /**
-   * Per machine: its id, the SHA-256 of its registration (which includes its speed), and the design secret sealed to
-   * its key. The secret is absent if the keys node has custody.
-   */
-  machines: z
-    .array(
-      z.strictObject({
-        machine: identifier,
-        registration: bytesOf(32),
-        secret: bytesOf(SEALED_SECRET_BYTES).optional(),
-      }),
-    )
-    .min(1)
-    .max(MAX_MACHINES)
-    .refine(
-      (machines) => new Set(machines.map(({ machine }) => machine)).size === machines.length,
-      'a machine is named twice',
-    ),
-  materials: z.array(materialName).max(100),
-  notBefore: z.number().int().nonnegative(),
-  notAfter: z.number().int().nonnegative(),
-  /** secp256k1 key of the holder, who may order prints. */
-  holder: bytesOf(33),
-  /** SHA-256 of the licence secret, which is sealed to the keys node. */
-  secretHash: bytesOf(32),
-  /** The owner's P-256 point, to which machines seal state that only the owner may read. */
-  telemetryKey: bytesOf(65),
-  /** Information that the holder and people at the machine may get about a print. */
-  disclose: z.array(z.enum(disclosures)).max(disclosures.length),
-});
+const grantLicence = z
+  .strictObject({
+    type: z.literal('licence.grant'),
+    ...common,
+    design: identifier,
+    /** SHA-256 of the design's core (vault.md, 2), which commits to every byte, their order and the length. */
+    core: bytesOf(32),
+    objects: z.number().int().min(1).max(1_000_000),
+    machines: licensedMachines,
+    groups: licensedGroups.optional(),
+    materials: z.array(licensedMaterial).max(100),
+    notBefore: z.number().int().nonnegative(),
+    notAfter: z.number().int().nonnegative(),
+    /** Who may order prints: the operators of an organisation, by its identifier, or one secp256k1 key alone. */
+    holder: z.union([bytesOf(33), identifier]),
+    /** SHA-256 of the licence secret, which is sealed to the keys node. */
+    secretHash: bytesOf(32),
+    /** The owner's P-256 point, to which machines seal state that only the owner may read. */
+    telemetryKey: bytesOf(65),
+    /** Information that the holder and people at the machine may get about a print. */
+    disclose: z.array(z.enum(disclosures)).max(disclosures.length),
+    /** Whether the holder may transfer what is left, and whether the owner has to approve it. Absent: not at all. */
+    transfer: z.enum(transferPolicies).optional(),
+    /** What the holder owes for its use. Absent: nothing that is counted here. */
+    price: priceSchema.optional(),
+    /** Which failed objects the owner credits by this signature. Absent: none. */
+    creditPolicy: creditPolicySchema.optional(),
+    /** The job package from which objects are made. Absent: objects are streamed. */
+    package: licensedPackage.optional(),
+  })
+  .refine(isForOneMachine, 'a job package is for one machine of this cloud')
+  .refine(fitsValidity, 'the subscription has to begin while the licence is valid, and end within 100 years');
 
 /**
  * The owner's statement of how many objects of the licence are left, after a backup was restored without the current
@@ -166,19 +219,11 @@ const reinstateLicence = z.strictObject({ type: z.literal('licence.reinstate'), 
 /** No further object of the licence may begin. With `stop`, objects that have begun are also stopped. */
 const revokeLicence = z.strictObject({ type: z.literal('licence.revoke'), ...statement, stop: z.boolean() });
 
-/** The object must begin before `expires`. To resume it, no newer request is needed. */
-const requestPrint = z.strictObject({
-  type: z.literal('print.request'),
-  ...common,
-  licence: identifier,
-  machine: identifier,
-});
-
-/** The holder cancels a print that waits in the queue. */
-const cancelPrint = z.strictObject({ type: z.literal('print.cancel'), ...common, print: identifier });
-
 const transactionSchema = z.discriminatedUnion('type', [
   registerMachine,
+  assignMachine,
+  setGroup,
+  setMachineSettings,
   registerUser,
   registerPermitKey,
   registerOrganisation,
@@ -186,17 +231,39 @@ const transactionSchema = z.discriminatedUnion('type', [
   inviteDevice,
   enrolKey,
   requestCertificate,
+  openSession,
+  certifyMaterial,
+  loadSpool,
+  unloadSpool,
+  clearOdometer,
+  createTokenSchema,
+  revokeTokenSchema,
+  organisationSignIn,
+  signInKey,
   addDesign,
   deleteDesign,
+  shareDesign,
   setMaintenance,
   clearAlarm,
   grantLicence,
+  approveLicence,
+  extendLicence,
+  transferLicence,
   resumeLicence,
   suspendLicence,
   reinstateLicence,
   revokeLicence,
   requestPrint,
   cancelPrint,
+  movePrintFirst,
+  requestRehearsal,
+  reportCase,
+  decideCase,
+  ...lifeDocuments,
+  recogniseCloud,
+  introduceMachine,
+  requestVisit,
+  cancelVisit,
 ]);
 
 const requestPermit = z.strictObject({
@@ -205,6 +272,9 @@ const requestPermit = z.strictObject({
   print: identifier,
   serial: z.string().min(1).max(64),
   material: materialName,
+  ...spoolInRequest,
+  /** Of the machine when it asks. */
+  odometer: odometerSchema.optional(),
   /** Fresh P-256 point of this session. */
   ephemeral: bytesOf(65),
   /** 16 random bytes, chosen when the agent starts this object. A resumed stream has the same value. */
@@ -218,28 +288,15 @@ const requestPermit = z.strictObject({
   tableMs: z.number().int().nonnegative(),
 });
 
-/** Maximum bytes of the part of a report that is sealed to the owner. */
-export const MAX_SEALED_FACTS = 4_096;
-
-const machineReport = z.strictObject({
-  type: z.literal('report'),
-  ...common,
-  object: objectName,
-  run: bytesOf(16),
-  event: z.enum(['started', 'progressed', 'completed', 'failed']),
-  facts: z.strictObject({
-    serial: z.string(),
-    material: materialName,
-    segments: z.number().int().nonnegative(),
-    /** HMAC of the executed bytes (`completed` only); equals the manifest's when every byte was executed. */
-    contentMac: bytesOf(32).optional(),
-    code: z.string().max(40).optional(),
-    /** Position and details of a failure, sealed to the owner (owner-state.ts). */
-    sealed: bytesUpTo(MAX_SEALED_FACTS).optional(),
-  }),
-});
-
-const machineDocumentSchema = z.discriminatedUnion('type', [requestPermit, machineReport]);
+const machineDocumentSchema = z.discriminatedUnion('type', [
+  requestPermit,
+  machineReport,
+  rehearsalResult,
+  settingsReport,
+  requestVisa,
+  visitReport,
+  driverKey,
+]);
 
 const permitSchema = z.strictObject({
   type: z.literal('permit'),
@@ -275,7 +332,9 @@ const uploadTicketSchema = z.strictObject({
   type: z.literal('upload.ticket'),
   ...common,
   design: identifier,
-  /** `keyName` of the owner's key. */
+  /** Key name of who may upload with it. */
+  user: identifier,
+  /** The design's owner: an organisation, or the key name of an owner without one. Quotas are for each owner. */
   owner: identifier,
   segments: z.number().int().positive(),
 });
@@ -285,7 +344,11 @@ export type TransactionOf<T extends Transaction['type']> = Extract<Transaction, 
 export type MachineDocument = z.output<typeof machineDocumentSchema>;
 export type PermitRequest = z.output<typeof requestPermit>;
 export type MachineReport = z.output<typeof machineReport>;
+export type SettingsReport = z.output<typeof settingsReport>;
+export type RehearsalResult = z.output<typeof rehearsalResult>;
 export type Permit = z.output<typeof permitSchema>;
+export type Visa = z.output<typeof visaSchema>;
+export type VisitReport = z.output<typeof visitReport>;
 export type BoxKey = z.output<typeof boxKeySchema>;
 export type UploadTicket = z.output<typeof uploadTicketSchema>;
 export type RevocationList = z.output<typeof revocationListSchema>;
@@ -319,6 +382,11 @@ const permits: Kind<Permit> = {
   algorithm: 'ES256',
   parse: (input) => parse(permitSchema, input, 'permit', 'E_PERMIT'),
 };
+const visas: Kind<Visa> = {
+  label: 'visa',
+  algorithm: 'ES256',
+  parse: (input) => parse(visaSchema, input, 'visa', 'E_VISA'),
+};
 const boxKeys: Kind<BoxKey> = {
   label: 'box key',
   algorithm: 'ES256',
@@ -349,6 +417,12 @@ const signWith =
 /** Looks up the public key for a key id; undefined if it is unknown. */
 export type KeyLookup = (id: Bytes) => Bytes | undefined | Promise<Bytes | undefined>;
 
+/** Knows one key only: the document has to be signed by it. */
+export function onlyKey(publicKey: Uint8Array): (id: Bytes) => Bytes | undefined {
+  const known = keyId(publicKey);
+  return (id) => (equalBytes(id, known) ? copyBytes(publicKey) : undefined);
+}
+
 const verifyWith =
   <T extends { readonly issued: number; readonly expires: number }>(kind: Kind<T>) =>
   async (bytes: Uint8Array, installation: string, lookup: KeyLookup, now: number | 'any time'): Promise<Signed<T>> => {
@@ -375,6 +449,10 @@ export const verifyMachineDocument = verifyWith(machineDocuments);
 export const signPermit = signWith(permits);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_PERMIT, E_EXPIRED, E_CLOCK */
 export const verifyPermit = verifyWith(permits);
+/** Signed by the control node of a visiting machine's cloud, with the key of its permits. */
+export const signVisa = signWith(visas);
+/** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_VISA, E_EXPIRED, E_CLOCK */
+export const verifyVisa = verifyWith(visas);
 /** Signed by a node's identity key. */
 export const signBoxKey = signWith(boxKeys);
 /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_EXPIRED, E_CLOCK */

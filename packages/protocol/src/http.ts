@@ -19,6 +19,8 @@ export const GUEST_NAME = 'guest.millrace.invalid';
 export interface GuestTls {
   /** Undefined before the directory is known. In that case, trust only answers that the administrator signed. */
   readonly directory: Directory | undefined;
+  /** An API token, which identifies the client in every request. */
+  readonly token?: string | undefined;
 }
 
 /** TLS options for a node. The directory is read when a connection is made. */
@@ -99,9 +101,14 @@ export function createHttpClient(options: { address: () => Address; tls: TlsOpti
   // Unlimited: the callers bound the number of polls (one per mailbox, one per connected machine).
   const polls = new Agent({ keepAlive: true });
   const tls = () => ('directory' in options.tls ? guestTls(options.tls) : clientTls(options.tls));
+  const token = 'directory' in options.tls ? options.tls.token : undefined;
+  const own = token === undefined ? {} : { authorization: `Bearer ${token}` };
   return {
     call: (method, path, call = {}) =>
-      send(call.poll === true ? polls : calls, tls(), options.address(), method, path, call),
+      send(call.poll === true ? polls : calls, tls(), options.address(), method, path, {
+        ...call,
+        headers: { ...call.headers, ...own },
+      }),
     close: () => {
       calls.destroy();
       polls.destroy();

@@ -1,8 +1,11 @@
 import { equalBytes, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
+import { holderParty, partyName } from './acting.ts';
+import type { Amendment } from './amendments.ts';
 import type { Machine, MachineReport, Permit, PermitRequest, TransactionOf } from './documents.ts';
 import type { LicenceStatement } from './licence-status.ts';
-import { objectId, registrationHash } from './opening.ts';
+import { registrationHash } from './licensed-machines.ts';
+import { objectId } from './opening.ts';
 
 // Maps a signed document to its ledger event. Control writes the event. Verifiers of a certificate derive it again from
 // the document, so that an entry cannot differ from what was signed.
@@ -10,7 +13,16 @@ import { objectId, registrationHash } from './opening.ts';
 /** A ledger event without its evidence (spec/ledger.md, 9). `actor` is the name of the signing key. */
 export interface LedgerFact {
   readonly account: string;
-  readonly type: 'machine' | 'licensed' | 'ordered' | 'permitted' | 'inspected' | MachineReport['event'];
+  readonly type:
+    | 'machine'
+    | 'licensed'
+    | 'ordered'
+    | 'permitted'
+    | 'inspected'
+    | 'credited'
+    | 'transferred'
+    | 'retired'
+    | MachineReport['event'];
   readonly actor: string;
   readonly body: Readonly<Record<string, string | number | Uint8Array>>;
 }
@@ -28,28 +40,49 @@ export function machineFact({ machine }: TransactionOf<'machine.register'>, acto
   };
 }
 
-/** Evidence: `licence.grant`, the owner's `user.register`, and the design's core. */
+/** A machine of another cloud. Evidence: `machine.register` of its cloud, `cloud.recognise` of this one. */
+export function visitorFact(
+  registration: TransactionOf<'machine.register'>,
+  recognition: Pick<TransactionOf<'cloud.recognise'>, 'cloud' | 'adminKey'>,
+): LedgerFact {
+  const fact = machineFact(registration, keyName(recognition.adminKey));
+  return { ...fact, body: { ...fact.body, cloud: recognition.cloud } };
+}
+
+/** Evidence: `licence.grant`, the credential of its signer, and the design's core. */
 export function licenceFact(licence: TransactionOf<'licence.grant'>, actor: string): LedgerFact {
   const { design, objects, holder } = licence;
   return {
     account: licenceAccount(toHex(licence.id)),
     type: 'licensed',
     actor,
-    body: { design, objects, holder: keyName(holder) },
+    body: { design, objects, holder: partyName(holderParty(holder)) },
   };
 }
 
-/** Evidence: `print.request`. */
+/**
+ * Evidence: `print.request`, the credential of its signer.
+ * @param credits credited objects of the licence. An object beyond those granted is made in place of one of them
+ */
 export function orderFact(
   print: TransactionOf<'print.request'>,
-  licence: Pick<TransactionOf<'licence.grant'>, 'design' | 'holder'>,
+  { design, objects }: Pick<TransactionOf<'licence.grant'>, 'design' | 'objects'>,
   number: number,
+  actor: string,
+  credits: readonly string[],
 ): LedgerFact {
+  const replaces = credits[number - objects - 1];
   return {
     account: objectId(print.licence, number),
     type: 'ordered',
-    actor: keyName(licence.holder),
-    body: { licence: licenceAccount(print.licence), design: licence.design, number, print: toHex(print.id) },
+    actor,
+    body: {
+      licence: licenceAccount(print.licence),
+      design,
+      number,
+      print: toHex(print.id),
+      ...(replaces && { replaces }),
+    },
   };
 }
 
@@ -87,6 +120,12 @@ export function outcomeOf({ event, facts }: MachineReport, contentMac: Uint8Arra
   return { type: 'failed', code: 'E_SEGMENT' };
 }
 
+/** That the machine stands still, and why; or that it goes on. */
+function pauseOf({ halt, resumed }: MachineReport['facts']): LedgerFact['body'] {
+  if (halt !== undefined) return { fact: 'halted', by: halt.actor, cause: halt.cause, nextStep: halt.nextStep };
+  return resumed === undefined ? {} : { fact: 'resumed' };
+}
+
 /** Evidence: `report`. */
 export function reportFact(report: MachineReport, actor: string, contentMac: Uint8Array): LedgerFact {
   const { facts, object } = report;
@@ -99,22 +138,24 @@ export function reportFact(report: MachineReport, actor: string, contentMac: Uin
       serial: facts.serial,
       material: facts.material,
       segments: facts.segments,
+      ...pauseOf(facts),
       ...why,
+      ...(facts.made && { made: 'in another run' }),
     },
   };
 }
 
-/** Evidence: `alarm.clear`. */
+/** Evidence: `alarm.clear`, the credential of its signer. */
 export function clearedFact({ object }: TransactionOf<'alarm.clear'>, actor: string): LedgerFact {
   return { account: object, type: 'inspected', actor, body: { fact: 'alarm cleared' } };
 }
 
-/** Evidence: `licence.resume`. */
+/** Evidence: `licence.resume`, the credential of its signer. */
 export function leftFact({ licence, objects, restore }: TransactionOf<'licence.resume'>, actor: string): LedgerFact {
   return { account: licenceAccount(licence), type: 'inspected', actor, body: { fact: 'resumed', objects, restore } };
 }
 
-/** Evidence: the statement: `licence.suspend`, `licence.reinstate` or `licence.revoke`. */
+/** Evidence: `licence.suspend`, `licence.reinstate` or `licence.revoke`, the credential of its signer. */
 export function statusFact(statement: LicenceStatement, actor: string): LedgerFact {
   const { licence, number } = statement;
   const account = licenceAccount(licence);
@@ -126,6 +167,21 @@ export function statusFact(statement: LicenceStatement, actor: string): LedgerFa
     case 'licence.revoke': {
       const running = statement.stop ? 'stopped' : 'finished';
       return { account, type: 'inspected', actor, body: { fact: 'revoked', number, running } };
+    }
+  }
+}
+
+/** Evidence: the amendment: `licence.approve`, `licence.extend` or `licence.transfer`; the credential of its signer. */
+export function amendmentFact(amendment: Amendment, actor: string): LedgerFact {
+  const account = licenceAccount(amendment.licence);
+  switch (amendment.type) {
+    case 'licence.approve':
+      return { account, type: 'inspected', actor, body: { fact: 'approved', document: amendment.document } };
+    case 'licence.extend':
+      return { account, type: 'inspected', actor, body: { fact: 'extended', machines: amendment.machines.length } };
+    case 'licence.transfer': {
+      const { number, to } = amendment;
+      return { account, type: 'transferred', actor, body: { number, holder: partyName(holderParty(to)) } };
     }
   }
 }

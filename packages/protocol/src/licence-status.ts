@@ -1,8 +1,16 @@
-import { type Bytes, copyBytes, MillraceError, toHex } from '@millrace/base';
+import { MillraceError, toHex } from '@millrace/base';
 import { z } from 'zod';
+import {
+  type Attested,
+  type DesignOwner,
+  ignoringRevocations,
+  ownerParty,
+  type Party,
+  verifyFor,
+  verifyLicence,
+} from './acting.ts';
 import type { Directory } from './directory.ts';
 import { readTransaction, type Transaction, type TransactionOf } from './documents.ts';
-import { verifyLicence, verifyTransactionBy } from './opening.ts';
 
 /** A statement that an owner signs on a licence after the grant. */
 export type LicenceStatement = TransactionOf<'licence.suspend' | 'licence.reinstate' | 'licence.revoke'>;
@@ -57,24 +65,59 @@ export function requireNotStopped({ revoked }: LicenceStatus, licence: string): 
     });
 }
 
+/** A statement on a licence, and the licence; each with the credential of its signer. */
+export interface AttestedStatement extends Attested {
+  readonly licence: Uint8Array;
+  readonly licenceSigner: Uint8Array;
+}
+
+/** How a node knows the owner of a design: it recorded the owner when the design was stored. */
+export interface OwnerLookup {
+  readonly directory: Directory;
+  ownerOf(design: string): Promise<DesignOwner | undefined> | DesignOwner;
+}
+
 /**
- * Verifies an owner's statement and its licence. Relies on the signatures only, not on the node that delivered them.
- * @param ownerOf key of a design's owner, recorded by the node when the design was stored
- * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND (unknown design), E_SIGNATURE, E_AUTH (another signer),
- *   E_FORBIDDEN, E_REVOKED
+ * Verifies a licence by what this node knows of its design. @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND
+ * (unknown design), E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN (another role)
  */
-export async function verifyLicenceStatement(
-  { licence: bytes, transaction }: { readonly licence: Uint8Array; readonly transaction: Uint8Array },
-  { directory, ownerOf }: { directory: Directory; ownerOf(design: string): Promise<Bytes | undefined> | Uint8Array },
-): Promise<{ readonly licence: string; readonly statement: LicenceStatement }> {
-  const claimed = readTransaction(bytes);
+export async function verifyGrant(
+  { licence, licenceSigner }: Pick<AttestedStatement, 'licence' | 'licenceSigner'>,
+  { directory, ownerOf }: OwnerLookup,
+): Promise<{ readonly terms: TransactionOf<'licence.grant'>; readonly owner: Party }> {
+  const claimed = readTransaction(licence);
   if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
   const found = await ownerOf(claimed.design);
   if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${claimed.design}`);
-  const owner = copyBytes(found);
-  const { body: granted } = await verifyLicence(bytes, directory, owner);
-  const licence = toHex(granted.id);
-  const { body } = await verifyTransactionBy(owner, transaction, directory);
+  const owner = ownerParty(found);
+  const granted = { transaction: licence, credential: licenceSigner };
+  const { body: terms } = await verifyLicence(granted, owner, ignoringRevocations(directory));
+  return { terms, owner };
+}
+
+/**
+ * Verifies a document of a design's owner that concerns one licence, and the licence. Relies on the signatures only, not
+ * on the node that delivered them.
+ * @throws {MillraceError} as `verifyGrant`, E_EXPIRED, E_REVOKED
+ */
+export async function verifyOnLicence(
+  statement: AttestedStatement,
+  lookup: OwnerLookup,
+): Promise<{ readonly terms: TransactionOf<'licence.grant'>; readonly body: Transaction }> {
+  const { terms, owner } = await verifyGrant(statement, lookup);
+  const { body } = await verifyFor(owner, 'designer', statement, lookup.directory);
+  return { terms, body };
+}
+
+/**
+ * Verifies a statement that suspends, reinstates or revokes a licence. @throws {MillraceError} as `verifyOnLicence`
+ */
+export async function verifyLicenceStatement(
+  statement: AttestedStatement,
+  lookup: OwnerLookup,
+): Promise<{ readonly licence: string; readonly statement: LicenceStatement }> {
+  const { terms, body } = await verifyOnLicence(statement, lookup);
+  const licence = toHex(terms.id);
   if (!isLicenceStatement(body) || body.licence !== licence)
     throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
   return { licence, statement: body };

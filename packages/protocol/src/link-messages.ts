@@ -10,6 +10,7 @@ import {
   u32be,
 } from '@millrace/base';
 import { z } from 'zod';
+import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
 import { sessionOfferSchema } from './session.ts';
 
 /**
@@ -25,7 +26,7 @@ const linkControlSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('call'),
     call: z.number().int(),
-    method: z.enum(['next', 'call-home', 'report']),
+    method: z.enum(['next', 'call-home', 'report', 'visa']),
     body: z.instanceof(Uint8Array),
   }),
   z.strictObject({ type: z.literal('answer'), call: z.number().int(), body: z.instanceof(Uint8Array) }),
@@ -60,6 +61,14 @@ const linkControlSchema = z.discriminatedUnion('type', [
     group: z.number().int().nonnegative(),
     hashes: z.instanceof(Uint8Array).refine(({ length }) => length <= 2_048, 'too long'),
     path: z.array(bytesOf(32)).max(24),
+  }),
+  /** Either proactive node → driver: its share of a job package, sealed to the permit request's ephemeral key. */
+  z.strictObject({
+    type: z.literal('release'),
+    machine: hexOf(16),
+    permitId: hexOf(16),
+    role: z.enum(['keys', 'segments']),
+    sealed: bytesOf(SEALED_SECRET_BYTES),
   }),
   /** Either proactive node → agent and distribution: the stream has ended. */
   z.strictObject({ type: z.literal('end'), session: bytesOf(16), code: z.string(), reason: z.string() }),

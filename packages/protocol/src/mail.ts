@@ -11,9 +11,11 @@ import {
 } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import { z } from 'zod';
+import { MAX_AMENDMENTS } from './amendments.ts';
 import { type BoxSecrets, openFromBox, sealToBox } from './box.ts';
 import { type Directory, identitiesOf, type NodeRole, nodesOf } from './directory.ts';
 import { type BoxKey, machineSchema } from './documents.ts';
+import { admissionSchema } from './federation.ts';
 import { openBySome } from './sealed-keys.ts';
 import { sessionParametersSchema } from './session.ts';
 import { MAX_REPAIR, objectName } from './shapes.ts';
@@ -24,34 +26,57 @@ const uint = z.number().int().nonnegative();
 
 export const segmentNumbers = z.array(uint).max(MAX_REPAIR);
 
+/** A user's transaction, and the credential of the key that signed it. */
+const attested = { transaction: bytes, credential: bytes };
+const amendmentsSchema = z.array(z.strictObject(attested)).max(MAX_AMENDMENTS);
+
 const openingSchema = z.strictObject({
   permit: bytes,
   request: bytes,
   print: bytes,
   licence: bytes,
+  licenceSigner: bytes,
+  printSigner: bytes,
+  amendments: amendmentsSchema,
   machine: machineSchema,
+  membership: z.strictObject({ statement: z.strictObject(attested), assignment: bytes }).optional(),
+  admission: admissionSchema.optional(),
 });
+
+/** A statement of the owner on a licence; the licence, and the credential of the key that signed it. */
+const onLicence = { licence: bytes, licenceSigner: bytes, ...attested };
 
 /** Every message that one node can send to another through the mailbox. */
 const messageSchema = z.discriminatedUnion('type', [
   // control → keys and segments
   z.strictObject({
     type: z.literal('design.add'),
-    transaction: bytes,
-    /** The administrator's registration of the owner in the manifest. */
-    registration: bytes,
+    ...attested,
     manifest: bytes,
     keys: bytes.optional(),
   }),
   z.strictObject({ type: z.literal('design.uploaded'), design }),
-  z.strictObject({ type: z.literal('design.delete'), design, transaction: bytes }),
-  z.strictObject({ type: z.literal('design.maintenance'), design, transaction: bytes }),
-  z.strictObject({ type: z.literal('alarm.clear'), object: objectName, transaction: bytes }),
+  z.strictObject({ type: z.literal('design.delete'), design, ...attested }),
+  z.strictObject({ type: z.literal('design.maintenance'), design, ...attested }),
+  z.strictObject({ type: z.literal('alarm.clear'), object: objectName, ...attested }),
   z.strictObject({ type: z.literal('design.repair'), design, repair: hexOf(16), segments: segmentNumbers }),
-  z.strictObject({ type: z.literal('licence.grant'), transaction: bytes, secret: bytes }),
-  z.strictObject({ type: z.literal('licence.resume'), licence: bytes, transaction: bytes }),
+  z.strictObject({ type: z.literal('licence.grant'), ...attested, secret: bytes }),
+  z.strictObject({ type: z.literal('licence.resume'), ...onLicence }),
   /** The owner suspends, reinstates or revokes a licence. */
-  z.strictObject({ type: z.literal('licence.status'), licence: bytes, transaction: bytes }),
+  z.strictObject({ type: z.literal('licence.status'), ...onLicence }),
+  /** The owner credits a failed object: it is final, and one more object of the licence is possible. */
+  z.strictObject({ type: z.literal('case.credit'), ...onLicence }),
+  /** A licence was transferred. */
+  z.strictObject({
+    type: z.literal('licence.amend'),
+    licence: bytes,
+    licenceSigner: bytes,
+    amendments: amendmentsSchema,
+  }),
+  /** An organisation has set the members of a group. */
+  z.strictObject({ type: z.literal('group.set'), ...attested }),
+  /** The administrator has stated which organisation holds a machine. */
+  z.strictObject({ type: z.literal('machine.assign'), transaction: bytes }),
   z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
   /** Every message that may be sealed to an older key of the recipient was delivered before this message. */
@@ -79,6 +104,14 @@ const messageSchema = z.discriminatedUnion('type', [
     permitId: hexOf(16),
     acked: uint,
     by: z.enum(['segments', 'keys']),
+    reason: z.string().max(300),
+  }),
+  /** The node will never stream this object for this print. */
+  z.strictObject({
+    type: z.literal('stream.refused'),
+    object: objectName,
+    permitId: hexOf(16),
+    code: z.string().max(40),
     reason: z.string().max(300),
   }),
   z.strictObject({ type: z.literal('slice.missing'), session: hexOf(16), segments: z.array(uint) }),
@@ -127,6 +160,10 @@ export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'licence.grant': ['control>keys'],
   'licence.resume': ['control>keys', 'control>segments'],
   'licence.status': ['control>keys', 'control>segments'],
+  'case.credit': ['control>keys', 'control>segments'],
+  'licence.amend': ['control>keys', 'control>segments'],
+  'group.set': ['control>keys', 'control>segments'],
+  'machine.assign': ['control>keys', 'control>segments'],
   'stream.open': ['control>keys', 'control>segments'],
   'vault.check': ['control>keys'],
   'box.drained': ['control>control', 'control>keys', 'control>segments'],
@@ -137,6 +174,7 @@ export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'design.refused': ['keys>control', 'segments>control'],
   'design.repaired': ['segments>control'],
   'stream.alarm': ['segments>control', 'segments>keys', 'keys>control'],
+  'stream.refused': ['segments>control', 'keys>control'],
   'slice.missing': ['segments>keys'],
   'stream.session': ['keys>segments'],
   'stream.slices': ['keys>segments'],

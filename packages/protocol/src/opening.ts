@@ -1,26 +1,39 @@
-import { type Bytes, copyBytes, encodeCbor, equalBytes, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, equalBytes, MillraceError, toHex } from '@millrace/base';
 import { sha256 } from '@millrace/base/crypto';
-import { keyId, keyName } from '@millrace/identity';
+import {
+  type ActedFor,
+  type Attested,
+  type DesignOwner,
+  holderParty,
+  ignoringRevocations,
+  ownerParty,
+  verifyFor,
+  verifyLicence,
+} from './acting.ts';
+import {
+  type AmendedLicence,
+  type ApprovalDemand,
+  licenceHashes,
+  requireApproved,
+  verifyAmendments,
+} from './amendments.ts';
 import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
 import {
   type Machine,
+  onlyKey,
   type Permit,
   type PermitRequest,
-  type Signed,
-  type Transaction,
   type TransactionOf,
   verifyMachineDocument,
-  verifyTransaction,
 } from './documents.ts';
+import { type Admission, cloudOfMachine, linkName, verifyAdmission } from './federation.ts';
+import { type GroupMember, type MachineMembership, requirePresent } from './groups.ts';
+import { requireLicensed } from './licensed-machines.ts';
 import { verifyPermitOf } from './permit-keys.ts';
-import { requireCounting } from './revoked.ts';
+import { type LimitedPeriod, requirePeriod } from './prices.ts';
+import { type LoadedSpool, materialWords, nameOfMaterial, requireMaterial } from './spools.ts';
 
 export { sha256 };
-
-/** SHA-256 of a machine's registration in deterministic CBOR, as contained in licences. */
-export function registrationHash(machine: Machine): Bytes {
-  return sha256(encodeCbor(machine));
-}
 
 /** All documents that authorise one stream, as sent by control to the proactive nodes. */
 export interface Opening {
@@ -28,14 +41,34 @@ export interface Opening {
   readonly request: Uint8Array;
   readonly print: Uint8Array;
   readonly licence: Uint8Array;
+  /** Credentials of the keys that signed the licence and the print. */
+  readonly licenceSigner: Uint8Array;
+  readonly printSigner: Uint8Array;
+  /** Approvals, extensions and transfers of the licence. */
+  readonly amendments: readonly Attested[];
   readonly machine: Machine;
+  /** Proves that the machine is a member of a group of the licence. Absent if the licence names the machine alone. */
+  readonly membership?: MachineMembership | undefined;
+  /** Proves the eligibility of a machine of another cloud. */
+  readonly admission?: Admission | undefined;
 }
 
 export interface VerifiedOpening {
   readonly permit: Permit;
   readonly request: PermitRequest;
+  /** The terms in force. */
   readonly licence: TransactionOf<'licence.grant'>;
+  /** Names of the licence's transfers, in order. */
+  readonly transfers: readonly string[];
   readonly machine: Machine;
+  /** The machine as a member of a group of the licence. */
+  readonly member: GroupMember | undefined;
+  /** The machine's name on links. */
+  readonly link: string;
+  /** The period in which the object begins, if a subscription limits its objects. Undefined if it has begun. */
+  readonly period: LimitedPeriod | undefined;
+  /** The spool that the machine states, verified. */
+  readonly spool: LoadedSpool | undefined;
   /** Hash of the whole chain; the session is bound to it. */
   readonly hash: Bytes;
 }
@@ -47,20 +80,23 @@ export interface OpeningContext {
   designOf(design: string): Promise<DesignAuthority | undefined>;
   /** Whether this node has a record of the object. If so, the object began in time; its duration does not matter. */
   begun(object: string): Promise<boolean>;
+  /** Number of the licence's objects that the owner has credited, by this node's records. */
+  credits(licence: string): Promise<number>;
 }
 
 /** Owner and content of a design. */
-export interface DesignAuthority {
-  /** Public key, 33 bytes. */
-  readonly owner: Bytes;
+export interface DesignAuthority extends DesignOwner {
   /** SHA-256 of the design's core. */
   readonly coreHash: Bytes;
+  /** Approvals that the core asks of every licence. */
+  readonly approvals?: ApprovalDemand | undefined;
 }
 
 /**
  * Checks that the segments node and the keys node each make: owner → licence → holder → print → machine → request →
- * permit. They trust the control node for the permit only, which only control can sign. The ages of the print and the
- * licence are checked only when the object begins.
+ * permit, and that the signers act for the owner and the holder in the right roles. They trust the control node for the
+ * permit only, which only control can sign. The ages of the print and the licence are checked only when the object
+ * begins.
  * @throws {MillraceError} the code of the first check that fails
  */
 export async function verifyOpening(opening: Opening, context: OpeningContext): Promise<VerifiedOpening> {
@@ -70,31 +106,29 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
 
   const design = await context.designOf(permit.design);
   if (design === undefined) throw new MillraceError('E_NOT_FOUND', 'the design of this permit is not stored');
-  const licence = await verifyLicence(opening.licence, directory, design.owner);
+  const begins = !(await context.begun(permit.object));
+  // An object that has begun is finished, even if a signer's key was revoked meanwhile.
+  const counting = begins ? directory : ignoringRevocations(directory);
+  const granted = { transaction: opening.licence, credential: opening.licenceSigner };
+  const licence = await verifyLicence(granted, ownerParty(design), counting);
   if (!equalBytes(licence.body.core, design.coreHash))
     throw new MillraceError('E_LICENCE_INVALID', 'the licence is for different content of the design');
   if (toHex(licence.body.id) !== permit.licence || licence.body.design !== permit.design) {
     throw new MillraceError('E_PERMIT', 'the permit belongs to another licence');
   }
-  if (permit.number > licence.body.objects)
+  const { objects } = licence.body;
+  if (permit.number > objects && permit.number > objects + (await context.credits(permit.licence)))
     throw new MillraceError('E_LICENCE_EXHAUSTED', 'the permit exceeds the licence');
   if (permit.object !== objectId(permit.licence, permit.number))
     throw new MillraceError('E_PERMIT', 'the object does not match the permit');
 
-  const begins = !(await context.begun(permit.object));
-  const { holder } = licence.body;
-  if (begins) {
-    requireValidity(licence.body, now);
-    // An object that has begun is finished, even if a signer's key was revoked meanwhile.
-    requireCounting(directory, keyName(design.owner), opening.licence);
-    requireCounting(directory, keyName(holder), opening.print);
-  }
-  const print = await verifyTransaction(
-    opening.print,
-    installation,
-    (id) => (equalBytes(id, keyId(holder)) ? copyBytes(holder) : undefined),
-    begins ? now : 'any time',
-  );
+  if (begins) requireValidity(licence.body, now);
+  const rules = { owner: ownerParty(design), approvals: design.approvals, directory: counting };
+  const amended = await verifyAmendments(opening.licence, opening.amendments, rules);
+  requireApproved(amended);
+  const { terms } = amended;
+  const ordered = { transaction: opening.print, credential: opening.printSigner };
+  const print = await verifyOrder(amended, ordered, counting, begins ? now : 'begun');
   if (print.body.type !== 'print.request' || toHex(print.body.id) !== permit.print) {
     throw new MillraceError('E_PERMIT', 'the permit belongs to another print');
   }
@@ -102,25 +136,77 @@ export async function verifyOpening(opening: Opening, context: OpeningContext): 
     throw new MillraceError('E_PERMIT', 'print and permit differ');
   }
 
-  const machine = checkMachine(opening.machine, permit.machine, licence.body);
-  const request = await verifyMachineDocument(
-    opening.request,
-    installation,
-    (id) => (equalBytes(id, keyId(machine.publicKey)) ? copyBytes(machine.publicKey) : undefined),
-    now,
-  );
+  const cloud = cloudOfMachine(terms, permit.machine);
+  const { machine, membership } = opening;
+  const member = await requireLicensed(machine, permit.machine, terms, { cloud, membership, directory: counting });
+  if (begins && member !== undefined)
+    for (const stated of [member.group.body, member.assignment]) requirePresent(stated, now);
+  const request = await verifyMachineDocument(opening.request, installation, onlyKey(machine.publicKey), now);
   if (request.body.type !== 'permit.request' || !equalBytes(sha256(opening.request), permit.request)) {
     throw new MillraceError('E_PERMIT', 'the permit answers another request');
   }
-  checkRequest(request.body, machine, licence.body);
+  checkRequest(request.body, machine, terms);
   if (request.body.print !== permit.print) throw new MillraceError('E_PERMIT', 'the request belongs to another print');
+  const visited = {
+    licence: terms,
+    print: permit.print,
+    holder: print.signer,
+    machine,
+    request: request.body,
+  };
+  const visiting = await verifyAdmission(directory, visited, opening.admission, begins ? now : 'any time');
+  const spool = await requireMaterial(request.body, machine, terms, { directory, now, begins, visiting });
   return {
     permit,
     request: request.body,
-    licence: licence.body,
+    licence: terms,
+    transfers: amended.transfers,
     machine,
-    hash: sha256(sha256(opening.permit), sha256(opening.request), sha256(opening.print), sha256(opening.licence)),
+    member,
+    link: linkName(machine.machine, cloud),
+    period: begins ? requirePeriod(terms, permit.issued, now) : undefined,
+    spool,
+    hash: openingHash(opening),
   };
+}
+
+/** Hash of all documents of an opening. The session is bound to it. */
+export function openingHash({
+  permit,
+  request,
+  print,
+  licence,
+  amendments,
+  membership,
+}: Pick<Opening, 'permit' | 'request' | 'print' | 'licence' | 'amendments' | 'membership'>): Bytes {
+  const shown = membership === undefined ? [] : [membership.statement.transaction, membership.assignment];
+  return sha256(
+    ...[permit, request, print].map((document) => sha256(document)),
+    ...licenceHashes(licence, amendments),
+    ...shown.map((document) => sha256(document)),
+  );
+}
+
+/**
+ * Verifies a print request, or a failure report, of the licence's holder. An object that has begun is finished for a
+ * former holder too.
+ * @param now the time at which the object begins; 'begun' if it has begun
+ * @throws {MillraceError} as `verifyFor`
+ */
+export async function verifyOrder(
+  { terms, holders }: AmendedLicence,
+  ordered: Attested,
+  directory: Parameters<typeof verifyFor>[3],
+  now: number | 'begun',
+): Promise<ActedFor> {
+  if (now !== 'begun') return verifyFor(holderParty(terms.holder), 'operator', ordered, directory, now);
+  for (const holder of holders.slice(0, -1))
+    try {
+      return await verifyFor(holderParty(holder), 'operator', ordered, directory);
+    } catch (error) {
+      if (!(error instanceof MillraceError && error.code === 'E_AUTH')) throw error;
+    }
+  return verifyFor(holderParty(terms.holder), 'operator', ordered, directory);
 }
 
 export function objectId(licence: string, number: number): string {
@@ -132,32 +218,9 @@ export function licenceOf(object: string): string {
   return object.slice(0, object.lastIndexOf('-'));
 }
 
-/** Verifies a licence signed by the design's owner. The document's expiry limits its delivery, not its validity. */
-export async function verifyLicence(
-  bytes: Uint8Array,
-  directory: Directory,
-  owner: Bytes,
-): Promise<Signed<TransactionOf<'licence.grant'>>> {
-  const lookup = (id: Bytes) => (equalBytes(id, keyId(owner)) ? owner : undefined);
-  const { body, signer } = await verifyTransaction(bytes, directory.installation, lookup, 'any time');
-  if (body.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
-  return { body, signer, bytes: copyBytes(bytes) };
-}
-
-/**
- * Verifies a transaction signed by this key. Its age is not checked, because it may have waited in the mailbox past its
- * expiry. If the key has been revoked, the transaction counts only if the revocation keeps it.
- * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_REVOKED
- */
-export async function verifyTransactionBy(
-  key: Bytes,
-  bytes: Uint8Array,
-  directory: Pick<Directory, 'installation' | 'revocations'>,
-): Promise<Signed<Transaction>> {
-  const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
-  const signed = await verifyTransaction(bytes, directory.installation, lookup, 'any time');
-  requireCounting(directory, keyName(key), bytes);
-  return signed;
+/** Number of the object in its licence, which is the last part of its name. */
+export function numberOf(object: string): number {
+  return Number(object.slice(object.lastIndexOf('-') + 1));
 }
 
 /** Checks the period in which objects may begin. @throws {MillraceError} E_LICENCE_INVALID, E_EXPIRED */
@@ -166,27 +229,15 @@ function requireValidity({ notBefore, notAfter }: TransactionOf<'licence.grant'>
   if (now > notAfter + CLOCK_SKEW_MS) throw new MillraceError('E_EXPIRED', 'the licence has expired');
 }
 
-/** @throws {MillraceError} E_MACHINE_UNKNOWN, E_LICENCE_INVALID */
-export function checkMachine(machine: Machine, id: string, licence: TransactionOf<'licence.grant'>): Machine {
-  if (machine.machine !== id || keyName(machine.publicKey) !== id) {
-    throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine’s key differs from its registration');
-  }
-  const named = licence.machines.find((entry) => entry.machine === id);
-  if (named === undefined) throw new MillraceError('E_LICENCE_INVALID', 'the licence does not name this machine');
-  if (!equalBytes(named.registration, registrationHash(machine))) {
-    throw new MillraceError('E_LICENCE_INVALID', 'the machine’s registration differs from the one in the licence');
-  }
-  return machine;
-}
-
 /** @throws {MillraceError} E_MACHINE_UNKNOWN, E_MATERIAL */
 export function checkRequest(request: PermitRequest, machine: Machine, licence: TransactionOf<'licence.grant'>): void {
   if (request.serial !== machine.serial)
     throw new MillraceError('E_MACHINE_UNKNOWN', 'the serial number differs from the registration');
-  if (licence.materials.length > 0 && !licence.materials.includes(request.material)) {
+  const { materials } = licence;
+  if (materials.length > 0 && !materials.some((material) => nameOfMaterial(material) === request.material)) {
     throw new MillraceError(
       'E_MATERIAL',
-      `the licence allows ${licence.materials.join(', ')}; ${request.material} is loaded`,
+      `the licence allows ${materials.map(materialWords).join(', ')}; ${request.material} is loaded`,
     );
   }
 }

@@ -55,6 +55,8 @@ export const enrolKey = z.strictObject({
   /** `keyName` of the invitation's key. */
   invitation: identifier,
   publicKey: bytesOf(33),
+  /** Uncompressed P-256 point to which secrets are sealed for this key. Absent for a key that opens none. */
+  sealingKey: bytesOf(65).optional(),
   device: displayName,
   /** Signature of the invitation's key over the new key (credentials.ts). */
   proof: bytesOf(64),
@@ -68,6 +70,14 @@ export const requestCertificate = z.strictObject({
   type: z.literal('certificate.request'),
   ...common,
   tlsKey: bytesOf(TLS_KEY_BYTES),
+});
+
+/** A user opens a session of a browser. */
+export const openSession = z.strictObject({
+  type: z.literal('session.open'),
+  ...common,
+  /** Origin of the page that asks, which the browser states: "https://millrace.example". */
+  origin: z.string().max(300),
 });
 
 /** Maximum number of documents of one revoked key that still count. */

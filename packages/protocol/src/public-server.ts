@@ -32,18 +32,22 @@ export interface PublicAnswer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export interface PublicLimits {
+export interface ConnectionLimits {
   /** Maximum number of open connections in total, and per address. */
   readonly connections: number;
   readonly connectionsPerAddress: number;
-  /** Maximum number of answers computed at a time. Further requests are answered with 503. */
-  readonly answersAtOnce: number;
   /** Timeout of the TLS handshake and of the headers. */
   readonly headersMs: number;
-  /** Timeout of the whole request, and of the whole answer. */
+  /** Timeout of the whole request. */
   readonly transferMs: number;
   /** Timeout of an idle connection. */
   readonly idleMs: number;
+}
+
+/** The timeout `transferMs` is also that of the whole answer. */
+export interface PublicLimits extends ConnectionLimits {
+  /** Maximum number of answers computed at a time. Further requests are answered with 503. */
+  readonly answersAtOnce: number;
 }
 
 export const publicLimits: PublicLimits = {
@@ -87,20 +91,11 @@ const MAX_PATH = 300;
  */
 export async function listenToStrangers(options: PublicServerOptions): Promise<PublicServer> {
   const limits = { ...publicLimits, ...options.limits };
-  const settings = {
-    maxHeaderSize: MAX_HEADERS,
-    headersTimeout: limits.headersMs,
-    requestTimeout: limits.transferMs,
-    keepAliveTimeout: limits.idleMs,
-    connectionsCheckingInterval: Math.min(limits.headersMs, 5_000),
-  };
+  const settings = { maxHeaderSize: MAX_HEADERS, ...timeoutsOf(limits) };
   const { tls } = options;
   const server =
-    tls === undefined
-      ? createHttpServer(settings)
-      : createHttpsServer({ ...settings, ...secureContext(tls), handshakeTimeout: limits.headersMs });
-  server.maxConnections = limits.connections;
-  limitByAddress(server, limits);
+    tls === undefined ? createHttpServer(settings) : createHttpsServer({ ...settings, ...secureContext(tls) });
+  limitConnections(server, limits);
   const answering = { now: 0, most: limits.answersAtOnce };
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const deadline = setTimeout(() => response.destroy(), limits.transferMs);
@@ -125,7 +120,21 @@ function secureContext({ certificate, key }: TlsIdentity) {
   return { cert: certificate, key: Buffer.from(key), minVersion: 'TLSv1.3' as const };
 }
 
-function limitByAddress(server: Server, { connectionsPerAddress, headersMs, transferMs }: PublicLimits): void {
+/** Options of Node's HTTP and HTTPS servers. */
+export function timeoutsOf({ headersMs, transferMs, idleMs }: ConnectionLimits) {
+  return {
+    handshakeTimeout: headersMs,
+    headersTimeout: headersMs,
+    requestTimeout: transferMs,
+    keepAliveTimeout: idleMs,
+    connectionsCheckingInterval: Math.min(headersMs, 5_000),
+  };
+}
+
+/** Limits the number of connections, in total and per address, and closes silent ones. */
+export function limitConnections(server: Server, limits: ConnectionLimits): void {
+  const { connections, connectionsPerAddress, headersMs, transferMs } = limits;
+  server.maxConnections = connections;
   const open = new Map<string, number>();
   server.on('connection', (socket: Socket) => {
     const from = socket.remoteAddress ?? '';

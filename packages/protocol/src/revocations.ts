@@ -10,11 +10,17 @@ import {
   toHex,
 } from '@millrace/base';
 import { sha256 } from '@millrace/base/crypto';
-import { keyId, keyName } from '@millrace/identity';
+import { keyName } from '@millrace/identity';
 import { z } from 'zod';
-import { verifyCredential, verifyInvitation } from './credentials.ts';
+import { verifyCredential, verifyInvitation, verifyOrganisationSignIn } from './credentials.ts';
 import type { Directory, Revoked, RevokedKeys } from './directory.ts';
-import { type RevocationEntry, type RevocationList, verifyRevocationList } from './documents.ts';
+import {
+  onlyKey,
+  type RevocationEntry,
+  type RevocationList,
+  readTransaction,
+  verifyRevocationList,
+} from './documents.ts';
 import { requireCounting } from './revoked.ts';
 
 interface HeldList {
@@ -89,8 +95,7 @@ export async function withList(
     adminKey,
     revocations: stored ? undefined : held,
   });
-  const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
-  const { body: list } = await verifyRevocationList(bytes, installation, lookup, 'any time');
+  const { body: list } = await verifyRevocationList(bytes, installation, onlyKey(key), 'any time');
   if (organisation !== undefined && organisation !== list.organisation)
     throw new MillraceError('E_FORBIDDEN', 'an owner-admin revokes keys of the own organisation only');
   if (!stored) requireCounting({ revocations: held }, keyName(key), bytes);
@@ -138,22 +143,29 @@ async function requireBelonging(
     if (entry.key === admin) throw new MillraceError('E_FORBIDDEN', 'the administrator’s key cannot be revoked');
     if (organisation === undefined || verified.has(entry.key)) continue;
     const owner = await ownerOf(entry, directory);
-    if (owner.key !== entry.key || owner.organisation !== organisation)
+    if (!owner.keys.includes(entry.key) || owner.organisation !== organisation)
       throw new MillraceError('E_FORBIDDEN', `the key ${entry.key} does not belong to the organisation`);
   }
 }
 
+/** The names that the proof of an entry proves to be the organisation's. */
 async function ownerOf(
   { credential, invitation }: RevocationEntry,
   directory: Named,
-): Promise<{ key: string; organisation?: string | undefined }> {
+): Promise<{ keys: readonly string[]; organisation?: string | undefined }> {
   if (credential !== undefined) {
     const { publicKey, member } = await verifyCredential(credential, directory);
-    return { key: keyName(publicKey), organisation: member?.organisation };
+    // A person who signs in is revoked by name, so that another key of the person is not enrolled either.
+    const person = member === undefined ? [] : [member.person];
+    return { keys: [keyName(publicKey), ...person], organisation: member?.organisation };
   }
   const [document, signer] = invitation ?? [];
   if (document === undefined || signer === undefined)
     throw new MillraceError('E_INPUT', 'revocations: a key without proof of its organisation');
+  if (readTransaction(document).type === 'organisation.signin') {
+    const { id, organisation } = await verifyOrganisationSignIn(document, signer, directory);
+    return { keys: [toHex(id)], organisation };
+  }
   const { key, organisation } = await verifyInvitation(document, signer, directory);
-  return { key: keyName(key), organisation };
+  return { keys: [keyName(key)], organisation };
 }

@@ -49,6 +49,30 @@ export async function openDesignSecret(key: AgreementKey, binding: SecretBinding
   return secret;
 }
 
+/** One design and one recipient of one installation. All names are hexadecimal. */
+export interface ShareBinding {
+  readonly installation: string;
+  readonly design: string;
+  /** Key name of the recipient. */
+  readonly key: string;
+}
+
+function shareInfo({ installation, design, key }: ShareBinding): Bytes {
+  return concatBytes(utf8('millrace/v1/design-share/'), fromHex(installation), fromHex(design), fromHex(key));
+}
+
+/** Seals the key of a design's private part to the sealing key of another designer. */
+export function sealShare(recipient: Uint8Array, binding: ShareBinding, partKey: Uint8Array): Promise<Bytes> {
+  return seal(recipient, shareInfo(binding), partKey);
+}
+
+/** The key of a private part, 32 bytes; the caller wipes it. @throws {MillraceError} E_SEAL */
+export async function openShare(key: AgreementKey, binding: ShareBinding, sealed: Uint8Array): Promise<Bytes> {
+  const partKey = await unsealByAgreement(key, shareInfo(binding), sealed);
+  if (partKey.length !== 32) throw new MillraceError('E_SEAL', 'the key of a private part has 32 bytes');
+  return partKey;
+}
+
 /**
  * Opens a message from a sender with several keys, as during a rotation, by trying each key.
  * @throws {MillraceError} the error of the last try, E_SEAL

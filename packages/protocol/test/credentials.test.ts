@@ -20,7 +20,6 @@ import {
   signTransaction,
   type Transaction,
   verifyCredential,
-  verifyDesigner,
   verifyInvitation,
   withList,
 } from '../src/index.ts';
@@ -115,8 +114,10 @@ describe('a credential', () => {
     });
     const { member } = await verifyCredential(dora.credential, directory);
     expect(verified.member?.person).toBe(member?.person);
-    expect(await verifyDesigner(phone.credential, directory)).toEqual(phone.key.publicKey);
-    expect(await codeOf(() => verifyDesigner(ada.credential, directory))).toBe('E_FORBIDDEN');
+    expect(verified.publicKey).toEqual(phone.key.publicKey);
+    requireRole(verified, 'designer');
+    const admin = await verifyCredential(ada.credential, directory);
+    expect(await codeOf(() => requireRole(admin, 'designer'))).toBe('E_FORBIDDEN');
     expect(readCredential(phone.credential)).toEqual({ publicKey: phone.key.publicKey, name: 'Ada' });
   });
 

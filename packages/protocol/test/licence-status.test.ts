@@ -1,6 +1,6 @@
 import { toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
-import { createOpening, createProtocolFixture, dated } from '@millrace/testkit/protocol/support';
+import { createOpening, createProtocolFixture, dated, registerKey } from '@millrace/testkit/protocol/support';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { readTransaction, signTransaction } from '../src/documents.ts';
@@ -75,10 +75,10 @@ describe('the status of a licence', () => {
 describe('a statement', async () => {
   const fixture = createProtocolFixture();
   const { keys, directory } = fixture;
-  const { licence: grant } = await createOpening(fixture);
+  const { licence: grant, licenceSigner } = await createOpening(fixture);
   const granted = readTransaction(grant);
   const name = toHex(granted.id);
-  const ownerOf = () => keys.owner.publicKey;
+  const ownerOf = () => ({ owner: keys.owner.publicKey });
   const sign = (signer = keys.owner, on = name) =>
     signTransaction(signer, directory.installation, {
       type: 'licence.revoke',
@@ -87,15 +87,22 @@ describe('a statement', async () => {
       number: 7,
       stop: true,
     });
-  const verify = async (transaction: Promise<Uint8Array>, changes = {}) =>
-    verifyLicenceStatement({ licence: grant, transaction: await transaction, ...changes }, { directory, ownerOf }).then(
+  const verify = async (signed: Promise<Uint8Array>, changes = {}, signer = keys.owner) => {
+    const transaction = await signed;
+    const credential = await registerKey(keys.admin, directory.installation, signer.publicKey);
+    const statement = { licence: grant, licenceSigner, transaction, credential, ...changes };
+    return verifyLicenceStatement(statement, { directory, ownerOf }).then(
       (verified) => verified.licence,
       (error: { code: string }) => error.code,
     );
+  };
 
   it('is accepted only with the signature of the design’s owner, for the owner’s own licence', async () => {
     expect(await verify(sign())).toBe(name);
-    for (const other of [keys.holder, keys.admin, generateUserKey()]) expect(await verify(sign(other))).toBe('E_AUTH');
+    for (const other of [keys.holder, keys.admin, generateUserKey()]) {
+      expect(await verify(sign(other), {}, other)).toBe('E_AUTH');
+      expect(await verify(sign(other))).toBe('E_AUTH'); // with the owner's credential
+    }
     expect(await verify(sign(keys.owner, licence))).toBe('E_FORBIDDEN');
     const clear = { type: 'alarm.clear' as const, ...dated(), object: `${name}-1` };
     expect(await verify(signTransaction(keys.owner, directory.installation, clear))).toBe('E_FORBIDDEN');

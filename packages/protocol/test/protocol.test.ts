@@ -34,7 +34,7 @@ const fixture = createProtocolFixture();
 const { keys, directory } = fixture;
 const designOf = async () => ({ owner: keys.owner.publicKey, coreHash: fixture.coreHash });
 /** The input for a node that has no record of the object. */
-const first = { directory, now: NOW, designOf, begun: async () => false };
+const first = { directory, now: NOW, designOf, begun: async () => false, credits: async () => 0 };
 const verify = async (changes: Changes) =>
   codeOf(async () => verifyOpening(await createOpening(fixture, changes), first));
 

@@ -4,6 +4,7 @@ import { codeOf, createProtocolFixture, dated } from '@millrace/testkit/protocol
 import { describe, expect, it } from 'vitest';
 import {
   openDesignSecret,
+  registrationHash,
   SEALED_SECRET_BYTES,
   sealDesignSecret,
   signTransaction,
@@ -36,6 +37,14 @@ describe('a registration', () => {
       codeOf(async () => verifyMachineRegistration(await document, directory));
     expect(await code(sign({ type: 'machine.register', machine }, keys.owner))).toBe('E_AUTH');
     expect(await code(sign(user))).toBe('E_INPUT');
+    const token = { manufacturer: 'Maker', model: 'HSM 2', serial: '17', hardware: true };
+    const graded = { ...machine, token };
+    expect(
+      await verifyMachineRegistration(await sign({ type: 'machine.register', machine: graded }), directory),
+    ).toEqual(graded);
+    expect(registrationHash(graded)).not.toEqual(registrationHash(machine));
+    const odd = { ...machine, token: { ...token, model: 'x'.repeat(17) } };
+    expect(await code(sign({ type: 'machine.register', machine: odd }))).toBe('E_INPUT');
     const another = { ...machine, publicKey: generateP256Key().publicKey };
     expect(await code(sign({ type: 'machine.register', machine: another }))).toBe('E_MACHINE_UNKNOWN');
   });

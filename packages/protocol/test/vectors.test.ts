@@ -1,15 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { encodeCbor, fromHex, toHex } from '@millrace/base';
-import { userKey } from '@millrace/identity';
+import { keyName, userKey } from '@millrace/identity';
 import { describe, expect, it } from 'vitest';
 import {
   documentHash,
+  materialText,
+  parseMaterialText,
   registrationHash,
   type SignedDirectory,
   signDirectory,
   verifyCredential,
   verifyDirectory,
   verifyMachineRegistration,
+  verifyMaterial,
+  verifyMembership,
   verifyPermitKey,
 } from '../src/index.ts';
 
@@ -65,5 +69,68 @@ describe('vectors of registrations', () => {
 
   it.each(vectors.refused)('refused: $what', async ({ as, code, document }) => {
     await expect(verify[as](fromHex(document), vectors.anchor)).rejects.toMatchObject({ code });
+  });
+});
+
+describe('vectors of material certificates', () => {
+  const vectors = read<{
+    anchor: Anchored['anchor'];
+    certificate: string;
+    text: string;
+    supplier: string;
+    organisation: string;
+    key: string;
+    refused: { what: string; code: string; certificate: string; supplier: string }[];
+  }>('materials');
+
+  it('accepted: a spool of a supplier, and its code', async () => {
+    const certificate = fromHex(vectors.certificate);
+    const { supplier } = await verifyMaterial(certificate, fromHex(vectors.supplier), vectors.anchor);
+    expect([supplier.organisation, supplier.key]).toEqual([vectors.organisation, vectors.key]);
+    expect(materialText(certificate)).toBe(vectors.text);
+    expect(parseMaterialText(vectors.text)).toEqual(certificate);
+  });
+
+  it.each(vectors.refused)('refused: $what', async ({ code, certificate, supplier }) => {
+    await expect(verifyMaterial(fromHex(certificate), fromHex(supplier), vectors.anchor)).rejects.toMatchObject({
+      code,
+    });
+  });
+});
+
+describe('vectors of groups', () => {
+  interface Shown {
+    readonly statement: string;
+    readonly credential: string;
+    readonly assignment: string;
+  }
+  const vectors = read<{
+    anchor: Anchored['anchor'];
+    machine: string;
+    registration: string;
+    organisation: string;
+    group: string;
+    signer: string;
+    accepted: Shown;
+    refused: (Shown & { what: string; code: string })[];
+  }>('groups');
+  const verify = ({ statement, credential, assignment }: Shown) =>
+    verifyMembership(
+      {
+        statement: { transaction: fromHex(statement), credential: fromHex(credential) },
+        assignment: fromHex(assignment),
+      },
+      { machine: vectors.machine, registration: fromHex(vectors.registration) },
+      vectors.anchor,
+    );
+
+  it('accepted: a machine in a site', async () => {
+    const { group } = await verify(vectors.accepted);
+    expect(group.body).toMatchObject({ group: vectors.group, organisation: vectors.organisation, kind: 'site' });
+    expect(keyName(group.signatory.publicKey)).toBe(vectors.signer);
+  });
+
+  it.each(vectors.refused)('refused: $what', async ({ code, ...shown }) => {
+    await expect(verify(shown)).rejects.toMatchObject({ code });
   });
 });

@@ -5,7 +5,7 @@ import { storeError } from './lmdb-errors.ts';
 import type { LmdbWriter } from './lmdb-writer.ts';
 import type { Entry, Key, Range, Swap, TransactionalStore, Write } from './port.ts';
 
-export type LmdbDatabase = Database<Buffer, Uint8Array>;
+export type LmdbDatabase = Database<Uint8Array, Uint8Array>;
 
 /** Entries that `range` reads at a time. A read transaction ends within its turn of the event loop. */
 const PAGE = 128;
@@ -32,7 +32,7 @@ export class LmdbStore implements TransactionalStore {
 
   async get(key: Key): Promise<Bytes | undefined> {
     checkKey(key);
-    const value = this.#read(() => this.#database.getBinary(asBuffer(key)));
+    const value = this.#read(() => this.#database.getBinary(key));
     return value && copyBytes(value);
   }
 
@@ -40,7 +40,7 @@ export class LmdbStore implements TransactionalStore {
     for (const key of keys) checkKey(key);
     return this.#read(() =>
       keys.map((key) => {
-        const value = this.#database.getBinary(asBuffer(key));
+        const value = this.#database.getBinary(key);
         return value && copyBytes(value);
       }),
     );
@@ -48,7 +48,7 @@ export class LmdbStore implements TransactionalStore {
 
   async has(key: Key): Promise<boolean> {
     checkKey(key);
-    return this.#read(() => this.#database.doesExist(asBuffer(key)));
+    return this.#read(() => this.#database.doesExist(key));
   }
 
   put(key: Key, value: Uint8Array): Promise<void> {
@@ -81,7 +81,7 @@ export class LmdbStore implements TransactionalStore {
     checkWrites(also);
     let swap: 'applied' | 'refused' = 'refused';
     await this.#writer.write((next?.length ?? 0) + 64 + bytesOf(also), 1 + also.length, () => {
-      swap = sameValue(this.#database.getBinary(asBuffer(key)), expected) ? 'applied' : 'refused';
+      swap = sameValue(this.#database.getBinary(key), expected) ? 'applied' : 'refused';
       if (swap === 'refused') return;
       this.#set(key, next);
       this.#apply(also);
@@ -129,8 +129,8 @@ export class LmdbStore implements TransactionalStore {
   }
 
   #set(key: Key, value: Uint8Array | undefined): void {
-    if (value === undefined) this.#database.removeSync(asBuffer(key));
-    else this.#database.putSync(asBuffer(key), asBuffer(value));
+    if (value === undefined) this.#database.removeSync(key);
+    else this.#database.putSync(key, value);
   }
 
   #read<T>(work: () => T): T {
@@ -159,7 +159,7 @@ function readPage<Found, Item>(
   let last: Key | undefined;
   const found = scan({
     reverse,
-    ...(start && { start: asBuffer(start) }),
+    ...(start && { start }),
     // In reverse, lmdb would omit the lowest key.
     ...(reverse && { end: LOWEST, inclusiveEnd: true }),
   });
@@ -167,10 +167,10 @@ function readPage<Found, Item>(
     const key = keyOf(item);
     // Check the far bound here, because lmdb treats it differently by direction.
     if (!inRange(key, options)) {
-      if (start !== undefined && asBuffer(start).equals(key)) continue;
+      if (start !== undefined && sameValue(start, key)) continue;
       break;
     }
-    if (after !== undefined && asBuffer(after).equals(key)) continue;
+    if (after !== undefined && sameValue(after, key)) continue;
     items.push(copy(item));
     last = copyBytes(key);
     if (items.length === limit) break;
@@ -180,8 +180,4 @@ function readPage<Found, Item>(
 
 function bytesOf(writes: readonly Write[]): number {
   return writes.reduce((total, write) => total + ('put' in write ? write.value.length : 0) + 64, 0);
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -132,7 +132,7 @@ export class Environment implements Lmdb {
   #database(name: string): LmdbDatabase {
     if (this.#closed !== undefined) throw new MillraceError('E_STORE', 'the store is closed');
     try {
-      const database: LmdbDatabase | undefined = this.#root.openDB<Buffer, Uint8Array>({
+      const database: LmdbDatabase | undefined = this.#root.openDB<Uint8Array, Uint8Array>({
         name,
         encoding: 'binary',
         keyEncoding: 'binary',

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, MillraceError, u64be } from '@millrace/base';
+import { type Bytes, MillraceError, u64be } from '@millrace/base';
 import { checkWrites, sameValue } from './keys.ts';
 import type { Log, LogWriter } from './log.ts';
 import type { Entry, Key, Range, TransactionalStore, Write } from './port.ts';
@@ -17,6 +17,11 @@ export class MapLog implements Log {
   async get(key: Key): Promise<Bytes | undefined> {
     requireFree(key);
     return this.#map.get(key);
+  }
+
+  async getMany(keys: readonly Key[]): Promise<(Bytes | undefined)[]> {
+    for (const key of keys) requireFree(key);
+    return this.#map.getMany(keys);
   }
 
   range(options: Range = {}): AsyncIterable<Entry> {
@@ -65,7 +70,7 @@ function numberOf(token: Bytes): number {
 }
 
 function isToken(key: Key): boolean {
-  return compareBytes(key, TOKEN) === 0;
+  return key.length === 1 && key[0] === TOKEN[0];
 }
 
 function requireFree(key: Key): void {

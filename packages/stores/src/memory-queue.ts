@@ -4,7 +4,8 @@ import { MemoryStore } from './memory.ts';
 
 /** A queue in memory, for tests and for data that may be lost. */
 export class MemoryQueue extends MapQueue {
-  constructor(options: QueueOptions = { clock: systemClock }) {
-    super(new MemoryStore(), options);
+  /** @param map the underlying map, which a test may damage */
+  constructor(options: QueueOptions = { clock: systemClock }, map = new MemoryStore()) {
+    super(map, options);
   }
 }

@@ -2,3 +2,4 @@
 export { type CellFileIndex, openCellFile } from './cell-file/cell-file.ts';
 export * from './cell-file/record.ts';
 export { openEnvironment } from './lmdb.ts';
+export { MemoryStore } from './memory.ts';

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /** The built command. */
-export const program = fileURLToPath(new URL('../../cli/dist/main.js', import.meta.url));
+export const program = fileURLToPath(new URL('../../cli/dist/program/main.js', import.meta.url));
 
 export interface CliResult {
   readonly exit: number;

@@ -10,6 +10,7 @@ import {
   encodeMail,
   licenceSecretInfo,
   type Machine,
+  type Opening,
   type PermitRequest,
   readBoxKey,
   registrationHash,
@@ -25,6 +26,7 @@ import {
 } from '@millrace/protocol';
 import { prepareDesign, readManifest } from '@millrace/vault';
 import type { Answer } from './http.ts';
+import { permitRequest } from './permit-request.mjs';
 import { MACHINE, type TestInstallation } from './test-installation.ts';
 
 const MINUTE = 60_000;
@@ -40,7 +42,7 @@ export interface OwnMachine extends Machine {
 export interface CallHome extends Answer {
   readonly request: Bytes;
   /** Data from control: permit, print, licence, machine. */
-  readonly given: { permit: Uint8Array; print: Uint8Array; licence: Uint8Array } | undefined;
+  readonly given: Omit<Opening, 'request' | 'machine'> | undefined;
 }
 
 /**
@@ -176,25 +178,8 @@ export async function enrol(system: TestInstallation, options: { objects: number
     return machine;
   };
   const request: Job['request'] = (print, index, changes = {}, installation = directory.installation) => {
-    const machine = machineAt(index);
-    const issued = systemClock.now();
-    return signMachineDocument(machine.key, installation, {
-      type: 'permit.request',
-      id: systemRandom(16),
-      issued,
-      expires: issued + 10 * MINUTE,
-      print,
-      serial: machine.serial,
-      material: 'PLA',
-      ephemeral: generateP256Key().publicKey,
-      run: systemRandom(16),
-      from: 0,
-      order: 16,
-      suite: 'keccak256',
-      hints: 'dense',
-      tableMs: 10,
-      ...changes,
-    });
+    const { key, serial } = machineAt(index);
+    return signMachineDocument(key, installation, permitRequest({ print, serial, ...changes }));
   };
 
   return {

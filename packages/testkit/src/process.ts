@@ -15,6 +15,8 @@ export interface ProcessEnvironment {
   /** Command prefix that runs the process, such as `ip netns exec NAME`. */
   readonly within?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** Runs the modules in `dist` instead of the bundled program, so that a preloaded module can change them. */
+  readonly modules?: boolean;
 }
 
 /** A real process of an installation. The test starts, kills and restarts it. */

@@ -22,9 +22,9 @@ export function listeningSockets(pid: number): ListeningSocket[] {
       if (open) found.push({ protocol, address: addressOf(local) });
     }
   }
-  for (const [, , , flags = '0', , , inode = '', path = ''] of table(pid, 'unix')) {
+  for (const [, , , flags = '0', , , inode = '', ...path] of table(pid, 'unix')) {
     if (own.has(inode) && (Number.parseInt(flags, 16) & UNIX_ACCEPTING) !== 0)
-      found.push({ protocol: 'unix', address: path });
+      found.push({ protocol: 'unix', address: path.join(' ') });
   }
   return found;
 }

@@ -1,19 +1,20 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Closer, systemClock, systemRandom } from '@millrace/base';
 import {
   builtEntries,
   chooseAddresses,
+  type Entries,
   type Installation,
-  type InstallationSession,
   initInstallation,
   machineProcess,
   nodeFiles,
   nodeProcess,
   openInstallation,
   openSession,
-  userNames,
+  type UserSession,
 } from '@millrace/cli/parts';
 import { registerAll } from '@millrace/client';
 import type { TlsIdentity } from '@millrace/identity';
@@ -29,6 +30,11 @@ export const MACHINE = 'virtual-1';
 export type ProcessName = NodeRole | 'machine';
 export const processNames = ['control', 'distribution', 'segments', 'keys', 'machine'] as const;
 
+const moduleEntries: Entries = {
+  node: fileURLToPath(new URL('../../cloud/dist/main.js', import.meta.url)),
+  machine: fileURLToPath(new URL('../../machine/dist/main.js', import.meta.url)),
+};
+
 export interface TestInstallationOptions {
   readonly machine?: MachineChoice;
   readonly maintenance?: MaintenanceChoice;
@@ -40,6 +46,8 @@ export interface TestInstallationOptions {
   readonly environment?: Partial<Record<ProcessName, ProcessEnvironment>>;
   /** Network emulation of the machine's counting proxy. */
   readonly proxy?: ProxyOptions;
+  /** Serves the console. */
+  readonly console?: boolean;
   /** Puts a proxy that counts bytes between the machine and distribution. */
   readonly count?: boolean;
 }
@@ -57,7 +65,7 @@ export interface TestInstallation {
   readonly machine: string;
   /** The counting proxy on the machine's link, if `count` is set. */
   readonly wire: CountingProxy | undefined;
-  session(user: 'admin' | 'owner' | 'operator'): Promise<InstallationSession>;
+  session(user: 'admin' | 'owner' | 'operator'): Promise<UserSession>;
   /** Sends one HTTPS request with any certificate of the installation. */
   call(node: 'control' | 'distribution', caller: Caller, options: CallOptions): Promise<Answer>;
   identity(caller: Caller): Promise<TlsIdentity>;
@@ -66,7 +74,9 @@ export interface TestInstallation {
   close(): Promise<void>;
 }
 
-export type Caller = (typeof userNames)[number] | NodeRole | 'machine';
+/** Users without an organisation, whom the administrator registers directly. */
+export const plainUsers = ['owner', 'operator'] as const;
+export type Caller = 'admin' | (typeof plainUsers)[number] | NodeRole | 'machine';
 
 /** Creates a test installation. `close` stops everything that it started and removes everything that it wrote. */
 export async function createTestInstallation(options: TestInstallationOptions = {}): Promise<TestInstallation> {
@@ -85,7 +95,7 @@ export async function createTestInstallation(options: TestInstallationOptions = 
 
 async function build(base: string, closer: Closer, options: TestInstallationOptions): Promise<TestInstallation> {
   const home = join(base, 'installation');
-  const { layout } = await initInstallation({ home, clock: systemClock, random: systemRandom });
+  const { layout } = await initInstallation({ home, users: plainUsers, clock: systemClock, random: systemRandom });
   await setMachine(layout, MACHINE, options.machine ?? {});
   if (options.maintenance !== undefined) await setMaintenance(layout, options.maintenance);
   const installation = await openInstallation(home);
@@ -93,7 +103,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   await mkdir(scratch);
   await mkdir(layout.run.logs, { recursive: true });
 
-  const addresses = await chooseAddresses(
+  const { console: pages, ...nodes } = await chooseAddresses(
     {},
     {
       control: await anyPort(),
@@ -101,6 +111,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
       ledger: await anyPort(),
     },
   );
+  const addresses: Addresses = options.console ? { ...nodes, console: pages } : nodes;
   const identity = (caller: Caller) => identityOf(installation, caller);
   const recorders = options.record ? await record(installation, addresses, identity) : undefined;
   for (const recorder of Object.values(recorders ?? {})) closer.add(recorder);
@@ -118,7 +129,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   });
   await writeFile(layout.run.addresses, JSON.stringify(reached));
 
-  const sessions: InstallationSession[] = [];
+  const sessions: UserSession[] = [];
   closer.add({
     close: () => {
       for (const session of sessions) session.close();
@@ -169,16 +180,17 @@ function makeProcesses(
   const addressesOf = (role: NodeRole): Addresses => ({
     control: role === 'control' ? own.control : reached.control,
     distribution: role === 'distribution' ? own.distribution : reached.distribution,
-    ...(role === 'control' ? { ledger: own.ledger } : {}),
+    ...(role === 'control' ? { ledger: own.ledger, console: own.console } : {}),
   });
   const managed = (name: ProcessName): Managed => {
+    const entries = environment[name]?.modules === true ? moduleEntries : builtEntries;
     const spec =
       name === 'machine'
-        ? machineProcess(builtEntries, layout, MACHINE, {
+        ? machineProcess(entries, layout, MACHINE, {
             ...reached,
             distribution: wire?.address ?? reached.distribution,
           })
-        : nodeProcess(builtEntries, layout, name, addressesOf(name));
+        : nodeProcess(entries, layout, name, addressesOf(name));
     return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`), environment[name]);
   };
   return {
@@ -211,7 +223,7 @@ async function record(
 
 export function folderOf({ layout }: Installation, caller: Caller): string {
   if (caller === 'machine') return layout.machine(MACHINE);
-  return (userNames as readonly string[]).includes(caller) ? layout.user(caller) : layout.node(caller as NodeRole);
+  return ['admin', ...plainUsers].includes(caller) ? layout.user(caller) : layout.node(caller as NodeRole);
 }
 
 async function identityOf(installation: Installation, caller: Caller): Promise<TlsIdentity> {

@@ -11,6 +11,7 @@ export interface Label {
   readonly lines: readonly string[];
 }
 
+export const LABEL_DOTS_PER_INCH = 300;
 const WIDTH = 1_050;
 const HEIGHT = 460;
 const MARGIN = 20;

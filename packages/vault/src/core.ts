@@ -4,6 +4,7 @@ import {
   copyBytes,
   decodeCbor,
   encodeCbor,
+  hexOf,
   MillraceError,
   parse,
   toHex,
@@ -19,6 +20,9 @@ import { CONTENT_BYTES, DESIGN_ID_BYTES, KEY_BYTES } from './sizes.ts';
  */
 export const MAX_SEGMENTS = 480_000;
 
+/** Maximum number of keys that may approve a design's licences. */
+export const MAX_APPROVERS = 16;
+
 /** Kind of a design; determines which machines can make it. Only clients and machines interpret it. */
 export const designKindName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, { error: 'expected the name of a kind' });
 
@@ -33,6 +37,8 @@ const own = (length: number) => bytesOf(length).transform((bytes): Bytes => copy
 const schema = z.strictObject({
   /** The owner's compressed secp256k1 key. The design id covers it. */
   owner: own(33),
+  /** The organisation for which the owner's key acts: its designers may act on the design. Absent for a key alone. */
+  organisation: hexOf(16).optional(),
   custody: z.enum(['owner', 'keys']),
   kind: designKindName,
   /** Bytes of the design. */
@@ -42,12 +48,21 @@ const schema = z.strictObject({
   nonce: own(16),
   /** Root of the tree over the segments' hashes (hash-tree.ts). */
   hashRoot: own(32),
-  /** SHA-256 of the manifest's `times` and, if present, `private`. */
+  /** SHA-256 of the manifest's `times` and, if present, `private` and `envelope`. */
   timesHash: own(32),
   privateHash: own(32).optional(),
+  envelopeHash: own(32).optional(),
   contentMac: own(32),
   /** How the cells are renewed. Default: `rekey`. */
   maintenance: z.enum(maintenanceModes).optional(),
+  /** Every licence needs approvals by `needed` different keys of `approvers`, which are compressed secp256k1 keys. */
+  approvals: z
+    .strictObject({ needed: z.number().int().min(1), approvers: z.array(own(33)).min(1).max(MAX_APPROVERS) })
+    .refine(({ needed, approvers }) => needed <= approvers.length, { error: 'more approvals than approvers' })
+    .refine(({ approvers }) => new Set(approvers.map(toHex)).size === approvers.length, {
+      error: 'an approver is named twice',
+    })
+    .optional(),
 });
 
 /** The owner's commitment, a few hundred bytes. Licences contain its hash; machines check every segment against it. */

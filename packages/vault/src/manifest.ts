@@ -3,6 +3,7 @@ import { sha256 } from '@millrace/base/crypto';
 import { z } from 'zod';
 import { type DesignCore, encodeCore, type NamedCore, readCore } from './core.ts';
 import { HashTree } from './hash-tree.ts';
+import { MAX_ENVELOPE_BYTES } from './job-envelope.ts';
 import { HASH_BYTES } from './sizes.ts';
 
 /** Maximum length of the private part: a thumbnail of 32 KB and other fields, with a margin. */
@@ -18,6 +19,9 @@ const schema = z.strictObject({
   private: bytes
     .refine(({ length }) => length >= 1 && length <= MAX_PRIVATE_BYTES, `expected 1 to ${MAX_PRIVATE_BYTES} bytes`)
     .optional(),
+  envelope: bytes
+    .refine(({ length }) => length >= 1 && length <= MAX_ENVELOPE_BYTES, `expected 1 to ${MAX_ENVELOPE_BYTES} bytes`)
+    .optional(),
 });
 
 /** The core, and the data that it commits to. */
@@ -32,20 +36,25 @@ export interface Manifest extends NamedCore {
    * Sealed by the owner to itself (name, bounding box, material, profile, thumbnail, secret). Opaque to everyone else.
    */
   readonly private: Bytes | undefined;
+  /** How far the design goes, for machines. Sealed under the design secret (job-envelope.ts). */
+  readonly envelope: Bytes | undefined;
 }
 
 /** Fields set by the owner. The hashes in the core are derived from them. */
-export type ManifestFields = Omit<DesignCore, 'hashRoot' | 'timesHash' | 'privateHash'> &
-  Pick<Manifest, 'hashes' | 'times' | 'private'>;
+export type ManifestFields = Omit<DesignCore, 'hashRoot' | 'timesHash' | 'privateHash' | 'envelopeHash'> &
+  Pick<Manifest, 'hashes' | 'times' | 'private'> &
+  Partial<Pick<Manifest, 'envelope'>>;
 
 /** @returns deterministic CBOR (spec/vault.md, section 2) */
 export function encodeManifest(fields: ManifestFields): Bytes {
-  const { owner, custody, kind, size, segments, nonce, contentMac, maintenance, hashes } = fields;
+  const { owner, organisation, custody, kind, size, segments, nonce, contentMac, maintenance, approvals, hashes } =
+    fields;
   const times = new Uint8Array(4 * fields.times.length);
   const view = new DataView(times.buffer);
   for (const [i, tenths] of fields.times.entries()) view.setUint32(4 * i, tenths);
   const core = encodeCore({
     owner,
+    ...(organisation && { organisation }),
     custody,
     kind,
     size,
@@ -54,10 +63,12 @@ export function encodeManifest(fields: ManifestFields): Bytes {
     hashRoot: new HashTree(hashes).root,
     timesHash: sha256(times),
     ...(fields.private && { privateHash: sha256(fields.private) }),
+    ...(fields.envelope && { envelopeHash: sha256(fields.envelope) }),
     contentMac,
     ...(maintenance && { maintenance }),
+    ...(approvals && { approvals }),
   });
-  const bytes = encodeCbor({ v: 2, core, hashes, times, private: fields.private });
+  const bytes = encodeCbor({ v: 2, core, hashes, times, private: fields.private, envelope: fields.envelope });
   readManifest(bytes); // never sign a manifest that other parties would reject
   return bytes;
 }
@@ -66,15 +77,20 @@ export function encodeManifest(fields: ManifestFields): Bytes {
 export function readManifest(bytes: Uint8Array): Manifest {
   const fields = parse(schema, decodeCbor(bytes, 'manifest'), 'manifest');
   const core = readCore(fields.core);
-  const { segments, privateHash } = core;
+  const { segments, privateHash, envelopeHash } = core;
   if (fields.hashes.length !== HASH_BYTES * segments) throw wrong('hashes', 'expected one for each segment');
   if (!equalBytes(new HashTree(fields.hashes).root, core.hashRoot)) throw wrong('hashes', 'they do not match the core');
   if (fields.times.length !== 4 * segments) throw wrong('times', 'expected one for each segment');
   if (!equalBytes(sha256(fields.times), core.timesHash)) throw wrong('times', 'they do not match the core');
-  if ((fields.private === undefined) !== (privateHash === undefined))
-    throw wrong('private', 'it does not match the core');
-  if (fields.private && privateHash && !equalBytes(sha256(fields.private), privateHash))
-    throw wrong('private', 'it does not match the core');
+  for (const [name, hash] of [
+    ['private', privateHash],
+    ['envelope', envelopeHash],
+  ] as const) {
+    const part = fields[name];
+    if (part === undefined && hash === undefined) continue;
+    if (part === undefined || hash === undefined || !equalBytes(sha256(part), hash))
+      throw wrong(name, 'it does not match the core');
+  }
   const view = new DataView(fields.times.buffer, fields.times.byteOffset);
   return {
     ...core,
@@ -82,6 +98,7 @@ export function readManifest(bytes: Uint8Array): Manifest {
     hashes: copyBytes(fields.hashes),
     times: Uint32Array.from({ length: segments }, (_, i) => view.getUint32(4 * i)),
     private: fields.private && copyBytes(fields.private),
+    envelope: fields.envelope && copyBytes(fields.envelope),
   };
 }
 

@@ -136,7 +136,7 @@ export class Playbook {
    */
   addDesign(options: { manifest: Uint8Array; keys: Uint8Array }): Promise<boolean> {
     return this.#run(async () => {
-      const { designId: design, owner, segments, custody, maintenance: mode } = readManifest(options.manifest);
+      const { designId: design, segments, custody, maintenance: mode, ...core } = readManifest(options.manifest);
       const known = this.#holdings.get(design);
       if (known !== undefined) {
         if (known.deleted) throw new MillraceError('E_CONFLICT', `design ${design} is being deleted`);
@@ -150,7 +150,9 @@ export class Playbook {
         );
       const id = fromHex(design);
       const { slot, writes } = await this.#keyring.add(id, options.keys);
-      const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, owner, ...(mode && { mode }) };
+      const { owner, organisation } = core;
+      const of = { owner, ...(organisation && { organisation }) };
+      const holding: Holding = { ...emptyHolding(id, this.#random), segments, slot, ...of, ...(mode && { mode }) };
       try {
         await this.#put([holding], writes.concat({ put: manifestKey(id), value: options.manifest }));
       } catch (error) {

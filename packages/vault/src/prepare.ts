@@ -1,6 +1,6 @@
 import { type Bytes, copyBytes, MillraceError, type RandomSource, systemRandom, wipe } from '@millrace/base';
 import { sha256 } from '@millrace/base/crypto';
-import { type Custody, MAX_SEGMENTS } from './core.ts';
+import { type Custody, type DesignCore, MAX_SEGMENTS } from './core.ts';
 import { encodeManifest, readManifest } from './manifest.ts';
 import type { MaintenanceMode } from './modes.ts';
 import { contentMac, sealSegment } from './segment.ts';
@@ -12,6 +12,8 @@ export interface DesignFacts {
   readonly times: ArrayLike<number>;
   /** The part that the owner sealed to itself. */
   readonly private?: Uint8Array;
+  /** How far the design goes, sealed under its secret. */
+  readonly envelope?: Uint8Array | undefined;
   /** How the cells are renewed. Default: `rekey`. */
   readonly maintenance?: MaintenanceMode;
 }
@@ -30,8 +32,12 @@ export interface PrepareOptions {
   readonly kind: string;
   /** The owner's secp256k1 key, compressed. */
   readonly owner: Uint8Array;
+  /** The organisation for which the owner's key acts. */
+  readonly organisation?: string | undefined;
   /** Who keeps the design secret. Default: the owner. */
   readonly custody?: Custody | undefined;
+  /** Approvals that every licence of the design needs. */
+  readonly approvals?: DesignCore['approvals'];
   /** Called with each sealed segment (16,386 bytes) in order. The next segment is sealed after it resolves. */
   readonly sink: (segment: number, sealed: Bytes) => Promise<void> | void;
   /** Called once, after the source is exhausted. */
@@ -101,7 +107,7 @@ class Sealer {
   }
 
   async finish(): Promise<SealedDesign> {
-    const { kind, owner, custody = 'owner', describe } = this.#options;
+    const { kind, owner, organisation, custody = 'owner', approvals, describe } = this.#options;
     if (this.#size === 0) throw new MillraceError('E_DESIGN_EMPTY', 'the design is empty');
     await this.#seal(true);
     const segments = this.#hashes.count;
@@ -113,6 +119,7 @@ class Sealer {
     }
     const manifest = encodeManifest({
       owner: copyBytes(owner),
+      ...(organisation && { organisation }),
       custody,
       kind,
       size: this.#size,
@@ -122,7 +129,9 @@ class Sealer {
       times: Uint32Array.from(facts.times, (tenths) => Math.min(0xffff_ffff, Math.max(0, Math.round(tenths)))),
       contentMac: this.#mac?.digest() ?? new Uint8Array(32),
       maintenance: facts.maintenance,
+      approvals,
       private: facts.private && copyBytes(facts.private),
+      envelope: facts.envelope && copyBytes(facts.envelope),
     });
     const { designId } = readManifest(manifest);
     const ceks = this.#ceks.bytes();

@@ -83,23 +83,40 @@ export function sealPrivatePart(secret: Uint8Array, part: PrivatePart, random: R
 
 /** @throws {MillraceError} E_SEAL if it belongs to another owner or was altered */
 export function openPrivatePart(secret: Uint8Array, sealed: Uint8Array): PrivatePart {
-  const head = sealed.subarray(0, 1 + SALT_BYTES);
+  const key = privatePartKey(secret, sealed);
+  try {
+    return openPrivatePartWith(key, sealed);
+  } finally {
+    wipe(key);
+  }
+}
+
+/** The key of one private part, 32 bytes, by which others can open it; the caller wipes it. @throws {MillraceError} E_SEAL */
+export function privatePartKey(secret: Uint8Array, sealed: Uint8Array): Bytes {
+  return keyFor(secret, headOf(sealed));
+}
+
+/** @throws {MillraceError} E_SEAL if the key belongs to another private part, or the part was altered */
+export function openPrivatePartWith(key: Uint8Array, sealed: Uint8Array): PrivatePart {
+  const head = headOf(sealed);
   const body = sealed.subarray(head.length);
-  const length = body.length - TAG_BYTES;
-  if (head[0] !== VERSION || length < PADDING || length % PADDING !== 0) throw shut();
-  const key = keyFor(secret, head);
   let plain: Bytes;
   try {
     plain = openAes256Gcm(key, ZERO_NONCE, body, head);
   } catch (cause) {
     throw shut(cause);
-  } finally {
-    wipe(key);
   }
   const used = new DataView(plain.buffer).getUint32(0);
   if (used > plain.length - 4) throw shut();
   const { v: _, ...part } = parse(schema, decodeCbor(plain.subarray(4, 4 + used), 'private part'), 'private part');
   return part;
+}
+
+function headOf(sealed: Uint8Array): Uint8Array {
+  const head = sealed.subarray(0, 1 + SALT_BYTES);
+  const length = sealed.length - head.length - TAG_BYTES;
+  if (head[0] !== VERSION || length < PADDING || length % PADDING !== 0) throw shut();
+  return head;
 }
 
 function keyFor(secret: Uint8Array, head: Uint8Array): Bytes {

@@ -4,6 +4,7 @@ import {
   concatBytes,
   decodeCbor,
   encodeCbor,
+  hexOf,
   parse,
   type RandomSource,
   u32be,
@@ -59,6 +60,8 @@ const holdingSchema = z.strictObject({
   slot: uint,
   /** The owner's public key as given; empty for decoys. */
   owner: z.instanceof(Uint8Array).transform((bytes): Bytes => new Uint8Array(bytes)),
+  /** The owner's organisation; absent for a key alone, and for decoys. */
+  organisation: hexOf(16).optional(),
   deleted: z.boolean(),
   /** How the cells are renewed. Default: `rekey`. */
   mode: z.enum(maintenanceModes).optional(),

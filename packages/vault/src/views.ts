@@ -17,6 +17,8 @@ export interface SliceCell {
 export interface DesignView {
   readonly design: string;
   readonly owner: Bytes;
+  /** The owner's organisation; absent for a key alone. */
+  readonly organisation?: string | undefined;
   readonly segments: number;
   readonly stored: number;
   readonly complete: boolean;
@@ -38,8 +40,9 @@ export interface VaultStatus {
   readonly decoysWanted: number;
 }
 
-export function viewOf({ id, owner, segments, stored }: Holding): DesignView {
-  return { design: toHex(id), owner: copyBytes(owner), segments, stored, complete: stored >= segments };
+export function viewOf({ id, owner, organisation, segments, stored }: Holding): DesignView {
+  const of = { owner: copyBytes(owner), organisation };
+  return { design: toHex(id), ...of, segments, stored, complete: stored >= segments };
 }
 
 export function statusOf(

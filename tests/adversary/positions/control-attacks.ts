@@ -46,7 +46,7 @@ export const readAsOwner = held<TestInstallation>(
     const add = async (design: string, manifestBytes: Bytes) => {
       const signed = await signNew(system.tenant, { ...body, design, manifestHash: sha256(manifestBytes) });
       const { document } = await context.records.users.require(keyName(system.tenant.signer.publicKey));
-      const mail = { type: 'design.add' as const, transaction: signed.bytes, registration: document };
+      const mail = { type: 'design.add' as const, transaction: signed.bytes, credential: document };
       const id = `design/hostile-${design}-${signed.id}`;
       await context.mailbox.send({ node: 'keys-1' }, id, { ...mail, manifest: manifestBytes, keys });
       await context.mailbox.send({ node: 'segments-1' }, id, { ...mail, manifest: manifestBytes });

@@ -11,6 +11,7 @@ import {
 } from './coalitions.ts';
 import { distribution } from './distribution.ts';
 import { operator } from './operator.ts';
+import { otherCloud } from './other-cloud.ts';
 import { outsider } from './outsider.ts';
 import { control, keys, segments } from './single-nodes.ts';
 import { tenant } from './tenant.ts';
@@ -34,6 +35,7 @@ export const files: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     keysAndDistribution,
   },
   'all-nodes': { allNodes },
+  'other-cloud': { otherCloud },
 };
 
 export const positions: readonly Row[] = Object.values(files).flatMap((rows) => Object.values(rows));

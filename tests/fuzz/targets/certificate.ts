@@ -24,7 +24,12 @@ export async function certificateTargets(): Promise<Target[]> {
     return checkCertificate(await certify(keys, forged, object), trust);
   };
   const { admin, owner, holder, machine, permit } = keys;
-  const signers = [admin, owner, admin, undefined, holder, permit, machine, admin, machine, machine];
+  /** Undefined for the design's core, which is not signed. */
+  const signerOf = (document: Uint8Array) => {
+    if (!isSigned(document)) return undefined;
+    const id = parseSign1(document).keyId;
+    return [admin, owner, holder, machine, permit].find(({ publicKey }) => equalBytes(keyId(publicKey), id)) ?? fail();
+  };
   const page = certificatePage({
     certificate: await certify(keys, events, object),
     trust: { logKeys: [logKeyOf(keys)], authority: toHex(keys.admin.publicKey), witnesses: [] },
@@ -54,7 +59,7 @@ export async function certificateTargets(): Promise<Target[]> {
       make: async (random) => {
         const number = random.below(places.length);
         const document = placeOf(Uint8Array.of(number)).document;
-        const signer = signers[number];
+        const signer = signerOf(document);
         // The licence signs the hash of the design's core.
         if (signer === undefined)
           return concatBytes(Uint8Array.of(number), encodeLoosely(mutateValue(decodeCbor(document, 'core'), random)));
@@ -72,6 +77,9 @@ export async function certificateTargets(): Promise<Target[]> {
     },
   ];
 }
+
+/** Whether the document is a COSE_Sign1 (RFC 9052, tag 18). */
+const isSigned = (document: Uint8Array) => document[0] === 0xd2;
 
 function fail(): never {
   throw new Error('no such document');

@@ -1,14 +1,4 @@
-import {
-  type Bytes,
-  concatBytes,
-  copyBytes,
-  decodeCbor,
-  encodeCbor,
-  equalBytes,
-  toHex,
-  u64be,
-  utf8,
-} from '@millrace/base';
+import { type Bytes, concatBytes, copyBytes, decodeCbor, equalBytes, toHex, u64be, utf8 } from '@millrace/base';
 import {
   cosign,
   decodeBundle,
@@ -26,6 +16,8 @@ import {
   formatVerifierKey,
   inclusionProof,
   leafHash,
+  mapKey,
+  mapRootOf,
   noteTypes,
   openCheckpoint,
   parseAddCheckpoint,
@@ -42,8 +34,18 @@ import {
   verifyConsistency,
   verifyCosignature,
   verifyInclusion,
+  verifyMapProof,
 } from '@millrace/ledger';
-import { decodeHead, decodeIndex, encodeHead, encodeIndex } from '@millrace/ledger/parts';
+import {
+  type AccountRecord,
+  bitOf,
+  decodeAccount,
+  decodeIndex,
+  decodePage,
+  encodeAccount,
+  encodeIndex,
+  encodePage,
+} from '@millrace/ledger/parts';
 import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
 import type { Target } from '@millrace/testkit/fuzz/target';
 import { leavesByRule, naiveReader, storyLedger, witness } from '@millrace/testkit/ledger/helpers';
@@ -219,16 +221,76 @@ export async function ledgerTargets(): Promise<Target[]> {
     },
     {
       name: 'head of an account',
-      samples: [encodeHead(head)],
-      make: (random) => encodeLoosely(mutateValue(head, random)),
+      samples: [encodeAccount({ head, recent: [1, 2, 9] })],
       cost: 'cheap',
       codes: ['E_LEDGER_ENTRY'],
-      decode: (input) => decodeHead(input, 'head'),
-      accepts: (result, input) => equalBytes(encodeCbor({ ...(result as typeof head) }), input),
+      decode: (input) => decodeAccount(input, 'object-1'),
+      accepts: (result, input) => equalBytes(encodeAccount(result as AccountRecord), input),
+    },
+    {
+      name: 'page of the account map',
+      samples: [
+        encodePage([{ leaf: { key: new Uint8Array(32), sequence: 3, hash: new Uint8Array(32).fill(1) } }]),
+        encodePage([undefined, { below: new Uint8Array(32).fill(2) }]),
+      ],
+      cost: 'cheap',
+      codes: ['E_LEDGER_ENTRY'],
+      decode: decodePage,
+      accepts: (result, input) => equalBytes(encodePage(result as ReturnType<typeof decodePage>), input),
     },
     ...(await proofTargets()),
+    ...mapTargets(),
   ];
 }
+
+/** Proofs in a map of 40 accounts: concatenated 32-byte hashes. */
+function mapTargets(): Target[] {
+  const salt = new Uint8Array(32);
+  const leaves = Array.from({ length: 40 }, (_, i) => ({
+    key: mapKey(salt, utf8(`account-${i}`)),
+    sequence: i,
+    hash: new Uint8Array(32).fill(i),
+  }));
+  const root = mapRootOf(leaves);
+  const proofOf = (key: Uint8Array) => {
+    const siblings: Bytes[] = [];
+    let here = leaves;
+    for (let depth = 0; here.length > 1; depth++) {
+      const half = (bit: 0 | 1) => here.filter((leaf) => bitOf(leaf.key, depth) === bit);
+      const bit = bitOf(key, depth);
+      siblings.push(mapRootOf(half(bit === 0 ? 1 : 0), depth + 1));
+      here = half(bit);
+    }
+    return { siblings: concatBytes(...siblings), other: here[0] };
+  };
+  const [own] = leaves;
+  if (own === undefined) throw new Error('no leaves');
+  const stranger = mapKey(salt, utf8('nobody'));
+  const present = proofOf(own.key).siblings;
+  const { siblings: absent, other } = proofOf(stranger);
+  return [
+    {
+      name: 'presence in the account map',
+      samples: [present],
+      cost: 'cheap',
+      codes: [],
+      decode: (input) => verifyMapProof(root, own.key, own, { siblings: split(input) }),
+      accepts: onlyThe(present),
+    },
+    {
+      name: 'absence from the account map',
+      samples: [absent],
+      cost: 'cheap',
+      codes: [],
+      decode: (input) => verifyMapProof(root, stranger, undefined, { siblings: split(input), other }),
+      accepts: onlyThe(absent),
+    },
+  ];
+}
+
+const split = (bytes: Uint8Array): Bytes[] =>
+  Array.from({ length: Math.ceil(bytes.length / 32) }, (_, i) => copyBytes(bytes.subarray(32 * i, 32 * i + 32)));
+const onlyThe = (sample: Bytes) => (result: unknown, input: Bytes) => (result === true) === equalBytes(input, sample);
 
 /** Proofs in a tree of 11 entries: concatenated 32-byte hashes. */
 async function proofTargets(): Promise<Target[]> {
@@ -240,9 +302,6 @@ async function proofTargets(): Promise<Target[]> {
   const inclusion = concatBytes(...(await inclusionProof(4, 11, read)));
   const { consistencyProof } = await import('@millrace/ledger');
   const consistency = concatBytes(...(await consistencyProof(6, 11, read)));
-  const split = (bytes: Uint8Array) =>
-    Array.from({ length: Math.ceil(bytes.length / 32) }, (_, i) => bytes.subarray(32 * i, 32 * i + 32));
-  const onlyThe = (sample: Bytes) => (result: unknown, input: Bytes) => (result === true) === equalBytes(input, sample);
   return [
     {
       name: 'inclusion proof',

@@ -90,10 +90,15 @@ function gcodeTarget(): Target {
 
 async function answerTargets(): Promise<Target[]> {
   const opening = await createOpening(createProtocolFixture());
-  const { permit, print, licence, machine } = opening;
+  const { permit, print, licence, licenceSigner, printSigner, machine } = opening;
   const answers = {
     next: [{ print: '0'.repeat(32) }, {}],
-    callHome: [{ permit, print, licence, machine, owner: print }],
+    callHome: [
+      {
+        ...{ permit, print, licence, licenceSigner, printSigner, machine },
+        ...{ amendments: [{ transaction: print, credential: printSigner }], credits: [], core: print },
+      },
+    ],
     report: [{}],
   };
   const target = (method: keyof typeof answers): Target => {

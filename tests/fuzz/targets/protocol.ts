@@ -70,6 +70,22 @@ export async function protocolTargets(): Promise<Target[]> {
     opening.licence,
     opening.print,
     await signTransaction(keys.admin, installation, { type: 'machine.register', ...dated(), machine: fixture.machine }),
+    await signTransaction(keys.admin, installation, {
+      type: 'machine.assign',
+      ...dated(),
+      ...{
+        machine: fixture.machine.machine,
+        registration: new Uint8Array(32),
+        organisation: fixture.design,
+        number: 7,
+      },
+    }),
+    await signTransaction(keys.holder, installation, {
+      type: 'group.set',
+      ...dated(),
+      ...{ organisation: fixture.design, group: fixture.design, kind: 'site', name: 'Graz', address: 'Kai 1' },
+      ...{ number: 7, machines: [fixture.machine.machine] },
+    }),
     await signTransaction(keys.owner, installation, { type: 'design.delete', ...dated(), design: fixture.design }),
     await signTransaction(keys.owner, installation, {
       type: 'design.maintenance',
@@ -77,6 +93,7 @@ export async function protocolTargets(): Promise<Target[]> {
       design: fixture.design,
       mode: 'delta',
     }),
+    await signTransaction(keys.holder, installation, { type: 'print.first', ...dated(), print: fixture.design }),
     await signTransaction(keys.holder, installation, { type: 'print.cancel', ...dated(), print: fixture.design }),
     await signTransaction(keys.owner, installation, { type: 'alarm.clear', ...dated(), object: OBJECT }),
     await signTransaction(keys.owner, installation, {
@@ -223,6 +240,7 @@ export async function protocolTargets(): Promise<Target[]> {
             now: NOW,
             designOf: async () => ({ owner: keys.owner.publicKey, coreHash: fixture.coreHash }),
             begun: async () => false,
+            credits: async () => 0,
           },
         ),
       // Only the lowest bits of the first byte count.
@@ -238,7 +256,7 @@ export async function protocolTargets(): Promise<Target[]> {
         {
           type: 'design.add' as const,
           transaction: transactions[0] as Bytes,
-          registration: transactions[0] as Bytes,
+          credential: transactions[0] as Bytes,
           manifest: new Uint8Array(9),
         },
         { type: 'design.repair' as const, design, repair: design, segments: [1, 2, 3] },

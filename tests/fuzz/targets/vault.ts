@@ -23,10 +23,15 @@ import {
   encodeMessage,
   openPrivatePart,
   openSegment,
+  PackageFile,
   Packed,
   type PrivatePart,
+  packageEnd,
+  packageStart,
   readCore,
   readManifest,
+  SEGMENT_BYTES,
+  sealPackageKeys,
   sealPrivatePart,
   sealSegment,
 } from '@millrace/vault';
@@ -51,6 +56,7 @@ export async function vaultTargets(): Promise<Target[]> {
     ...messageTargets(),
     manifestTarget(),
     coreTarget(),
+    packageTarget(),
     ...(await sealedTargets()),
     ...recordTargets(),
     pointsTarget(),
@@ -166,6 +172,31 @@ function manifestTarget(): Target {
     codes: ['E_INPUT', 'E_TOO_LARGE'],
     decode: readManifest,
     accepts: (result, input) => equalBytes(encodeManifest(result as ReturnType<typeof readManifest>), input),
+  };
+}
+
+/** The form of a job package. Its signature and bytes are verified afterwards. */
+function packageTarget(): Target {
+  const core = encodeCore({
+    owner: fixed(6, 33),
+    custody: 'owner',
+    kind: 'gcode',
+    size: 5,
+    segments: 1,
+    nonce: fixed(1, 16),
+    hashRoot: fixed(2, 32),
+    timesHash: fixed(3, 32),
+    contentMac: fixed(5, 32),
+  });
+  const end = packageEnd({ licence: fixed(7, 40), signer: fixed(8, 40), core });
+  const keys = sealPackageKeys(fixed(1, 32), fixed(2, 32), fixed(3, 32));
+  return {
+    name: 'job package',
+    samples: [concatBytes(packageStart(), fixed(9, SEGMENT_BYTES), fixed(4, 32), keys, end)],
+    cost: 'middling',
+    codes: ['E_PACKAGE'],
+    decode: (input) => PackageFile.open({ size: input.length, read: async (at, n) => input.slice(at, at + n) }),
+    accepts: 'any',
   };
 }
 

@@ -1,6 +1,7 @@
 import { MillraceError, parse } from '@millrace/base';
 import { z } from 'zod';
 import { request } from '../http.ts';
+import { jsonOf } from '../json.ts';
 
 /** Maximum answer, bytes: a receipt with the events of one call. */
 const MAX_ANSWER = 1024 * 1024;
@@ -34,20 +35,17 @@ export class EvmRpc {
       limit: MAX_ANSWER,
     } as const;
     const { status, bytes } = await request(this.#url, options);
-    const answer = parse(answerSchema, jsonOf(bytes), `answer ${status} to ${method}`, 'E_ANCHOR');
+    const answer = parse(
+      answerSchema,
+      jsonOf(bytes, 'the answer of the chain'),
+      `answer ${status} to ${method}`,
+      'E_ANCHOR',
+    );
     if (answer.error !== undefined) {
       const { code, message, data } = answer.error;
       throw new MillraceError('E_ANCHOR', `the chain refused ${method}: ${message}`, { data: { code, revert: data } });
     }
     return parse(schema, 'result' in answer ? answer.result : undefined, `result of ${method}`, 'E_ANCHOR');
-  }
-}
-
-function jsonOf(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch (cause) {
-    throw new MillraceError('E_ANCHOR', 'the chain answered something that is not JSON', { cause });
   }
 }
 

@@ -1,11 +1,13 @@
 import { MAX_REPAIR } from '@millrace/protocol/shapes';
 import { z } from 'zod';
-import { base64, byId, failure, id, pageOf, pageQuery, uint } from '../fields.ts';
+import { base64, byId, failure, id, pageOf, pageQuery, party, signer, uint } from '../fields.ts';
 import { bytes, json, route } from '../route.ts';
 
 export const designAnswer = z.object({
   design: id,
   name: z.string(),
+  owner: party,
+  addedBy: signer,
   core: base64.describe('what the owner committed to, see spec/vault.md; the id follows from it'),
   custody: z.enum(['owner', 'keys']).describe('who holds the design secret'),
   kind: z.string(),
@@ -54,9 +56,22 @@ export const designRoutes = {
   private: route('GET', '/v1/designs/{id}/private', {
     summary: 'what the owner sealed to itself',
     callers,
-    action: 'design.read',
+    action: 'design.open',
     params,
     answer: bytes,
+    errors: notYours,
+  }),
+  share: route('GET', '/v1/designs/{id}/share', {
+    summary: 'the key of the private part, as a colleague sealed it to the caller’s key',
+    callers,
+    action: 'design.open',
+    params,
+    answer: json(
+      z.object({
+        transaction: base64.describe('`design.share`'),
+        credential: base64.describe('credential of its signer'),
+      }),
+    ),
     errors: notYours,
   }),
   ticket: route('GET', '/v1/designs/{id}/ticket', {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { uint } from '../fields.ts';
-import { optional, route } from '../route.ts';
+import { id, uint } from '../fields.ts';
+import { json, optional, route } from '../route.ts';
 
 export const directoryRoutes = {
   newest: route('GET', '/v1/directory', {
@@ -14,5 +14,22 @@ export const directoryRoutes = {
       z.object({ directory: z.looseObject({}), signature: z.string() }).describe('spec/protocol.md, section 1.1'),
     ),
     errors: ['E_NOT_FOUND'],
+  }),
+};
+
+export const installationAnswer = z.object({
+  installation: id,
+  adminKey: z.string().describe('key of the administrator, secp256k1, 66 hexadecimal digits'),
+  logKeys: z.array(z.string()).describe('verifier keys of the log, the present one first'),
+  witnesses: z.array(z.string()).describe('verifier keys of the witnesses that this node asks'),
+});
+export type InstallationView = z.output<typeof installationAnswer>;
+
+export const installationRoutes = {
+  get: route('GET', '/v1/installation', {
+    summary: 'the public keys with which certificates and the ledger are verified',
+    callers: ['guest', 'user'],
+    action: 'directory.read',
+    answer: json(installationAnswer),
   }),
 };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { base64, pageOf, pageQuery, uint } from '../fields.ts';
+import { base64, MAX_LIMIT, pageOf, pageQuery, uint } from '../fields.ts';
 import { bytes, json, route, text } from '../route.ts';
 
 const callers = ['user'] as const;
@@ -23,6 +23,30 @@ export const openingAnswer = z.object({
 });
 export type OpeningView = z.output<typeof openingAnswer>;
 
+export const mapQuery = z.strictObject({
+  size: uint.describe('tree head that the caller has: the map covers all its entries, except a root that is the last'),
+  accounts: z.array(z.string().min(1).max(256)).min(1).max(MAX_LIMIT),
+});
+export type MapQuery = z.input<typeof mapQuery>;
+
+const mapValue = { sequence: uint.describe('of the newest event'), hash: base64.describe('leaf hash of its entry') };
+export const mapAnswer = z.object({
+  index: uint.describe('of the entry that logs the root; the map covers the entries before it'),
+  proofs: z
+    .array(
+      z.object({
+        newest: z.object(mapValue).optional().describe('absent if the account has no event'),
+        siblings: z.array(base64).max(256).describe('hashes from the root downwards'),
+        other: z
+          .object({ key: base64, ...mapValue })
+          .optional()
+          .describe('leaf that takes the place of an absent account'),
+      }),
+    )
+    .describe('in the order of the accounts'),
+});
+export type MapAnswer = z.output<typeof mapAnswer>;
+
 export const ledgerRoutes = {
   checkpoint: route('GET', '/v1/ledger/checkpoint', {
     summary: 'newest signed checkpoint (C2SP)',
@@ -44,6 +68,14 @@ export const ledgerRoutes = {
     action: 'ledger.read',
     query: pageQuery,
     answer: json(pageOf(openingAnswer)),
+  }),
+  map: route('POST', '/v1/ledger/map', {
+    summary: 'proofs of the newest events of accounts, or of their absence, in the map of accounts',
+    callers,
+    action: 'ledger.read',
+    body: json(mapQuery),
+    answer: json(mapAnswer),
+    errors: ['E_FORBIDDEN', 'E_LEDGER_ENTRY', 'E_LEDGER_TRUNCATED'],
   }),
   verify: route('GET', '/v1/ledger/verify', {
     summary: 'replay the whole log',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { base64, id, pageOf, pageQuery } from '../fields.ts';
+import { base64, byId, id, pageOf, pageQuery, time, uint } from '../fields.ts';
 import { json, route } from '../route.ts';
 
 export const machineAnswer = z.object({
@@ -7,13 +7,44 @@ export const machineAnswer = z.object({
   serial: z.string(),
   kind: z.string(),
   profile: z.object({ factor: z.number(), bytesPerSecond: z.number().optional() }),
+  token: z
+    .object({ manufacturer: z.string(), model: z.string(), serial: z.string(), hardware: z.boolean() })
+    .optional()
+    .describe('the token that holds the machine’s key, as the administrator registered it; absent: a file'),
   registration: z.string().describe('SHA-256 of the registration: what a licence names'),
-  document: base64.describe('the registration as the administrator signed it'),
+  document: base64.describe('the registration as the administrator of the machine’s cloud signed it'),
   online: z.boolean(),
+  organisation: id.optional().describe('the organisation that holds it, by the administrator’s statement'),
+  assignment: base64.optional().describe('`machine.assign`, as the administrator signed it'),
+  assigned: uint.optional().describe('number of that statement'),
+  cloud: id.optional().describe('the recognised cloud that the machine belongs to, if it is another one'),
 });
 export type MachineView = z.output<typeof machineAnswer>;
 
+const odometer = z.object({ minutes: uint, metres: uint, grams: uint, started: uint, ended: uint });
+
+export const odometerAnswer = z.object({
+  machine: id,
+  last: odometer.describe('what the machine states of its life, rounded down'),
+  at: time,
+  running: z.boolean().describe('an object was permitted and has not ended'),
+  counted: z
+    .object({ ended: uint, metres: uint, grams: uint })
+    .describe('by the reports in the ledger; material of objects with a stated spool, each rounded up'),
+  alarm: z.object({ alarm: id, at: time, reason: z.string(), before: odometer, after: odometer.optional() }).optional(),
+  cleared: z.array(id).describe('owners who have cleared the alarm'),
+});
+export type OdometerView = z.output<typeof odometerAnswer>;
+
 export const machineRoutes = {
+  odometer: route('GET', '/v1/machines/{id}/odometer', {
+    summary: 'a machine’s odometer, for the parties to its licences and the administrator',
+    callers: ['user'],
+    action: 'odometer.read',
+    params: byId,
+    answer: json(odometerAnswer),
+    errors: ['E_NOT_FOUND', 'E_FORBIDDEN'],
+  }),
   list: route('GET', '/v1/machines', {
     summary: 'registered machines',
     callers: ['user'],

@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { bytesField, id, nodeId, uint } from '../fields.ts';
 import { bytes, cbor, json, route } from '../route.ts';
 import { progressBody } from './prints.ts';
+import { rehearsalWork } from './rehearsals.ts';
+import { settingsWork } from './settings.ts';
 import { maintenanceReport } from './vault.ts';
 
 // Routes between nodes: mail, reports, and the calls of machines that the distribution node forwards.
@@ -64,6 +66,9 @@ export const nodeStateBody = z.strictObject({
   suspicion: z.string().max(300).optional(),
 });
 
+/** A user's transaction, and the credential of the key that signed it. */
+const attested = { transaction: bytesField, credential: bytesField };
+
 export const nodeRoutes = {
   head: route('POST', '/v1/head', {
     summary: 'where a node stands; answered with where the ledger stands',
@@ -77,7 +82,7 @@ export const nodeRoutes = {
     summary: 'every deletion that an owner has signed',
     callers: proactive,
     action: 'deletion.list',
-    answer: cbor(z.array(z.strictObject({ design: id, transaction: bytesField }))),
+    answer: cbor(z.array(z.strictObject({ design: id, ...attested }))),
   }),
   progress: route('POST', '/v1/progress/{object}', {
     summary: 'live figures of a running print',
@@ -105,8 +110,21 @@ export const machineCallRoutes = {
     callers,
     action,
     params,
-    body: cbor(z.strictObject({ wait })),
-    answer: cbor(z.strictObject({ print: id.optional() })),
+    body: cbor(
+      z.strictObject({
+        wait,
+        package: id.optional().describe('licence: only prints that are made from its job package'),
+      }),
+    ),
+    answer: cbor(
+      z.strictObject({
+        print: id.optional(),
+        spool: z.record(z.string(), bytesField).optional(),
+        visit: z.strictObject({ visit: id, cloud: id, print: id }).optional(),
+        rehearsal: rehearsalWork.optional(),
+        settings: settingsWork.optional(),
+      }),
+    ),
     waits: true,
     errors: ['E_NOT_FOUND'],
   }),
@@ -121,8 +139,19 @@ export const machineCallRoutes = {
         permit: bytesField,
         print: bytesField,
         licence: bytesField,
+        licenceSigner: bytesField,
+        printSigner: bytesField,
+        credits: z.array(z.strictObject(attested)).max(1_000),
+        amendments: z.array(z.strictObject(attested)),
+        core: bytesField,
         machine: z.record(z.string(), z.unknown()),
-        owner: bytesField,
+        membership: z
+          .strictObject({
+            statement: z.strictObject({ transaction: bytesField, credential: bytesField }),
+            assignment: bytesField,
+          })
+          .optional(),
+        signers: z.strictObject({ operator: bytesField, supplier: bytesField }).optional(),
       }),
     ),
     errors: [
@@ -138,6 +167,7 @@ export const machineCallRoutes = {
       'E_MACHINE_UNKNOWN',
       'E_LICENCE_INVALID',
       'E_LICENCE_EXHAUSTED',
+      'E_LICENCE_QUOTA',
       'E_LICENCE_SUSPENDED',
       'E_DESIGN_DELETED',
       'E_CELL_MISSING',

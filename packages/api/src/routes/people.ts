@@ -1,6 +1,6 @@
 import { organisationKinds, personRoles } from '@millrace/protocol/shapes';
 import { z } from 'zod';
-import { base64, byId, bytesField, id, pageOf, pageQuery, time, uint } from '../fields.ts';
+import { base64, byId, bytesField, id, pageOf, pageQuery, signer, time, uint } from '../fields.ts';
 import { bytes, cbor, json, route } from '../route.ts';
 
 // Organisations, their members' keys, invitations and revocations.
@@ -17,6 +17,7 @@ export const organisationAnswer = z.object({
   name: z.string(),
   kinds: z.array(z.enum(organisationKinds)),
   created: time,
+  document: base64.describe('the registration as the administrator signed it'),
 });
 export type OrganisationView = z.output<typeof organisationAnswer>;
 
@@ -30,6 +31,7 @@ export const keyAnswer = z.object({
   until: time.optional().describe('when it stops counting'),
   created: time.optional(),
   invitedBy: id.optional().describe('the key that signed the invitation'),
+  inviter: signer.optional().describe('who that is'),
   invitation: id.optional(),
   revoked: z
     .object({ at: time, organisation: id.optional(), kept: uint.describe('documents that still count') })
@@ -47,6 +49,7 @@ export const invitationAnswer = z.object({
   created: time,
   expires: time,
   invitedBy: id,
+  inviter: signer,
   usedBy: id.optional().describe('the key that was enrolled by it'),
   revoked: z.boolean(),
   document: base64,
@@ -109,6 +112,14 @@ export const keyRoutes = {
 };
 
 export const enrolmentRoutes = {
+  signIn: route('GET', '/v1/organisations/{id}/sign-in', {
+    summary: 'how the people of an organisation sign in, for whoever knows its identifier',
+    callers: guests,
+    action: 'signIn.read',
+    params,
+    answer: json(z.object({ document: base64, signer: base64 })),
+    errors: ['E_NOT_FOUND'],
+  }),
   invitation: route('GET', '/v1/invitations/{id}', {
     summary: 'an invitation, for whoever has its secret and so knows its name',
     callers: guests,
@@ -118,13 +129,16 @@ export const enrolmentRoutes = {
     errors: ['E_NOT_FOUND'],
   }),
   enrol: route('POST', '/v1/enrolments', {
-    summary: 'enrol a key by an invitation',
+    summary: 'enrol a key by an invitation or a company sign-in',
     callers: guests,
     action: 'key.enrol',
     body: json(z.strictObject({ enrolment: base64 })),
     answer: json(z.object({ key: id, credential: base64 })),
     maxBody,
-    errors: ['E_NOT_FOUND', 'E_SIGNATURE', 'E_EXPIRED', 'E_CLOCK', 'E_INVITATION', 'E_FORBIDDEN', 'E_CONFLICT'],
+    errors: [
+      ...(['E_NOT_FOUND', 'E_SIGNATURE', 'E_EXPIRED', 'E_CLOCK', 'E_INVITATION', 'E_SIGN_IN', 'E_FORBIDDEN'] as const),
+      'E_CONFLICT',
+    ],
   }),
   certificate: route('POST', '/v1/certificates', {
     summary: 'a TLS certificate for a user who signs the request',

@@ -1,7 +1,7 @@
 import { hexOf } from '@millrace/base';
 import { MAX_SEALED_STATE, machineStateSchema, matrixInUseSchema, objectName } from '@millrace/protocol/shapes';
 import { z } from 'zod';
-import { base64, byId, failure, id, pageOf, pageQuery, time, uint } from '../fields.ts';
+import { base64, byId, failure, id, pageOf, pageQuery, party, signer, time, uint } from '../fields.ts';
 import { bytes, json, route } from '../route.ts';
 
 /** Live figures of a running print, as reported by the segments node. */
@@ -29,8 +29,12 @@ export const printAnswer = z.object({
   licence: id,
   design: id,
   machine: id,
+  owner: party,
+  holder: party,
+  orderedBy: signer,
   state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused', 'cancelled']),
   created: time,
+  place: z.number().int().optional().describe('of a queued print: the machine makes the lowest place first'),
   startBy: time.describe('a print that has not started by then is refused: a person has to request it again'),
   object: objectName.optional(),
   ...failure,
@@ -48,6 +52,18 @@ export const objectAnswer = z.object({
   object: objectName,
   design: z.string().optional(),
   state: z.string(),
+  life: z
+    .object({
+      owner: party.describe('of the part'),
+      newest: base64.optional().describe('SHA-256 of the newest document of the life: the next one names it'),
+      inspectors: z.array(party).describe('who may sign inspections for the owner'),
+      offer: z
+        .object({ to: party, transaction: base64, credential: base64 })
+        .optional()
+        .describe('a transfer that waits for its acceptance'),
+      retired: z.boolean(),
+    })
+    .describe('the part after its completion'),
   events: z.array(
     z.object({
       index: uint,
@@ -55,6 +71,7 @@ export const objectAnswer = z.object({
       type: z.string(),
       time,
       actor: z.string(),
+      by: signer.optional().describe('the actor, if it is a user’s key'),
       body: z.record(z.string(), z.unknown()),
       report: z
         .object({ signed: base64, key: base64 })
@@ -98,7 +115,7 @@ export const objectRoutes = {
   get: route('GET', '/v1/objects/{id}', {
     summary: 'life of one object',
     callers,
-    action: 'print.read',
+    action: 'object.read',
     params: byObject,
     answer: json(objectAnswer),
     errors: notYours,
@@ -106,7 +123,7 @@ export const objectRoutes = {
   certificate: route('GET', '/v1/objects/{id}/certificate', {
     summary: 'portable certificate, spec/ledger.md',
     callers,
-    action: 'print.read',
+    action: 'object.read',
     params: byObject,
     answer: bytes,
     errors: notYours,

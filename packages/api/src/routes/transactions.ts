@@ -5,7 +5,12 @@ import { json, route } from '../route.ts';
 export const transactionBody = z.strictObject({
   transaction: base64.describe('COSE_Sign1, see spec/protocol.md'),
   attachments: z
-    .strictObject({ manifest: base64.optional(), keys: base64.optional(), secret: base64.optional() })
+    .strictObject({
+      manifest: base64.optional(),
+      keys: base64.optional(),
+      secret: base64.optional(),
+      evidence: base64.optional(),
+    })
     .optional(),
 });
 
@@ -15,11 +20,14 @@ export const transactionAnswer = z.object({
   design: z.string().optional(),
   licence: z.string().optional(),
   print: z.string().optional(),
+  visit: z.string().optional(),
+  rehearsal: z.string().optional(),
   machine: z.string().optional(),
   user: z.string().optional(),
   object: z.string().optional(),
   organisation: z.string().optional(),
   invitation: z.string().optional(),
+  spool: z.string().optional(),
 });
 
 export const transactionRoutes = {
@@ -40,12 +48,17 @@ export const transactionRoutes = {
       'E_STATE',
       'E_ALARM',
       'E_MACHINE_UNKNOWN',
+      'E_CLOUD_UNKNOWN',
+      'E_MATERIAL',
       'E_LICENCE_INVALID',
       'E_LICENCE_EXHAUSTED',
+      'E_LICENCE_QUOTA',
+      'E_LICENCE_PENDING',
       'E_LICENCE_SUSPENDED',
       'E_LICENCE_REVOKED',
       'E_DESIGN_DELETED',
       'E_MODE_FIXED',
+      'E_TOO_LARGE',
       'E_BOX_KEY',
       'E_QUOTA',
       'E_QUARANTINE',

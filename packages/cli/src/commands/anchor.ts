@@ -8,10 +8,22 @@ import {
   EvmAnchor,
   esploraHeaders,
   OpenTimestampsAnchor,
+  SymbolAnchor,
   verifyAnchored,
 } from '@millrace/anchor';
-import { type Bytes, fromBase64, MillraceError, parse, toBase64, utf8, wipe, writeDurably } from '@millrace/base';
-import { checkCertificate, type Session } from '@millrace/client';
+import {
+  type Bytes,
+  fromBase64,
+  hexOf,
+  MillraceError,
+  parse,
+  toBase64,
+  utf8,
+  wipe,
+  writeDurably,
+} from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
+import { checkCertificate, pick, type Session } from '@millrace/client';
 import {
   type Checkpoint,
   consistencyProof,
@@ -50,7 +62,25 @@ const configSchema = z.strictObject({
       headers: url.optional(),
     })
     .optional(),
+  symbol: z
+    .strictObject({
+      /** REST address of a node. */
+      node: url,
+      network: z.enum(['mainnet', 'testnet']),
+      /** Of a private network; default: that of the public one. */
+      generationHashSeed: hexOf(32).optional(),
+      epochAdjustment: z.int().min(0).max(0xffff_ffff).optional(),
+      /** Public key of the log on the chain. Needed to verify without the key. */
+      sender: hexOf(32).optional(),
+      /** File with the private key that pays: 64 hexadecimal digits. Needed to submit. */
+      keyFile: z.string().optional(),
+      deadlineMinutes: z.int().min(1).max(360).optional(),
+      /** Millionths of an XYM. */
+      maxFee: z.int().min(0).max(1_000_000_000).optional(),
+    })
+    .optional(),
 });
+type Config = z.output<typeof configSchema>;
 
 /** Output of `anchor submit`: the checkpoint, and the response of each foreign log. */
 const anchoredSchema = z.strictObject({
@@ -65,13 +95,14 @@ export async function deploy(context: Context, options: { rpc: string; key: stri
   context.terminal.result({ contract }, `The contract is at ${contract}`);
 }
 
-/** Anchors the newest checkpoint of the ledger. */
-export function submit(context: Context, options: { anchors: string; out?: string }): Promise<void> {
-  return withSession(context, 'owner', (session) =>
-    withAnchors(context, options.anchors, async (anchors) => {
+/** Anchors the newest checkpoint of the ledger, for the whole log or in an object's own account on a chain. */
+export function submit(context: Context, options: { anchors: string; out?: string; object?: string }): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const account = options.object === undefined ? undefined : await accountOf(session, options.object);
+    await withAnchors(context, options.anchors, async (anchors) => {
       const checkpoint = await session.api.checkpoint();
       const head = readCheckpoint(session, checkpoint);
-      const proofs = await Promise.all(anchors.map((anchor) => anchor.submit(head)));
+      const proofs = await Promise.all(anchors.map((anchor) => anchor.submit(head, account)));
       const file = context.path(options.out ?? `${head.size}.anchor`);
       await writeProofs(file, checkpoint, proofs);
       const kinds = proofs.map(({ kind }) => kind);
@@ -79,8 +110,14 @@ export function submit(context: Context, options: { anchors: string; out?: strin
         { file, size: head.size, anchors: kinds },
         `Anchored the ledger of ${head.size} entries with ${kinds.join(' and ')}: wrote ${file}`,
       );
-    }),
-  );
+    });
+  });
+}
+
+/** The account of an object, which has to exist. @throws {MillraceError} E_NOT_FOUND */
+async function accountOf(session: Session, wanted: string): Promise<Bytes> {
+  const { object } = pick('object', wanted, await session.api.objects(), ({ object }) => [object]);
+  return sha256(utf8(object));
 }
 
 /** Completes the output of `submit`, and shows the current status of each foreign log. */
@@ -161,31 +198,62 @@ export async function verify(
   });
 }
 
-/** Runs `work` with the anchors of a configuration file. The key that pays is wiped afterwards. */
+/** Runs `work` with the anchors of a configuration file. The keys that pay are wiped afterwards. */
 async function withAnchors<T>(context: Context, file: string, work: (anchors: readonly Anchor[]) => Promise<T>) {
   const path = context.path(file);
-  const { evm, openTimestamps } = parse(configSchema, jsonOf(await readInput(path), path), file, 'E_CONFIG');
-  const others = openTimestamps === undefined ? [] : [timestamps(openTimestamps)];
-  if (evm === undefined) {
-    if (others.length === 0) throw new MillraceError('E_CONFIG', `${path} names no anchor`);
-    return work(others);
-  }
-  const { keyFile, rpc, contract, sender, confirmations } = evm;
-  const given = { rpc, contract, ...(sender && { sender }), ...(confirmations !== undefined && { confirmations }) };
-  if (keyFile === undefined) return work([new EvmAnchor(given), ...others]);
-  return withKey(context.path(keyFile), (key) => work([new EvmAnchor({ ...given, key }), ...others]));
+  const { evm, openTimestamps, symbol } = parse(configSchema, jsonOf(await readInput(path), path), file, 'E_CONFIG');
+  return withKeyOf(context, evm, (evmKey) =>
+    withKeyOf(context, symbol, (symbolKey) => {
+      const anchors = [
+        ...(evm === undefined ? [] : [evmContract(evm, evmKey)]),
+        ...(openTimestamps === undefined ? [] : [timestamps(openTimestamps)]),
+        ...(symbol === undefined ? [] : [symbolChain(symbol, symbolKey)]),
+      ];
+      if (anchors.length === 0) throw new MillraceError('E_CONFIG', `${path} names no anchor`);
+      return work(anchors);
+    }),
+  );
 }
 
-function timestamps({
-  calendars,
-  quorum,
-  headers,
-}: NonNullable<z.output<typeof configSchema>['openTimestamps']>): Anchor {
+function evmContract({ rpc, contract, sender, confirmations }: NonNullable<Config['evm']>, key?: Uint8Array): Anchor {
+  return new EvmAnchor({
+    rpc,
+    contract,
+    ...(sender && { sender }),
+    ...(confirmations !== undefined && { confirmations }),
+    ...(key && { key }),
+  });
+}
+
+function symbolChain(settings: NonNullable<Config['symbol']>, key?: Uint8Array): Anchor {
+  const { node, network, generationHashSeed, epochAdjustment, sender, deadlineMinutes, maxFee } = settings;
+  return new SymbolAnchor({
+    node,
+    network,
+    ...(generationHashSeed && { generationHashSeed }),
+    ...(epochAdjustment !== undefined && { epochAdjustment }),
+    ...(sender && { sender }),
+    ...(deadlineMinutes !== undefined && { deadlineMs: deadlineMinutes * 60_000 }),
+    ...(maxFee !== undefined && { maxFee }),
+    ...(key && { key }),
+  });
+}
+
+function timestamps({ calendars, quorum, headers }: NonNullable<Config['openTimestamps']>): Anchor {
   return new OpenTimestampsAnchor({
     calendars,
     ...(quorum !== undefined && { quorum }),
     ...(headers !== undefined && { headers: esploraHeaders(headers) }),
   });
+}
+
+/** Runs `work` with the key of a chain's settings, if they name its file. */
+function withKeyOf<T>(
+  context: Context,
+  settings: { readonly keyFile?: string | undefined } | undefined,
+  work: (key?: Uint8Array) => Promise<T>,
+): Promise<T> {
+  return settings?.keyFile === undefined ? work() : withKey(context.path(settings.keyFile), work);
 }
 
 async function withKey<T>(path: string, work: (key: Uint8Array) => Promise<T>): Promise<T> {

@@ -110,7 +110,8 @@ export async function restore(context: Context, file: string, options: RestoreOp
         throw new MillraceError('E_BACKUP', `${why}; read docs/runbooks/recover.md, then use --accept-loss`);
       }
       await keepNodesCounts(nodes, staged);
-      const suspended = lost === undefined ? await suspendRestored(staged, toHex(context.random(16))) : 0;
+      const suspended =
+        lost === undefined ? await suspendRestored(staged, toHex(context.random(16)), context.clock.now()) : 0;
       await commitStaged(layout);
       const control = lost === undefined ? 'restored' : 'kept';
       const backup = stored.find((key) => key.identity === identity)?.id;

@@ -30,6 +30,11 @@ export function verifyLedger(context: Context): Promise<void> {
             ['entries', String(audit.size)],
             ['opened', `${audit.opened} entries, of ${audit.accounts} accounts that you may read`],
             ['objects', `${audit.objects} under your licences, each with every signed document`],
+            ['newest', `events of ${audit.newest} accounts, proven by the map of accounts`],
+            ['absent', `${audit.absent} objects under your licences, proven not to exist`],
+            ...(audit.map === undefined
+              ? []
+              : [['map', `recomputed over ${audit.map} entries: certificates are complete up to there`] as const]),
             ['root', audit.root],
             ['extends', audit.seen === undefined ? 'first verification' : `the ${audit.seen} entries verified before`],
           ],

@@ -3,6 +3,7 @@ import { type Clock, MillraceError, type RandomSource } from '@millrace/base';
 
 import { type Installation, openInstallation } from '../installation/open.ts';
 import { type InstallationSession, openSession } from '../installation/session.ts';
+import { openTokenSession } from '../installation/token-session.ts';
 import type { TextStream } from '../output/terminal.ts';
 import { createTerminal, type Terminal } from '../output/terminal.ts';
 import type { Entries } from '../supervisor/children.ts';
@@ -60,7 +61,13 @@ function userOf({ user }: Context, usualUser: string, { description: { users } }
   return user ?? (only !== undefined && others.length === 0 ? only.name : usualUser);
 }
 
-/** Runs `work` as a user of the running installation: the one given with --user, or the command's default. */
+/** The variable that holds an API token for commands that read. */
+export const TOKEN_VARIABLE = 'MILLRACE_TOKEN';
+
+/**
+ * Runs `work` as a user of the running installation: the one given with --user, the person of the API token in the
+ * environment, or the command's default.
+ */
 export async function withSession<T>(
   context: Context,
   usualUser: string,
@@ -68,13 +75,27 @@ export async function withSession<T>(
 ): Promise<T> {
   const { clock, random, signal } = context;
   const installation = await openInstallation(context.home);
-  const user = userOf(context, usualUser, installation);
-  const session = await openSession({ installation, user, clock, random, signal });
+  const token = context.user === undefined ? context.env[TOKEN_VARIABLE] : undefined;
+  const session =
+    token === undefined
+      ? await openSession({
+          ...{ installation, clock, random, signal },
+          user: userOf(context, usualUser, installation),
+        })
+      : await openTokenSession({ installation, token, clock, random, signal });
   try {
     return await work(session);
   } finally {
     session.close();
   }
+}
+
+/** @throws {MillraceError} E_INPUT */
+export function oneOf<const T extends string>(option: string, value: string, known: readonly T[]): T {
+  const found = known.find((one) => one === value);
+  if (found === undefined)
+    throw new MillraceError('E_INPUT', `${option}: expected one of ${known.join(', ')}; not ${value}`);
+  return found;
 }
 
 /** Parses an option as a whole number. @throws {MillraceError} E_INPUT */

@@ -1,16 +1,19 @@
 import { basename, join } from 'node:path';
 import { MillraceError } from '@millrace/base';
 import {
+  approvalDemand,
+  createNames,
   type DesignFile,
   type DesignView,
   namedDesigns,
   type PreparedDesign,
   type PrepareOptions,
   readRecord,
+  type Session,
   SLICED_KIND,
   storeDesign,
 } from '@millrace/client';
-import { type Custody, type MaintenanceMode, maintenanceModes } from '@millrace/vault';
+import { type Custody, type DesignCore, type MaintenanceMode, maintenanceModes } from '@millrace/vault';
 import { userFiles } from '../installation/layout.ts';
 import type { InstallationSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
@@ -18,7 +21,8 @@ import { formatBytes, formatDuration, formatFields, formatTable } from '../outpu
 import { createProgress, type Progress } from '../output/progress.ts';
 import type { Terminal } from '../output/terminal.ts';
 import { isModel, modelSource, type SlicedModel, type SliceOptions, sliceModel } from '../slicing/model.ts';
-import { type Context, withSession } from './context.ts';
+import { type Context, wholeNumber, withSession } from './context.ts';
+import { exampleMachine } from './machine-names.ts';
 
 export interface AddOptions {
   readonly name?: string;
@@ -29,6 +33,8 @@ export interface AddOptions {
   readonly maintenance?: string;
   readonly custody?: string;
   readonly keep?: string | true;
+  readonly approvals?: string;
+  readonly approver?: readonly string[];
 }
 
 /** How to seal the design, and where to keep an offline copy (true: the default folder). */
@@ -45,6 +51,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
       material: options.material,
       maintenance: modeOf(options.maintenance),
       custody: custodyOf(options.custody),
+      approvals: await approvalsOf(session, options),
       keep: typeof options.keep === 'string' ? context.path(options.keep) : options.keep,
     };
     const model = isModel(path) && (options.kind ?? SLICED_KIND) === SLICED_KIND;
@@ -56,6 +63,7 @@ export function add(context: Context, file: string, options: AddOptions): Promis
       ? await addModel(context, session, { path, profile }, prepare)
       : await addDesign(session, terminal, path, prepare);
     const record = await readRecord(session, design.design);
+    const machine = await exampleMachine(session);
     terminal.result(
       { ...design, time: record?.time, box: record?.box, material: record?.material, sliced: record?.sliced },
       [
@@ -71,10 +79,21 @@ export function add(context: Context, file: string, options: AddOptions): Promis
           ],
           '  ',
         ),
-        `License it with \`${commandName} licence grant --design ${design.design} --objects 2 --machine virtual-1\`.`,
+        `License it with \`${commandName} licence grant --design ${design.design} --objects 2 --machine ${machine}\`.`,
       ].join('\n'),
     );
   });
+}
+
+/** @throws {MillraceError} E_INPUT, E_NOT_FOUND */
+async function approvalsOf(
+  session: Session,
+  { approvals, approver = [] }: AddOptions,
+): Promise<DesignCore['approvals']> {
+  if (approvals === undefined && approver.length === 0) return undefined;
+  if (approver.length === 0) throw new MillraceError('E_INPUT', '--approvals: name the approvers with --approver');
+  const needed = wholeNumber(approvals ?? String(approver.length), '--approvals', 1, approver.length);
+  return approvalDemand(session, needed, approver);
 }
 
 /** Fields of the owner's record, for display. */
@@ -215,19 +234,22 @@ function stateOf({ state, code, reason, damage }: DesignView): string {
 export function list(context: Context): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const designs = await namedDesigns(session);
+    const names = createNames(session);
+    const adders = await Promise.all(designs.map(({ addedBy }) => names.key(addedBy.key)));
     context.terminal.result(
       { designs },
       designs.length === 0
         ? 'No designs yet.'
         : formatTable(
-            ['design', 'name', 'kind', 'size', 'segments', 'secret', 'state'],
-            designs.map((view) => [
+            ['design', 'name', 'kind', 'size', 'segments', 'secret', 'added by', 'state'],
+            designs.map((view, i) => [
               view.design,
               view.name,
               view.kind,
               formatBytes(view.size),
               String(view.segments),
               view.custody === 'owner' ? 'owner' : 'custody',
+              adders[i] ?? view.addedBy.key,
               stateOf(view),
             ]),
           ),

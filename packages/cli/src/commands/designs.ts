@@ -10,10 +10,12 @@ import {
   repairDesign,
   type Session,
   setMaintenance,
+  shareDesign,
 } from '@millrace/client';
 import { copiesFolder, openCopy } from '@millrace/client/node';
 import { openInstallation } from '../installation/open.ts';
 import { openSession } from '../installation/session.ts';
+import { formatTable } from '../output/format.ts';
 import { createProgress } from '../output/progress.ts';
 import { type Context, withSession } from './context.ts';
 
@@ -32,6 +34,26 @@ export function remove(context: Context, id: string): Promise<void> {
     context.terminal.result(
       view,
       `Design ${design} is deleted: its keys are destroyed, its cells are deleted with the next epoch. It can no longer be printed.`,
+    );
+  });
+}
+
+/** Lets other designers of the organisation, or other devices, open the design. */
+export function share(context: Context, id: string, wanted: readonly string[] | undefined): Promise<void> {
+  return withSession(context, 'owner', async (session) => {
+    const { design } = await find(session, id);
+    const recipients = await shareDesign(session, design, wanted);
+    context.terminal.result(
+      { design, recipients },
+      recipients.length === 0
+        ? 'There is no other designer in the organisation.'
+        : [
+            `Design ${design} can be opened by:`,
+            formatTable(
+              ['key', 'name', 'device'],
+              recipients.map(({ key, name, device }) => [key, name, device]),
+            ),
+          ].join('\n'),
     );
   });
 }

@@ -1,26 +1,32 @@
 import { initInstallation } from '../installation/init.ts';
+import { firstOrganisations } from '../installation/people.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields } from '../output/format.ts';
 import { type Context, wholeNumber } from './context.ts';
 
-export async function init(context: Context, options: { name?: string; factor?: string }): Promise<void> {
+export async function init(
+  context: Context,
+  options: { name?: string; factor?: string; people?: boolean },
+): Promise<void> {
   const { terminal, home, clock, random } = context;
   const { layout, directory, description } = await initInstallation({
     home,
     clock,
     random,
+    firstPeople: options.people !== false,
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.factor === undefined ? {} : { factor: wholeNumber(options.factor, '--factor', 1, 1_000_000) }),
   });
   const { installation, name, logKey } = directory;
   const users = description.users.map((user) => user.name);
+  const people = description.firstPeople === true ? firstPeople() : [];
   const machines = description.machines.map((machine) => ({
     name: machine.name,
     material: machine.material,
     ...machine.registration,
   }));
   terminal.result(
-    { home: layout.home, installation, name, logKey, users, machines },
+    { home: layout.home, installation, name, logKey, users, people, machines },
     [
       `Created an installation in ${layout.home}`,
       formatFields(
@@ -32,7 +38,16 @@ export async function init(context: Context, options: { name?: string; factor?: 
         ],
         '  ',
       ),
+      ...people.map(
+        ({ user, organisation, roles }) => `Its first start enrols ${user}: ${roles.join(', ')} of ${organisation}.`,
+      ),
       `Start it with \`${commandName} up\`.`,
     ].join('\n'),
+  );
+}
+
+function firstPeople() {
+  return firstOrganisations.flatMap(({ name: organisation, people }) =>
+    people.map(({ user, name, roles }) => ({ user, name, organisation, roles })),
   );
 }

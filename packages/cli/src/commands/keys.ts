@@ -80,7 +80,7 @@ export async function renew(context: Context, options: { readonly all?: boolean 
 }
 
 /** Runs `work` with the supervisor's processes or, if nothing runs, while holding the supervisor's lock. */
-async function whileAlone(
+export async function whileAlone(
   context: Context,
   work: (installation: Installation, processes: Processes) => Promise<void>,
 ): Promise<void> {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, sleep, toMillraceError } from '@millrace/base';
+import { fromHex, MillraceError, sleep, toMillraceError } from '@millrace/base';
 import { auditLedger, type Followed, type FollowOptions, followLog, type LogSource } from '@millrace/client';
 import { createFolderStorage } from '@millrace/client/node';
 import { decodeCertificate, noteTypes, parseVerifierKey, type VerifierKey } from '@millrace/ledger';
@@ -51,7 +51,7 @@ export async function monitor(context: Context, options: MonitorOptions): Promis
     for (;;) {
       try {
         const followed = await followLog(follow);
-        if (options.account === true && followed.size !== followed.before) await audit(context);
+        if (options.account === true && followed.size !== followed.before) await audit(context, followed);
         const text = lineOf(followed);
         if (options.once === true) return terminal.result({ ...followed }, text);
         terminal.say(text);
@@ -77,17 +77,22 @@ function lineOf({ origin, size, root, before, witnesses, unchecked }: Followed):
   ].join('; ');
 }
 
-/** Audits the user's accounts: every event has its documents, and every object was ordered. */
-async function audit(context: Context): Promise<void> {
+/**
+ * Audits the user's accounts, on the history of the public log: every event has its documents, every object was ordered,
+ * and the map of accounts has no other newest events.
+ */
+async function audit(context: Context, { size, root }: Followed): Promise<void> {
   await withSession(context, 'owner', async (session) => {
     const events: string[] = [];
-    const { objects } = await auditLedger(
+    const { objects, newest, absent } = await auditLedger(
       session,
       () => undefined,
       ({ index, event }) => void events.push(`  entry ${index}: ${event.type} of ${event.account} by ${event.actor}`),
+      [{ size, root: fromHex(root) }],
     );
     for (const line of events) context.terminal.say(line);
     context.terminal.say(`  ${objects} objects under your licences, each with every signed document`);
+    context.terminal.say(`  newest events of ${newest} accounts proven; ${absent} objects proven not to exist`);
   });
 }
 

@@ -8,9 +8,11 @@ import {
   certificatePage,
   certificateProofs,
   checkCertificate,
+  createNames,
   isCertificatePage,
   labelSvg,
   labelText,
+  type Names,
   nextStep,
   type ObjectView,
   openLive,
@@ -32,17 +34,18 @@ import { placeOf } from './print.ts';
 export function show(context: Context, object: string): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const view = await session.api.object(object);
-    const nameOf = namer(session.contacts);
+    const names = createNames(session);
     const live = await liveOf(session, object);
     const events: (ObjectView['events'][number] & { readonly own: OwnerState | undefined })[] = [];
     for (const { report, ...event } of view.events) {
       events.push({ ...event, own: await openReport(session, object, { ...event, report }) });
     }
-    const rows = events.map((event) => [
+    const actors = await Promise.all(events.map(({ actor }) => names.key(actor)));
+    const rows = events.map((event, i) => [
       String(event.index),
       event.type,
       new Date(event.time).toISOString(),
-      nameOf(event.actor),
+      actors[i] ?? event.actor,
       [factsOf(event.body), ...placeOf(event.own)].join(' '),
     ]);
     context.terminal.result(
@@ -51,11 +54,23 @@ export function show(context: Context, object: string): Promise<void> {
         `Object ${view.object}: ${view.state}`,
         ...(live === undefined ? [] : [placeOf(live).join('  ')]),
         ...(view.design === undefined ? [] : [`design ${view.design}`]),
+        ...(await lifeOf(view, names)),
         ...nextOf(view).map((step) => `next: ${step}`),
         formatTable(['entry', 'event', 'time', 'actor', 'facts'], rows),
       ].join('\n'),
     );
   });
+}
+
+/** The part's present owner, and an offer that waits. */
+async function lifeOf({ state, life }: ObjectView, names: Names): Promise<string[]> {
+  if (state !== 'completed' && state !== 'retired') return [];
+  const { owner, offer, inspectors } = life;
+  return [
+    `owner of the part: ${await names.party(owner)}`,
+    ...(offer === undefined ? [] : [`offered to: ${await names.party(offer.to)}`]),
+    ...(inspectors.length === 0 ? [] : [`inspectors: ${(await Promise.all(inspectors.map(names.party))).join(', ')}`]),
+  ];
 }
 
 /** Next steps after a failure, and who must take them. */
@@ -96,17 +111,24 @@ export function machines(context: Context): Promise<void> {
   return withSession(context, 'owner', async (session) => {
     const views = await session.api.machines();
     const nameOf = namer(session.contacts);
+    const names = createNames(session);
+    const holders = await Promise.all(
+      views.map(({ organisation }) => (organisation === undefined ? undefined : names.party(organisation))),
+    );
     context.terminal.result(
       { machines: views.map((view) => ({ name: nameOf(view.machine), ...view })) },
       formatTable(
-        ['name', 'machine', 'serial', 'kind', 'factor', 'online'],
-        views.map((view) => [
+        ['name', 'machine', 'serial', 'kind', 'factor', 'key', 'online', 'cloud', 'held by'],
+        views.map((view, i) => [
           nameOf(view.machine),
           view.machine,
           view.serial,
           view.kind,
           String(view.profile.factor),
+          view.token === undefined ? 'file' : view.token.hardware ? 'hardware token' : 'software token',
           view.online ? 'yes' : 'no',
+          view.cloud ?? 'this',
+          holders[i] ?? '-',
         ]),
       ),
     );
@@ -117,6 +139,7 @@ export interface ExportOptions {
   readonly out?: string;
   readonly html?: string | boolean;
   readonly label?: string | boolean;
+  readonly labelPdf?: string | boolean;
   readonly proofs?: string;
   readonly witness?: readonly string[];
 }
@@ -155,15 +178,16 @@ export function exportCertificate(context: Context, object: string, options: Exp
       ),
     );
     const label = await write(options.label, 'png', () => drawCertificateLabel(summary, bytes));
+    const pdf = await write(options.labelPdf, 'pdf', () => drawCertificateLabel(summary, bytes, 'pdf'));
     const proofs = options.proofs === undefined ? [] : certificateProofs(bytes);
     const folder = context.path(options.proofs ?? '.');
     for (const { name, content } of proofs) await writeResult(join(folder, name), content);
     terminal.result(
-      { file, html, label, code, bytes: bytes.length, logKey, authority: adminKey, ...summary },
+      { file, html, label, pdf, code, bytes: bytes.length, logKey, authority: adminKey, ...summary },
       [
         `Wrote ${file} (${bytes.length} bytes)`,
         ...(html === undefined ? [] : [`Wrote ${html}: a page that verifies itself`]),
-        ...(label === undefined ? [] : [`Wrote ${label}: a label for the part`]),
+        ...[label, pdf].flatMap((path) => (path === undefined ? [] : [`Wrote ${path}: a label for the part`])),
         ...(proofs.length === 0 ? [] : [`Wrote ${proofs.length} files to ${folder}: proofs for other programs`]),
         formatCertificate(summary),
         'Anyone who knows the key of the owner or the administrator can verify it offline:',
@@ -198,9 +222,9 @@ export async function verifyCertificateFile(context: Context, file: string, opti
   if (isCertificatePage(bytes)) bytes = readCertificatePage(bytes).certificate;
   const summary = await checkCertificate(bytes, trust);
   if (label !== undefined) requireLabel(label, summary.object, bytes);
-  const made = summary.state === 'completed';
-  const headline = made
-    ? 'The certificate is genuine: the object was made as its owner licensed it.'
+  const { retired } = summary.life;
+  const headline = summary.made
+    ? `The certificate is genuine: the object was made as its owner licensed it${retired === undefined ? '' : `, and is retired: ${retired.reason}`}.`
     : `The certificate is genuine, but the object is not completed: ${summary.state}.`;
   context.terminal.result({ valid: true, ...summary }, `${headline}\n${formatCertificate(summary)}`);
 }

@@ -1,11 +1,13 @@
-import { MillraceError, wipe } from '@millrace/base';
+import { fromBase64, fromHex, MillraceError, wipe } from '@millrace/base';
 import {
+  createNames,
   createOrganisation,
   formatInvitation,
   type InvitationView,
   inviteDevice,
   inviteMember,
   type KeyView,
+  type Names,
   type NewInvitation,
   type OrganisationView,
   organisationNames,
@@ -14,12 +16,12 @@ import {
   verifyKeyView,
 } from '@millrace/client';
 import { keyName } from '@millrace/identity';
-import { organisationKinds, personRoles } from '@millrace/protocol';
-import { readAddresses } from '../installation/open.ts';
+import { credentialDocuments, isSignIn, organisationKinds, personRoles } from '@millrace/protocol';
+import { referenceOf } from '../installation/reference.ts';
 import type { InstallationSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatTable } from '../output/format.ts';
-import { type Context, wholeNumber, withSession } from './context.ts';
+import { type Context, oneOf, wholeNumber, withSession } from './context.ts';
 
 export function createOrg(context: Context, name: string, options: { kind: readonly string[] }): Promise<void> {
   return withSession(context, 'admin', async (session) => {
@@ -62,9 +64,10 @@ export function showOrg(context: Context, wanted: string): Promise<void> {
     for (const key of keys) if (key.revoked === undefined) await verifyKeyView(session, key);
     context.terminal.result(
       { ...organisation, keys },
-      [`${organisation.name} (${organisation.organisation}): ${organisation.kinds.join(', ')}`, tableOf(keys)].join(
-        '\n',
-      ),
+      [
+        `${organisation.name} (${organisation.organisation}): ${organisation.kinds.join(', ')}`,
+        await tableOf(session, keys),
+      ].join('\n'),
     );
   });
 }
@@ -85,11 +88,11 @@ export function inviteUser(
   options: Terms & { readonly org?: string; readonly role: readonly string[]; readonly person?: string },
 ): Promise<void> {
   return withSession(context, 'admin', async (session) => {
-    const { organisation } = await organisationOf(session, options.org);
+    const { organisation, name: organisationName } = await organisationOf(session, options.org);
     const roles = options.role.map((role) => oneOf('--role', role, personRoles));
     const member = { organisation, name, roles, person: options.person };
     const invitation = await inviteMember(session, member, termsOf(options));
-    await show(context, session, invitation, `${name} is invited to ${organisation} as ${roles.join(', ')}.`);
+    await show(context, session, invitation, `${name} is invited to ${organisationName} as ${roles.join(', ')}.`);
   });
 }
 
@@ -107,10 +110,7 @@ async function show(
   { invitation, secret, expires }: NewInvitation,
   text: string,
 ): Promise<void> {
-  const { description, directories, layout } = installation;
-  const addresses = await readAddresses(layout);
-  const known = { installation: description.installation, adminKey: description.adminKey };
-  const invited = formatInvitation({ ...known, directory: directories.sequence, addresses, secret });
+  const invited = formatInvitation({ ...(await referenceOf(installation)), secret });
   wipe(secret);
   context.terminal.result(
     { invitation, text: invited, expires },
@@ -131,17 +131,22 @@ export function listUsers(context: Context, options: { readonly org?: string }):
     const keys = await session.api.organisationKeys(organisation);
     const invitations = await session.api.organisationInvitations(organisation);
     const open = invitations.filter((invitation) => isOpen(invitation, context.clock.now()));
-    const waiting = open.map(({ invitation, name, roles, expires }) => [
+    const names = createNames(session);
+    const inviters = await Promise.all(open.map(({ invitedBy }) => inviterOf(session, names, invitedBy)));
+    const waiting = open.map(({ invitation, name, roles, invitedBy, expires }, i) => [
       invitation,
       name,
       roles.join(', '),
+      inviters[i] ?? invitedBy,
       `until ${dayOf(expires)}`,
     ]);
     context.terminal.result(
       { organisation, keys, invitations },
       [
-        keys.length === 0 ? 'Nobody is enrolled yet.' : tableOf(keys),
-        ...(waiting.length === 0 ? [] : ['', formatTable(['invitation', 'name', 'roles', 'open'], waiting)]),
+        keys.length === 0 ? 'Nobody is enrolled yet.' : await tableOf(session, keys),
+        ...(waiting.length === 0
+          ? []
+          : ['', formatTable(['invitation', 'name', 'roles', 'invited by', 'open'], waiting)]),
       ].join('\n'),
     );
   });
@@ -155,12 +160,15 @@ export function revokeUser(
   const keep = oneOf('--keep', options.keep, ['all', 'none'] as const);
   return withSession(context, 'admin', async (session) => {
     const { organisation } = await organisationOf(session, options.org);
-    const keys = (await session.api.organisationKeys(organisation)).filter(({ revoked }) => revoked === undefined);
+    const all = await session.api.organisationKeys(organisation);
+    const keys = all.filter(({ revoked }) => revoked === undefined);
     const open = (await session.api.organisationInvitations(organisation)).filter(
       ({ usedBy, revoked }) => usedBy === undefined && !revoked,
     );
     const named = namedBy(who, keys, open);
-    const { sequence, revoked } = await revoke(session, { ...named, keeps: () => keep === 'all' });
+    const ofPerson = all.filter((key) => key.person === who && isSignedIn(key));
+    const persons = ofPerson.length === 0 ? [] : [{ person: who, keys: ofPerson }];
+    const { sequence, revoked } = await revoke(session, { ...named, persons, keeps: () => keep === 'all' });
     const lines = revoked.flatMap(({ key, kept }) => [
       `Revoked ${key}: what it signs from now on counts nowhere.`,
       ...kept.map(({ type, about }) => `  still counts: ${type} ${about}`),
@@ -189,11 +197,18 @@ function namedBy(who: string, keys: readonly KeyView[], invitations: readonly In
   return { keys: picked, invitations: open };
 }
 
+/** Whether the key was enrolled by company sign-in. */
+const isSignedIn = ({ credential }: KeyView): boolean =>
+  isSignIn(credentialDocuments(fromBase64(credential))[0] ?? new Uint8Array());
+
 const isOpen = ({ usedBy, revoked, expires }: InvitationView, now: number): boolean =>
   usedBy === undefined && !revoked && expires > now;
 
 /** The organisation named, by default the user's own. @throws {MillraceError} E_INPUT, E_NOT_FOUND */
-async function organisationOf(session: InstallationSession, wanted: string | undefined): Promise<OrganisationView> {
+export async function organisationOf(
+  session: InstallationSession,
+  wanted: string | undefined,
+): Promise<OrganisationView> {
   const { api, signer } = session;
   const organisations = await api.organisations();
   if (wanted !== undefined) return pick('organisation', wanted, organisations, organisationNames);
@@ -203,23 +218,25 @@ async function organisationOf(session: InstallationSession, wanted: string | und
   return found;
 }
 
-function oneOf<const T extends string>(option: string, value: string, known: readonly T[]): T {
-  const found = known.find((one) => one === value);
-  if (found === undefined)
-    throw new MillraceError('E_INPUT', `${option}: expected one of ${known.join(', ')}; not ${value}`);
-  return found;
+/** Who signed an invitation. The administrator has no credential. */
+async function inviterOf({ directory }: InstallationSession, names: Names, key: string): Promise<string> {
+  return key === keyName(fromHex(directory.adminKey)) ? 'the administrator' : names.key(key);
 }
 
-function tableOf(keys: readonly KeyView[]): string {
+async function tableOf(session: InstallationSession, keys: readonly KeyView[]): Promise<string> {
+  const names = createNames(session);
+  const inviters = await Promise.all(
+    keys.map(async ({ invitedBy }) => (invitedBy === undefined ? '-' : inviterOf(session, names, invitedBy))),
+  );
   return formatTable(
     ['key', 'name', 'person', 'roles', 'device', 'invited by', 'state'],
-    keys.map(({ key, name, person, roles, device, invitedBy, until, revoked }) => [
+    keys.map(({ key, name, person, roles, device, until, revoked }, i) => [
       key,
       name,
       person ?? '-',
       (roles ?? []).join(', '),
       device ?? '-',
-      invitedBy ?? '-',
+      inviters[i] ?? '-',
       revoked === undefined ? `until ${dayOf(until ?? 0)}` : `revoked ${dayOf(revoked.at)}`,
     ]),
   );

@@ -5,35 +5,48 @@ import {
   type PrintOutcome,
   pick,
   requestPrint,
+  requestVisit,
   requireCompleted,
+  type Session,
   watchPrint,
 } from '@millrace/client';
 import type { OwnerState } from '@millrace/protocol';
-import { findMachine } from '../installation/open.ts';
 import type { InstallationSession } from '../installation/session.ts';
 import { formatBytes, formatCount, formatDuration, formatFields } from '../output/format.ts';
 import { createProgress } from '../output/progress.ts';
 import type { Terminal } from '../output/terminal.ts';
+import { openAt } from './cloud.ts';
 import { type Context, wholeNumber, withSession } from './context.ts';
+import { machineId } from './machine-names.ts';
 
 export interface PrintOptions {
   readonly licence: string;
   readonly machine?: string;
   readonly watch?: boolean;
   readonly startWithin: string;
+  /** Home folder in which the same key is enrolled at the machine's cloud. */
+  readonly at?: string;
 }
 
 export function print(context: Context, options: PrintOptions): Promise<void> {
   return withSession(context, 'operator', async (session) => {
     const { terminal } = context;
     const licence = pick('licence', options.licence, await session.api.licences(), (view) => [view.licence]);
-    const machine = machineOf(session, licence, options.machine);
     const minutes = wholeNumber(options.startWithin, '--start-within', 1, 10_080);
-    const id = await requestPrint(session, licence.licence, machine, minutes * 60_000);
+    const { at, machine: name } = options;
+    const {
+      print: id,
+      machine,
+      visit,
+    } = await (at === undefined ? printHere : printAt(context, at))(session, {
+      licence,
+      name,
+      startWithinMs: minutes * 60_000,
+    });
     if (options.watch !== true) {
       terminal.result(
-        { print: id, licence: licence.licence, machine },
-        `Print ${id} is queued. It expires unless it starts within ${minutes} minutes.`,
+        { print: id, licence: licence.licence, machine, ...(visit === undefined ? {} : { visit }) },
+        `Print ${id} is queued. It expires unless it starts within ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}.`,
       );
       return;
     }
@@ -43,15 +56,44 @@ export function print(context: Context, options: PrintOptions): Promise<void> {
   });
 }
 
-function machineOf(session: InstallationSession, licence: LicenceView, name: string | undefined): string {
-  if (name !== undefined) {
-    return /^[0-9a-f]{32}$/.test(name)
-      ? name
-      : findMachine(session.installation.description, name).registration.machine;
-  }
+interface Order {
+  readonly licence: LicenceView;
+  /** Name or identifier of the machine. */
+  readonly name: string | undefined;
+  readonly startWithinMs: number;
+}
+
+interface Ordered {
+  readonly machine: string;
+  readonly print: string;
+  /** At the machine's cloud, if it is another one. */
+  readonly visit?: string;
+}
+
+async function printHere(session: InstallationSession, { licence, name, startWithinMs }: Order): Promise<Ordered> {
+  const machine = await machineOf(session, licence, name);
+  return { machine, print: await requestPrint(session, licence.licence, machine, startWithinMs) };
+}
+
+/** Orders a print on a machine of another cloud, with the visit there. */
+const printAt =
+  (context: Context, home: string) =>
+  async (session: InstallationSession, { licence, name, startWithinMs }: Order): Promise<Ordered> => {
+    const there = await openAt(context, home, session);
+    try {
+      const machine = await machineOf(there, licence, name);
+      const ordered = await requestVisit(session, there, { licence: licence.licence, machine, startWithinMs });
+      return { machine, ...ordered };
+    } finally {
+      there.close();
+    }
+  };
+
+async function machineOf(session: Session, licence: LicenceView, name: string | undefined): Promise<string> {
+  if (name !== undefined) return machineId(session, name);
   const [only, ...others] = licence.machines;
   if (only === undefined || others.length > 0) {
-    throw new MillraceError('E_INPUT', 'the licence names several machines: choose one with --machine');
+    throw new MillraceError('E_INPUT', 'the licence does not name exactly one machine: choose one with --machine');
   }
   return only;
 }

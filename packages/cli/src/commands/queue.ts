@@ -1,8 +1,7 @@
-import { cancelPrint, pick, queuedPrints } from '@millrace/client';
-import { findMachine } from '../installation/open.ts';
-import type { InstallationSession } from '../installation/session.ts';
+import { cancelPrint, createNames, movePrintFirst, pick, queuedPrints, type Session } from '@millrace/client';
 import { formatTable } from '../output/format.ts';
 import { type Context, withSession } from './context.ts';
+import { machineId, machineName } from './machine-names.ts';
 
 export interface QueueOptions {
   readonly machine?: string;
@@ -10,17 +9,20 @@ export interface QueueOptions {
 
 export function list(context: Context, options: QueueOptions): Promise<void> {
   return withSession(context, 'operator', async (session) => {
-    const prints = await queuedPrints(session, machineOf(session, options));
+    const prints = await queuedPrints(session, await machineOf(session, options));
+    const names = createNames(session);
+    const who = await Promise.all(prints.map(({ orderedBy }) => names.key(orderedBy.key)));
     context.terminal.result(
       { prints },
       prints.length === 0
         ? 'No prints wait.'
         : formatTable(
-            ['machine', 'print', 'licence', 'requested', 'start by'],
-            prints.map(({ machine, print, licence, created, startBy }) => [
-              machine,
+            ['machine', 'print', 'licence', 'ordered by', 'requested', 'start by'],
+            prints.map(({ machine, print, licence, orderedBy, created, startBy }, i) => [
+              machineName(session, machine),
               print,
               licence,
+              who[i] ?? orderedBy.key,
               new Date(created).toISOString(),
               new Date(startBy).toISOString(),
             ]),
@@ -37,16 +39,26 @@ export function cancel(context: Context, print: string): Promise<void> {
   });
 }
 
+export function first(context: Context, print: string): Promise<void> {
+  return withSession(context, 'operator', async (session) => {
+    const { print: id, machine } = pick('print', print, await session.api.prints(), (view) => [view.print]);
+    await movePrintFirst(session, id);
+    context.terminal.result(
+      { print: id },
+      `Print ${id} is the next of your prints on machine ${machineName(session, machine)}.`,
+    );
+  });
+}
+
 export function clear(context: Context, options: QueueOptions): Promise<void> {
   return withSession(context, 'operator', async (session) => {
-    const prints = await queuedPrints(session, machineOf(session, options));
+    const prints = await queuedPrints(session, await machineOf(session, options));
     for (const { print } of prints) await cancelPrint(session, print);
     const cancelled = prints.map(({ print }) => print);
     context.terminal.result({ cancelled }, `${cancelled.length} prints are cancelled.`);
   });
 }
 
-function machineOf({ installation }: InstallationSession, { machine }: QueueOptions): string | undefined {
-  if (machine === undefined || /^[0-9a-f]{32}$/.test(machine)) return machine;
-  return findMachine(installation.description, machine).registration.machine;
+async function machineOf(session: Session, { machine }: QueueOptions): Promise<string | undefined> {
+  return machine === undefined ? undefined : machineId(session, machine);
 }

@@ -20,7 +20,7 @@ export async function recover(context: Context, name: string, options: { acceptL
   const lock = await acquireLock(layout.run.lock); // refused while the installation runs
   try {
     await finishRestoring(layout);
-    await recoverNode(layout.node, node, toHex(context.random(16)));
+    await recoverNode(layout.node, node, toHex(context.random(16)), context.clock.now());
   } finally {
     await lock.release();
   }
@@ -37,6 +37,7 @@ const next: Record<RecoverableRole, readonly string[]> = {
   control: [
     'ledger entries after the current end are lost; witnesses and certificates can show that they existed.',
     'licences with objects left are suspended until their owners sign how many are left (`millrace licence resume`).',
+    'every API token is revoked; people make new ones (`millrace token create`).',
   ],
   segments: ['owners repair missing segments from their offline copies (`millrace design repair`).'],
   keys: [

@@ -8,12 +8,13 @@ import { format } from '../supervisor/children.ts';
 import { lockHolder } from '../supervisor/lock.ts';
 import type { ProcessStatus } from '../supervisor/managed-process.ts';
 import { readSupervisorStatus } from '../supervisor/status.ts';
-import type { Context } from './context.ts';
+import { type Context, TOKEN_VARIABLE, withSession } from './context.ts';
 import { expiryNotice, toJson } from './keys.ts';
 
 /** Exit code 5 if a process does not run, 6 if a node is in quarantine or a record was set aside. */
 export async function status(context: Context): Promise<number> {
   const { terminal, clock } = context;
+  if (context.env[TOKEN_VARIABLE] !== undefined) return controlStatus(context);
   const installation = await openInstallation(context.home, clock);
   const { layout } = installation;
   const supervisor = await readSupervisorStatus(layout.run);
@@ -76,6 +77,15 @@ async function askControl(context: Context, installation: Awaited<ReturnType<typ
   } catch (error) {
     return { error: toMillraceError(error).toJSON() };
   }
+}
+
+/** For a caller with an API token: only what control says. */
+function controlStatus(context: Context): Promise<number> {
+  return withSession(context, 'admin', async ({ api }) => {
+    const control = await api.status();
+    context.terminal.result({ control }, controlLines(control, context.clock.now()).join('\n'));
+    return (control.quarantine ?? []).length + (control.damagedRecords ?? []).length > 0 ? 6 : 0;
+  });
 }
 
 function controlLines(control: StatusView | { error: { code: string; message: string } }, now: number): string[] {

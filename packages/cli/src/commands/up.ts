@@ -1,6 +1,7 @@
 import { toMillraceError } from '@millrace/base';
 import { registerAll } from '@millrace/client';
 import { type Installation, openInstallation } from '../installation/open.ts';
+import { enrolFirstPeople } from '../installation/people.ts';
 import { openSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatFields } from '../output/format.ts';
@@ -16,6 +17,7 @@ export interface PortOptions {
   readonly controlPort?: string;
   readonly distributionPort?: string;
   readonly ledgerPort?: string;
+  readonly consolePort?: string;
 }
 
 export async function up(context: Context, options: PortOptions): Promise<void> {
@@ -34,6 +36,7 @@ export async function up(context: Context, options: PortOptions): Promise<void> 
           '  ',
         ),
         ...ledgerNotes(running),
+        ...consoleNotes(running),
         ...portNotes(running),
         `Press Ctrl-C to stop. In another terminal: \`${commandName} status\`, \`${commandName} logs\`, \`${commandName} design add FILE\`.`,
       ].join('\n'),
@@ -71,6 +74,7 @@ export async function start(context: Context, installation: Installation, option
       control: port(options.controlPort, '--control-port'),
       distribution: port(options.distributionPort, '--distribution-port'),
       ledger: port(options.ledgerPort, '--ledger-port'),
+      console: port(options.consolePort, '--console-port'),
     },
     onChange: (status) => {
       const news = newsOf(status);
@@ -81,6 +85,7 @@ export async function start(context: Context, installation: Installation, option
       const admin = await openSession({ installation, user: 'admin', clock, random, signal });
       try {
         await registerAll(admin);
+        await enrolFirstPeople({ installation, admin, clock, random, signal });
       } finally {
         admin.close();
       }
@@ -109,6 +114,20 @@ function whereOf(name: string, { addresses }: Running): string {
 /** Public address of the ledger. */
 export function ledgerNotes({ addresses: { ledger } }: Pick<Running, 'addresses'>): string[] {
   return ledger === undefined ? [] : [`The ledger is public at https://${format(ledger)}/checkpoint`];
+}
+
+/** Address of the console, by name: browsers offer no passkeys for IP addresses. Undefined if it is switched off. */
+export function consoleOrigin({
+  addresses,
+  consoleOrigin: set,
+}: Pick<Running, 'addresses' | 'consoleOrigin'>): string | undefined {
+  const { console: pages } = addresses;
+  return pages === undefined ? undefined : (set ?? `http://localhost:${pages.port}`);
+}
+
+function consoleNotes(running: Running): string[] {
+  const origin = consoleOrigin(running);
+  return origin === undefined ? [] : [`The console is at ${origin}`];
 }
 
 /** Notes for default ports that were taken. */

@@ -1,14 +1,15 @@
 import { basename, join } from 'node:path';
-import { MillraceError } from '@millrace/base';
-
-import { readRecord } from '@millrace/client';
+import { MillraceError, wipe } from '@millrace/base';
+import { formatInvitation, inviteDevice, readRecord } from '@millrace/client';
 import type { Context } from '../commands/context.ts';
 import { formatTimes, sliceWithProgress } from '../commands/design.ts';
 import { formatOutcome, resultOf } from '../commands/print.ts';
-import { ledgerNotes, portNotes, start, untilAborted } from '../commands/up.ts';
+import { consoleOrigin, ledgerNotes, portNotes, start, untilAborted } from '../commands/up.ts';
 import { initInstallation } from '../installation/init.ts';
 import { userFiles } from '../installation/layout.ts';
 import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
+import { firstOrganisations } from '../installation/people.ts';
+import { referenceOf } from '../installation/reference.ts';
 import { type InstallationSession, openSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatFields } from '../output/format.ts';
@@ -76,8 +77,11 @@ async function run(
   const { terminal } = context;
   const running = await startUnlessRunning(context, installation);
   try {
-    const owner = await sessionOf(context, installation, 'owner');
-    const operator = await sessionOf(context, installation, 'operator');
+    // The first start has enrolled the people.
+    const peopled = await openInstallation(installation.layout.home);
+    showPeople(context);
+    const owner = await sessionOf(context, peopled, 'owner');
+    const operator = await sessionOf(context, peopled, 'operator');
     try {
       await showJob(context, owner, operator, subject);
     } finally {
@@ -85,6 +89,7 @@ async function run(
       operator.close();
     }
     if (options.once !== true && running !== undefined) {
+      await offerConsole(context, peopled, running);
       terminal.say('Millrace keeps running. Press Ctrl-C to stop it.');
       await untilAborted(context.signal);
     }
@@ -97,19 +102,51 @@ async function run(
   }
 }
 
+/** Folders of people who may want to look at the job in a browser. */
+const viewers = ['brand-admin', 'owner', 'operator'];
+
+/** Address of the console, and an invitation of a browser for each of the first people. */
+async function offerConsole(context: Context, installation: Installation, running: Running): Promise<void> {
+  const { terminal } = context;
+  const origin = consoleOrigin(running);
+  if (origin === undefined) return;
+  terminal.say(`The console is at ${origin}. Each address signs one browser in, once, today:`);
+  const reference = await referenceOf(installation);
+  const people = firstOrganisations.flatMap((organisation) => organisation.people);
+  for (const { user, name } of people.filter((person) => viewers.includes(person.user))) {
+    const session = await sessionOf(context, installation, user);
+    try {
+      const { secret } = await inviteDevice(session, { days: 1, keyDays: 30 });
+      terminal.say(`   ${name} (${user}): ${origin}/#/sign-in/${formatInvitation({ ...reference, secret })}`);
+      wipe(secret);
+    } finally {
+      session.close();
+    }
+  }
+}
+
 async function openOrInit(context: Context): Promise<Installation> {
   const { home, clock, random } = context;
   const existed = await installationExists(home);
-  if (!existed) await initInstallation({ home, clock, random });
+  if (!existed) await initInstallation({ home, clock, random, firstPeople: true });
   const installation = await openInstallation(home);
   step(context, 1, 'Installation', existed ? `found in ${home}` : `created in ${home}`);
   const { description } = installation;
   detail(context, [
     ['authority', 'its own, pinned in every check of a certificate'],
-    ['users', description.users.map(({ name }) => name).join(', ')],
     ['machines', description.machines.map(({ name, material }) => `${name} (${material})`).join(', ')],
   ]);
   return installation;
+}
+
+/** The people and their organisations, each with a folder on this computer. */
+function showPeople(context: Context): void {
+  detail(
+    context,
+    firstOrganisations.flatMap(({ name: organisation, people }) =>
+      people.map(({ user, name, roles }) => [user, `${name} of ${organisation}: ${roles.join(', ')}`] as const),
+    ),
+  );
 }
 
 /** Undefined if another process already runs this installation. That one is then used, and left running. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type Clock, MillraceError, type RandomSource, utf8, writeDurably } from '@millrace/base';
 import { requestCertificate } from '@millrace/client';
-import { expiryOf, isIssuedBy, tlsPublicKey } from '@millrace/identity';
+import { certificatesOf, expiryOf, isIssuedBy, tlsPublicKey } from '@millrace/identity';
 import { type Addresses, addressOf, createHttpClient, type Directory } from '@millrace/protocol';
 import { userFiles } from './layout.ts';
 import type { InstallationUser } from './open.ts';
@@ -26,8 +26,12 @@ export interface RenewalOptions {
 export async function renewCertificate({ user, directory, addresses, clock, random }: RenewalOptions): Promise<void> {
   const { certificate } = user.tls;
   const left = expiryOf(certificate) - clock.now();
-  const { userAuthority } = directory;
-  if (left > DUE_MS || userAuthority === undefined || !isIssuedBy(certificate, userAuthority)) return;
+  const [newest] = certificatesOf(directory.userAuthority ?? '');
+  if (newest === undefined || certificatesOf(directory.authority).some((issuer) => isIssuedBy(certificate, issuer)))
+    return;
+  // A certificate of an authority that was replaced is accepted for some days at most.
+  const isCurrent = isIssuedBy(certificate, newest) && expiryOf(newest) > clock.now();
+  if (isCurrent && left > DUE_MS) return;
   const control = createHttpClient({
     address: () => addressOf(directory, 'control', () => addresses.control),
     tls: { directory },

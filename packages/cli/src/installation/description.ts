@@ -1,6 +1,6 @@
 import { fromHex, hexOf, MillraceError, parse } from '@millrace/base';
 import { keyName } from '@millrace/identity';
-import { type Machine, machineKind, machineSchema, profileSchema } from '@millrace/protocol';
+import { type Machine, machineKind, machineSchema, profileSchema, tokenSchema } from '@millrace/protocol';
 import { z } from 'zod';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/i, { error: 'expected a name' });
@@ -12,6 +12,7 @@ export const machineJsonSchema = z.strictObject({
   serial: z.string().min(1).max(64),
   kind: machineKind,
   profile: profileSchema,
+  token: tokenSchema.optional(),
 });
 export type MachineJson = z.output<typeof machineJsonSchema>;
 
@@ -21,8 +22,18 @@ const descriptionSchema = z.strictObject({
   installation: hexOf(16),
   adminKey: hexOf(33),
   created: z.string(),
+  /** Whether `millrace up` enrols the first organisations and people (people.ts). */
+  firstPeople: z.boolean().optional(),
   users: z.array(z.strictObject({ name, user: hexOf(16), publicKey: hexOf(33) })),
-  machines: z.array(z.strictObject({ name, material: z.string().min(1).max(64), registration: machineJsonSchema })),
+  machines: z.array(
+    z.strictObject({
+      name,
+      material: z.string().min(1).max(64),
+      registration: machineJsonSchema,
+      /** Its agent runs at another place and was paired; its folder is there. */
+      elsewhere: z.literal(true).optional(),
+    }),
+  ),
 });
 
 /** What an installation's users know about each other and its machines: names and public keys, no secrets. */

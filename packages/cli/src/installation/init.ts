@@ -10,19 +10,20 @@ import {
   writeNodeSettings,
 } from '@millrace/cloud/admin';
 import { type Authority, createAuthority, fingerprint, generateUserKey, keyName, userKey } from '@millrace/identity';
-import { createMachineKey, writeMachineDirectory, writeMachineSettings } from '@millrace/machine/admin';
+import { writeMachineDirectory } from '@millrace/machine/admin';
 import {
   type Directory,
   type DirectoryNode,
   directoryAt,
   firstDocument,
-  type Machine,
+  GUEST_NAME,
   type NodeRole,
   type SignedDirectory,
   signDirectory,
 } from '@millrace/protocol';
 import { type Description, machineToJson, type UserEntry } from './description.ts';
-import { type Layout, layoutOf, nodeIdOf, nodeRoles, userFiles, userNames } from './layout.ts';
+import { type Layout, layoutOf, nodeIdOf, nodeRoles, userFiles } from './layout.ts';
+import { writeMachine } from './machine.ts';
 import { signPermitKey } from './permit-key.ts';
 
 /** Host names of the passive nodes, included in their certificates. */
@@ -31,7 +32,9 @@ const PASSIVE: readonly NodeRole[] = ['control', 'distribution'];
 
 /** Host names in the certificate of a party, in addition to its own name. */
 export function hostsOf(role: NodeRole | 'user' | 'machine'): readonly string[] {
-  return PASSIVE.some((passive) => passive === role) ? HOSTS : [];
+  // With the name for guests, other programs can verify control's certificate when they use an API token.
+  const guests = role === 'control' ? [GUEST_NAME] : [];
+  return PASSIVE.some((passive) => passive === role) ? [...HOSTS, ...guests] : [];
 }
 
 /** The first machine: a virtual printer that runs this many times faster than real time, as stated in its profile. */
@@ -42,6 +45,10 @@ export interface InitOptions {
   readonly name?: string;
   /** Speed of the virtual machine relative to real time. */
   readonly factor?: number;
+  /** Users whom the administrator registers directly. They belong to no organisation and have every role. */
+  readonly users?: readonly string[];
+  /** Whether `millrace up` enrols the first organisations and their people. Default: no. */
+  readonly firstPeople?: boolean;
   readonly clock: Clock;
   readonly random: RandomSource;
 }
@@ -113,7 +120,7 @@ async function build(layout: Layout, options: InitOptions) {
   await writeSecret(layout.authority.key, authority.identity.key);
 
   const users: UserEntry[] = [];
-  for (const name of userNames) users.push(await createUser(layout, authority, name));
+  for (const name of ['admin', ...(options.users ?? [])]) users.push(await createUser(layout, authority, name));
   const admin = users.find((user) => user.name === 'admin');
   if (admin === undefined) throw new MillraceError('E_INTERNAL', 'no admin was created');
 
@@ -144,12 +151,18 @@ async function build(layout: Layout, options: InitOptions) {
   const anchor = { installation, adminKey: admin.publicKey };
   for (const role of nodeRoles)
     await writeNodeSettings(layout.node(role), { role, id: nodeIdOf(role), ...anchor }, signed);
-  const machine = await createMachine(layout, authority, anchor, options.factor ?? FIRST_MACHINE.factor);
+  const machine = await writeMachine(layout, authority, anchor, {
+    ...FIRST_MACHINE,
+    kind: 'virtual',
+    profile: { factor: options.factor ?? FIRST_MACHINE.factor },
+    driver: {},
+  });
   await writeMachineDirectory(layout.machine(FIRST_MACHINE.name), signed);
   const description: Description = {
     version: 1,
     ...anchor,
     created: new Date(now).toISOString(),
+    ...(options.firstPeople === true && { firstPeople: true }),
     users,
     machines: [{ name: FIRST_MACHINE.name, material: FIRST_MACHINE.material, registration: machineToJson(machine) }],
   };
@@ -203,33 +216,4 @@ async function createNode(layout: Layout, authority: Authority, role: NodeRole):
     fingerprint: fingerprint(certificate),
     identity: await createNodeKeys(folder, tls),
   };
-}
-
-async function createMachine(
-  layout: Layout,
-  authority: Authority,
-  anchor: { readonly installation: string; readonly adminKey: string },
-  factor: number,
-): Promise<Machine> {
-  const { name, material } = FIRST_MACHINE;
-  const folder = await makeFolder(layout.machine(name));
-  const key = await createMachineKey(folder);
-  const machine: Machine = {
-    ...key,
-    serial: `${name}-${key.machine.slice(0, 8)}`,
-    kind: 'virtual',
-    profile: { factor },
-  };
-  const settings = {
-    role: 'machine',
-    ...anchor,
-    serial: machine.serial,
-    kind: machine.kind,
-    profile: machine.profile,
-    driver: {},
-    material,
-    agent: { order: 'auto', suite: 'auto', hints: 'dense' },
-  };
-  await writeMachineSettings(folder, await authority.issue({ role: 'machine', name: machine.machine }), settings);
-  return machine;
 }

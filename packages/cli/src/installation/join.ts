@@ -1,19 +1,33 @@
 import { join } from 'node:path';
-import { type Bytes, type Clock, MillraceError, type RandomSource, toHex, wipe, writeDurably } from '@millrace/base';
-import { type Enrolling, enrol, guestDirectory, type Invitation, requestCertificate } from '@millrace/client';
+import {
+  type Bytes,
+  type Clock,
+  equalBytes,
+  MillraceError,
+  type RandomSource,
+  toHex,
+  wipe,
+  writeDurably,
+} from '@millrace/base';
+import { type Enrolling, type InstallationReference, requestCertificate } from '@millrace/client';
 import { makeFolder, readBytes, readBytesIfThere, toJsonFile, writeSecret } from '@millrace/client/node';
-import { createTlsKey, generateUserKey, keyName, tlsPublicKey, userKey } from '@millrace/identity';
-import { type Credential, createHttpClient, type Directory, verifySigned } from '@millrace/protocol';
-import type { Description } from './description.ts';
-import { type Layout, layoutOf, userFiles } from './layout.ts';
-import { installationExists, openInstallation } from './open.ts';
+import { createTlsKey, generateUserKey, keyName, ownerSealingKey, tlsPublicKey, userKey } from '@millrace/identity';
+import { type Credential, createHttpClient, type Directory } from '@millrace/protocol';
+import { type Layout, userFiles } from './layout.ts';
+import { setUpInstallation } from './set-up.ts';
 
 export interface JoinOptions {
   readonly home: string;
-  readonly invitation: Invitation;
+  readonly reference: InstallationReference;
   /** Name of the user on this computer. */
   readonly user: string;
-  readonly device: string;
+  /** File of a user key to enrol instead of a new one: one key at several clouds. */
+  readonly existingKey?: string | undefined;
+  /**
+   * Enrols the key, by an invitation or a sign-in.
+   * @param sealingKey point to which secrets are sealed for the key
+   */
+  enrol(enrolling: Enrolling, sealingKey: Bytes): Promise<Credential>;
   readonly clock: Clock;
   readonly random: RandomSource;
 }
@@ -27,25 +41,21 @@ export interface Joined {
 
 /**
  * Sets up the folder of an installation that runs on another computer, and enrols a key that is created here. After an
- * interruption it can be repeated with the same invitation; with another invitation it renews the key.
- * @throws {MillraceError} E_CONFLICT if the folder belongs to another installation; E_DIRECTORY; as `enrol`
+ * interruption it can be repeated with the same invitation; with another invitation or sign-in it renews the key.
+ * @throws {MillraceError} E_CONFLICT if the folder belongs to another installation; E_DIRECTORY; as `options.enrol`
  */
 export async function joinInstallation(options: JoinOptions): Promise<Joined> {
-  const { home, invitation, user, device, clock, random } = options;
-  const layout = layoutOf(home);
-  if (!(await installationExists(home))) await setUp(layout, invitation, clock);
-  const { directory, directories, description } = await openInstallation(home, clock);
-  if (description.installation !== invitation.installation || description.adminKey !== invitation.adminKey)
-    throw new MillraceError('E_CONFLICT', `${layout.home} belongs to another installation than the invitation`);
-  if (directories.sequence < invitation.directory)
-    throw new MillraceError('E_DIRECTORY', 'control has answered with a directory that is older than the invitation');
+  const { home, reference, user, existingKey, clock, random } = options;
+  const { layout, directory, description } = await setUpInstallation(home, reference, clock);
   const folder = await makeFolder(layout.user(user));
-  const [secret, tlsKey] = await ownKeys(folder, random);
+  const [secret, tlsKey] = await ownKeys(folder, random, existingKey);
   const signer = userKey(secret);
-  const control = createHttpClient({ address: () => invitation.addresses.control, tls: { directory } });
+  const control = createHttpClient({ address: () => reference.addresses.control, tls: { directory } });
   try {
     const enrolling: Enrolling = { control, directory, signer, clock, random };
-    const credential = await enrol(enrolling, invitation.secret, device);
+    const sealing = ownerSealingKey(secret);
+    sealing.close();
+    const credential = await options.enrol(enrolling, sealing.publicKey);
     const certificate = await requestCertificate(enrolling, tlsPublicKey(tlsKey));
     await writeDurably(join(folder, userFiles.certificate), certificate, 0o644);
     const entry = { name: user, user: keyName(signer.publicKey), publicKey: toHex(signer.publicKey) };
@@ -61,8 +71,9 @@ export async function joinInstallation(options: JoinOptions): Promise<Joined> {
 }
 
 /** The existing keys, or new ones that are written to disk before any node learns of them. */
-async function ownKeys(folder: string, random: RandomSource): Promise<[Bytes, Bytes]> {
+async function ownKeys(folder: string, random: RandomSource, existing: string | undefined): Promise<[Bytes, Bytes]> {
   const paths = { key: join(folder, userFiles.key), tlsKey: join(folder, userFiles.tlsKey) };
+  if (existing !== undefined) await adopt(existing, paths.key);
   if ((await readBytesIfThere(paths.key)) === undefined) {
     const key = generateUserKey(random);
     const secret = key.exportSecret();
@@ -76,20 +87,15 @@ async function ownKeys(folder: string, random: RandomSource): Promise<[Bytes, By
   return [await readBytes(paths.key), await readBytes(paths.tlsKey)];
 }
 
-/** The directory is verified by its signature, so the server that sends it cannot forge it. */
-async function setUp(layout: Layout, invitation: Invitation, clock: Clock): Promise<void> {
-  const { installation, adminKey, addresses } = invitation;
-  const guest = createHttpClient({ address: () => addresses.control, tls: { directory: undefined } });
+/** @throws {MillraceError} E_CONFLICT if the folder holds another key, E_CONFIG */
+async function adopt(from: string, to: string): Promise<void> {
+  const secret = await readBytes(from);
+  const present = await readBytesIfThere(to);
   try {
-    const signed = verifySigned(await guestDirectory(guest), { installation, adminKey });
-    await makeFolder(layout.run.folder);
-    await writeDurably(layout.run.addresses, toJsonFile(addresses), 0o644);
-    const created = new Date(clock.now()).toISOString();
-    const description: Description = { version: 1, installation, adminKey, created, users: [], machines: [] };
-    await writeDurably(layout.installation, toJsonFile(description), 0o644);
-    // Write this last: a folder with a directory is an installation.
-    await writeDurably(layout.directory, toJsonFile(signed), 0o644);
+    if (present !== undefined && !equalBytes(present, secret))
+      throw new MillraceError('E_CONFLICT', `${to} holds another key than ${from}`);
+    if (present === undefined) await writeSecret(to, secret);
   } finally {
-    guest.close();
+    wipe(secret, present);
   }
 }

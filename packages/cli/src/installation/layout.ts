@@ -9,9 +9,6 @@ export { machineFiles, nodeFiles, nodeRoles };
 /** Id of the node of a role that `millrace init` creates in this home. */
 export const nodeIdOf = (role: NodeRole): string => `${role}-1`;
 
-/** Users created by `millrace init`: one registers, one owns designs, one orders prints. */
-export const userNames = ['admin', 'owner', 'operator'] as const;
-
 /** Files of a user's folder. */
 export const userFiles = {
   about: 'user.json',

@@ -13,7 +13,7 @@ import {
   parseAddresses,
 } from '@millrace/protocol';
 import { commandName } from '../output/command-name.ts';
-import { type Description, type MachineEntry, parseDescription } from './description.ts';
+import { type Description, parseDescription } from './description.ts';
 import { type Layout, layoutOf, userFiles } from './layout.ts';
 
 /** An installation, as seen by its users. */
@@ -95,16 +95,4 @@ export async function openUser(installation: Installation, name: string): Promis
       tls.close();
     },
   };
-}
-
-/** Finds a machine by name, serial number or key name. @throws {MillraceError} E_NOT_FOUND */
-export function findMachine(description: Description, name: string): MachineEntry {
-  const entry = description.machines.find(
-    (machine) => machine.name === name || machine.registration.machine === name || machine.registration.serial === name,
-  );
-  if (entry === undefined) {
-    const known = description.machines.map((machine) => machine.name).join(', ');
-    throw new MillraceError('E_NOT_FOUND', `there is no machine ${name}; there are ${known}`);
-  }
-  return entry;
 }

@@ -1,15 +1,27 @@
-import { type Clock, type RandomSource, silentLogger } from '@millrace/base';
-import { type Contacts, createSession, type Session } from '@millrace/client';
+import { type Clock, MillraceError, type RandomSource, silentLogger } from '@millrace/base';
+import { type Contacts, createSession, guestDirectory, type Session } from '@millrace/client';
 import { connectNodes, createFolderStorage } from '@millrace/client/node';
-import { type DirectoryFile, watchDirectory } from '@millrace/protocol';
+import {
+  type Addresses,
+  addressOf,
+  createHttpClient,
+  type Directory,
+  type DirectoryFile,
+  watchDirectory,
+} from '@millrace/protocol';
 import { renewCertificate } from './certificate.ts';
 import { type Description, machineFromJson } from './description.ts';
 import { type Installation, type InstallationUser, openUser, readAddresses } from './open.ts';
 
-/** Session of a user with an installation on this computer. */
+/** Session of a person with an installation that this computer knows. */
 export interface InstallationSession extends Session {
-  readonly user: InstallationUser;
+  readonly user: Pick<InstallationUser, 'name' | 'folder' | 'signer'>;
   readonly installation: Installation;
+}
+
+/** Session of a user whose key is on this computer. */
+export interface UserSession extends InstallationSession {
+  readonly user: InstallationUser;
 }
 
 export interface InstallationSessionOptions {
@@ -23,7 +35,7 @@ export interface InstallationSessionOptions {
 }
 
 /** @throws {MillraceError} E_UNAVAILABLE if nothing runs, E_NOT_FOUND, E_CONFIG */
-export async function openSession(options: InstallationSessionOptions): Promise<InstallationSession> {
+export async function openSession(options: InstallationSessionOptions): Promise<UserSession> {
   const { installation, user: name, ...others } = options;
   const { directory, directories, description, layout } = installation;
   const addresses = await readAddresses(layout);
@@ -43,7 +55,10 @@ export async function openSession(options: InstallationSessionOptions): Promise<
     storage: createFolderStorage(user.folder),
     transports: connectNodes({ directory, addresses, user }),
   });
-  await takeNewerDirectory(session, directories);
+  const changed =
+    (await takeNewerDirectory((after) => session.api.newerDirectory(after), directories)) ??
+    (await takeNewerDirectory(() => directoryForGuests(directory, addresses), directories));
+  if (changed) await renewCertificate({ ...others, user, directory, addresses });
   return {
     ...session,
     installation,
@@ -58,13 +73,29 @@ export async function openSession(options: InstallationSessionOptions): Promise<
 /**
  * Fetches a newer directory from control, because the installation's home may be a copy on another computer. If control
  * does not answer, or sends a directory that is older or not signed by the administrator, nothing changes.
+ * @returns whether the directory has changed; undefined if control could not be reached
  */
-async function takeNewerDirectory({ api }: Session, file: DirectoryFile): Promise<void> {
+export async function takeNewerDirectory(
+  ask: (after: number) => Promise<unknown>,
+  file: DirectoryFile,
+): Promise<boolean | undefined> {
   try {
-    const newer = await api.newerDirectory(file.sequence);
-    if (newer !== undefined) await file.offer(newer);
-  } catch {
-    // keep the current directory
+    const newer = await ask(file.sequence);
+    return newer !== undefined && (await file.offer(newer));
+  } catch (error) {
+    // Keep the current directory.
+    return error instanceof MillraceError && error.code === 'E_UNAVAILABLE' ? undefined : false;
+  }
+}
+
+/** As a client without a certificate: control may have replaced the authority that issued the user's. */
+async function directoryForGuests(directory: Directory, addresses: Addresses): Promise<unknown> {
+  const address = () => addressOf(directory, 'control', () => addresses.control);
+  const guest = createHttpClient({ address, tls: { directory } });
+  try {
+    return await guestDirectory(guest);
+  } finally {
+    guest.close();
   }
 }
 

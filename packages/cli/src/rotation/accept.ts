@@ -16,17 +16,22 @@ export interface StagedNames {
   readonly identities: Readonly<Record<string, string>>;
   readonly permitKey?: string | undefined;
   readonly logKey?: string | undefined;
+  /** Certificate of the authority of users, PEM. */
+  readonly userAuthority?: string | undefined;
 }
 
 export async function stagedNames({ layout, description }: Installation): Promise<StagedNames> {
   const fingerprints: Record<string, string> = {};
   const identities: Record<string, string> = {};
-  let ofControl: Pick<StagedNames, 'permitKey' | 'logKey'> = {};
+  let ofControl: Pick<StagedNames, 'permitKey' | 'logKey' | 'userAuthority'> = {};
   for (const { party, folder } of nodePlaces({ layout })) {
-    const { certificate, identity, permitKey, logKey } = await readStagedKeys(folder, description.installation);
+    const { certificate, identity, permitKey, logKey, userAuthority } = await readStagedKeys(
+      folder,
+      description.installation,
+    );
     if (certificate !== undefined) fingerprints[party.id] = fingerprint(certificate);
     if (identity !== undefined) identities[party.id] = identity;
-    if (party.role === 'control') ofControl = { permitKey, logKey };
+    if (party.role === 'control') ofControl = { permitKey, logKey, userAuthority };
   }
   const authorityFile = stagedPath(layout.authority.certificate);
   const authority = (await fileExists(authorityFile)) ? await readFile(authorityFile, 'utf8') : undefined;
@@ -78,13 +83,16 @@ export function accepting(
     };
   };
   const { authorities, permitKeys, logKeys } = document;
-  const authority =
-    names.authority === undefined || authorities.some(({ certificate }) => certificate === names.authority)
+  const unlisted = (list: DirectoryDocument['authorities'], certificate: string | undefined) =>
+    certificate === undefined || list.some((known) => known.certificate === certificate)
       ? undefined
-      : { certificate: names.authority, since };
+      : { certificate, since };
+  const { userAuthorities = [] } = document;
+  const ofUsers = before(userAuthorities, unlisted(userAuthorities, names.userAuthority), until, false, now);
   return {
     ...document,
-    authorities: before(authorities, authority, until, false, now),
+    authorities: before(authorities, unlisted(authorities, names.authority), until, false, now),
+    ...(ofUsers.length === 0 ? {} : { userAuthorities: ofUsers }),
     nodes: document.nodes.map(renewed),
     permitKeys: before(permitKeys, fresh(permitKeys, names.permitKey), until, true, now),
     logKeys: before(logKeys, fresh(logKeys, names.logKey), until, true, now),
@@ -100,6 +108,7 @@ export function ending(document: DirectoryDocument, names: StagedNames, now: num
   return {
     ...document,
     authorities: end(document.authorities, names.authority),
+    ...(document.userAuthorities && { userAuthorities: end(document.userAuthorities, names.userAuthority) }),
     nodes: document.nodes.map((node) => ({
       ...node,
       fingerprints: end(node.fingerprints, names.fingerprints[node.id]),
@@ -126,6 +135,7 @@ export async function discardUnlisted(installation: Installation, document: Dire
       certificate: (pem) => entry?.fingerprints.some((listed) => listed.fingerprint === fingerprint(pem)) === true,
       identity: (point) => entry?.identities.some(({ key }) => key === point) === true,
       permitKey: (point) => document.permitKeys.some(({ key }) => key === point),
+      userAuthority: (pem) => document.userAuthorities?.some((known) => known.certificate === pem) === true,
       logKey: (verifier) => document.logKeys.some(({ key }) => key === verifier),
     });
   }

@@ -11,7 +11,7 @@ import { readDocument } from './publish.ts';
 /** A key or certificate of the installation. */
 export interface KeyEntry {
   readonly kind: 'certificate' | 'key';
-  /** Purpose: `authority`, `tls`, `identity`, `permit`, `log`, `user`, `machine`. */
+  /** Purpose: `authority`, `users`, `tls`, `identity`, `permit`, `log`, `user`, `machine`. */
   readonly use: string;
   /** Holder of the key. */
   readonly of: string;
@@ -34,6 +34,12 @@ export async function listKeys(installation: Installation): Promise<KeyEntry[]> 
     expires: Math.min(expiryOf(certificate), until ?? Number.POSITIVE_INFINITY),
     former: i > 0,
   }));
+  for (const [i, { certificate, until }] of (document.userAuthorities ?? []).entries())
+    entries.push({
+      ...{ kind: 'certificate', use: 'users', of: 'installation', id: fingerprint(certificate).slice(0, 16) },
+      expires: Math.min(expiryOf(certificate), until ?? Number.POSITIVE_INFINITY),
+      former: i > 0,
+    });
   for (const place of await placesHere(installation)) entries.push(await certificateEntry(place));
   entries.push(...formerCertificates(document));
   for (const node of document.nodes) entries.push(...keyEntries('identity', nameOf(node), node.identities));

@@ -6,6 +6,7 @@ export const rotatable = {
   identity: 'identity keys of nodes, which authenticate mail and sessions',
   permit: 'the key with which control signs permits',
   log: 'the key with which control signs the ledger',
+  users: 'the certificate authority of users; people’s commands renew their certificates by themselves',
   authority: 'the certificate authority, and with it every certificate',
 } as const;
 export type Rotatable = keyof typeof rotatable;

@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileExists } from '@millrace/base';
+import { isIssuedBy } from '@millrace/identity';
 import type { NodeRole } from '@millrace/protocol';
 import { machineFiles, nodeFiles, nodeIdOf, nodeRoles, userFiles } from '../installation/layout.ts';
 import type { Installation } from '../installation/open.ts';
@@ -37,7 +39,8 @@ export function userPlaces({ layout, description }: Pick<Installation, 'layout' 
 }
 
 export function machinePlaces({ layout, description }: Pick<Installation, 'layout' | 'description'>): Place[] {
-  return description.machines.map(({ name, registration }) => ({
+  const here = description.machines.filter(({ elsewhere }) => elsewhere !== true);
+  return here.map(({ name, registration }) => ({
     party: { role: 'machine', name: registration.machine },
     name,
     folder: layout.machine(name),
@@ -51,11 +54,18 @@ export function allPlaces(installation: Pick<Installation, 'layout' | 'descripti
 
 /**
  * Parties whose certificates are on this computer. A user or machine may have moved to another computer with its
- * folder.
+ * folder. Leaves out enrolled people: control renews their certificates when they use them, unless the key was revoked.
  */
-export async function placesHere(installation: Pick<Installation, 'layout' | 'description'>): Promise<Place[]> {
+export async function placesHere(
+  installation: Pick<Installation, 'layout' | 'description' | 'directory'>,
+): Promise<Place[]> {
+  const { userAuthority } = installation.directory;
   const here: Place[] = [];
-  for (const place of allPlaces(installation)) if (await fileExists(certificateOf(place))) here.push(place);
+  for (const place of allPlaces(installation)) {
+    if (!(await fileExists(certificateOf(place)))) continue;
+    const certificate = await readFile(certificateOf(place), 'utf8');
+    if (userAuthority === undefined || !isIssuedBy(certificate, userAuthority)) here.push(place);
+  }
   return here;
 }
 

@@ -1,7 +1,14 @@
 import { join } from 'node:path';
 import { type Clock, fileExists, MillraceError, type RandomSource, stageFile, toHex, wipe } from '@millrace/base';
 import { readBytes } from '@millrace/client/node';
-import { eraseFormerLogKey, stageCertificate, stageIdentity, stageLogKey, stagePermitKey } from '@millrace/cloud/admin';
+import {
+  eraseFormerLogKey,
+  stageCertificate,
+  stageIdentity,
+  stageLogKey,
+  stagePermitKey,
+  stageUserAuthority,
+} from '@millrace/cloud/admin';
 import { type Authority, createAuthority, openAuthority } from '@millrace/identity';
 import { stageMachineCertificate } from '@millrace/machine/admin';
 import { type NodeRole, stageTls } from '@millrace/protocol';
@@ -66,6 +73,15 @@ export function rotate(
       case 'log':
         await stageLogKey(layout.node('control'), options.random);
         break;
+      case 'users': {
+        const { installation: id } = installation.directory;
+        await stageUserAuthority(layout.node('control'), {
+          installation: id,
+          now: clock.now(),
+          random: options.random,
+        });
+        break;
+      }
       case 'authority':
         await stageAuthority(options);
     }

@@ -13,8 +13,8 @@ export interface Entries {
 
 // The same paths from src and from dist: the compiled programs of the adjacent packages.
 export const builtEntries: Entries = {
-  node: fileURLToPath(new URL('../../../cloud/dist/main.js', import.meta.url)),
-  machine: fileURLToPath(new URL('../../../machine/dist/main.js', import.meta.url)),
+  node: fileURLToPath(new URL('../../../cloud/dist/program/main.js', import.meta.url)),
+  machine: fileURLToPath(new URL('../../../machine/dist/program/main.js', import.meta.url)),
 };
 
 /** @throws {MillraceError} E_CONFIG if a program is not built */
@@ -29,9 +29,10 @@ export async function requireEntries(entries: Entries): Promise<void> {
 }
 
 export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, addresses: Addresses): ProcessSpec {
-  const { control, distribution, ledger } = addresses;
+  const { control, distribution, ledger, console: pages } = addresses;
   const args = ['--folder', layout.node(role), '--control', format(control), '--distribution', format(distribution)];
   if (role === 'control' && ledger !== undefined) args.push('--ledger', format(ledger));
+  if (role === 'control' && pages !== undefined) args.push('--console', format(pages));
   const node = [`--max-semi-space-size=${NODE_YOUNG_HALF_MB}`];
   return { name: role, entry: entries.node, args, node, env: MALLOC };
 }

@@ -30,6 +30,8 @@ export interface UpOptions {
 
 export interface Running {
   readonly addresses: Addresses;
+  /** Address of the console in its settings. Default: http://localhost with the port. */
+  readonly consoleOrigin?: string | undefined;
   readonly supervisor: Supervisor;
 }
 
@@ -62,11 +64,13 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
     }
     signal?.throwIfAborted();
     await options.register(addresses);
-    for (const { name } of description.machines) {
+    for (const { name, elsewhere } of description.machines) {
+      if (elsewhere) continue;
       signal?.throwIfAborted();
       await supervisor.start(machineProcess(entries, layout, name, addresses));
     }
-    return { addresses, supervisor };
+    const { console: pages } = await readSettings(layout.node('control'));
+    return { addresses, consoleOrigin: pages?.origin, supervisor };
   } catch (error) {
     await supervisor.stop();
     throw error;
@@ -81,12 +85,16 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
  */
 async function startPassive(options: UpOptions, supervisor: Supervisor, entries: Entries): Promise<Addresses> {
   const { installation, ports, signal } = options;
-  const { ledger: settings } = await readSettings(installation.layout.node('control'));
+  const { ledger: settings, console: pages } = await readSettings(installation.layout.node('control'));
   for (let attempt = 1; ; attempt += 1) {
     const usual = attempt === 1 ? defaultPorts : { control: undefined, distribution: undefined };
-    const { ledger, ...nodes } = await chooseAddresses(ports, usual);
-    const listen = settings?.listen ?? ledger;
-    const addresses: Addresses = listen === false ? nodes : { ...nodes, ledger: listen };
+    const { ledger, console: free, ...nodes } = await chooseAddresses(ports, usual);
+    const listeners = { ledger: settings?.listen ?? ledger, console: pages?.listen ?? free };
+    const addresses: Addresses = {
+      ...nodes,
+      ...(listeners.ledger !== false && { ledger: listeners.ledger }),
+      ...(listeners.console !== false && { console: listeners.console }),
+    };
     try {
       for (const role of ['control', 'distribution'] as const) {
         signal?.throwIfAborted();

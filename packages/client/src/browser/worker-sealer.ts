@@ -15,10 +15,10 @@ export interface SealingWorker {
  */
 export function createWorkerSealer(worker: SealingWorker): Sealer<BlobSource> {
   return (job) => {
-    const { kind, bytesPerSecond, material, owner, custody, source } = job;
+    const { kind, bytesPerSecond, material, owner, organisation, custody, source } = job;
     const { port1, port2 } = new MessageChannel() as unknown as { readonly port1: Port; readonly port2: Port };
     const sealed = answers(port1, job);
-    const terms = { kind, bytesPerSecond, material, owner, custody };
+    const terms = { kind, bytesPerSecond, material, owner, organisation, custody };
     worker.postMessage({ terms, blob: source.blob, port: port2 }, [port2]);
     return sealed.finally(() => port1.close());
   };

@@ -1,20 +1,49 @@
 import { type Bytes, copyBytes, encodeCbor, equalBytes, MillraceError, toHex } from '@millrace/base';
-import { keyId } from '@millrace/identity';
 import type { LoggedEvent } from '@millrace/ledger';
 import {
+  type Attested,
+  CLOCK_SKEW_MS,
+  type Credential,
   credentialDocuments,
+  type GroupMember,
   type LedgerFact,
+  type LoadedSpool,
+  type Machine,
   type MachineDocument,
+  type MachineMembership,
+  onlyKey,
+  type Party,
   type Permit,
+  type PermitRequest,
+  type PersonRole,
+  readCredential,
   readTransaction,
-  requireRole,
+  requireLicensed,
+  requireMaterial,
   type Transaction,
   type TransactionOf,
+  type Visa,
+  type VisitingSpool,
   verifyCredential,
+  verifyFor,
   verifyMachineDocument,
   verifyPermit,
   verifyTransaction,
+  verifyVisa,
 } from '@millrace/protocol';
+
+/** Keys that the verifier obtained elsewhere, not from the certificate. At least one is required. */
+export interface Trusted {
+  /** The key that signed the licence, 33 bytes: the owner's, or that of a designer of the owner's organisation. */
+  readonly owner?: Bytes | undefined;
+  /** The organisation that owns the design. Only the administrator's key proves who acts for it. */
+  readonly organisation?: string | undefined;
+  /** The key of the installation's administrator, 33 bytes. It registers owners, machines and the permit key. */
+  readonly authority?: Bytes | undefined;
+}
+
+/** Who signed a document. `member` is known only if the administrator's key was given. */
+export type Signatory = Pick<Credential, 'publicKey' | 'name' | 'member'>;
 
 type MachineDocumentOf<T extends MachineDocument['type']> = Extract<MachineDocument, { type: T }>;
 
@@ -23,11 +52,17 @@ type MachineDocumentOf<T extends MachineDocument['type']> = Extract<MachineDocum
  * signature proves nothing. Counts the verified documents, and accepts each document once.
  */
 export class Documents {
-  readonly #installation: string;
-  readonly #taken = new Set<string>();
+  readonly installation: string;
+  readonly #taken: Set<string>;
 
-  constructor(installation: string) {
-    this.#installation = installation;
+  constructor(installation: string, taken = new Set<string>()) {
+    this.installation = installation;
+    this.#taken = taken;
+  }
+
+  /** Opens documents that were signed for another cloud. They count together with these. */
+  ofCloud({ installation }: { readonly installation: string }): Documents {
+    return new Documents(installation, this.#taken);
   }
 
   get verified(): number {
@@ -36,7 +71,7 @@ export class Documents {
 
   /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_REPLAY */
   async transaction<T extends Transaction['type']>(bytes: Uint8Array, key: Bytes, type: T): Promise<TransactionOf<T>> {
-    const { body } = await verifyTransaction(bytes, this.#installation, only(key), 'any time');
+    const { body } = await verifyTransaction(bytes, this.installation, onlyKey(key), 'any time');
     if (body.type !== type) throw new MillraceError('E_INPUT', `it is a ${body.type}, not a ${type}`);
     return this.#once(body as TransactionOf<T>);
   }
@@ -47,14 +82,58 @@ export class Documents {
     key: Bytes,
     type: T,
   ): Promise<MachineDocumentOf<T>> {
-    const { body } = await verifyMachineDocument(bytes, this.#installation, only(key), 'any time');
+    const { body } = await verifyMachineDocument(bytes, this.installation, onlyKey(key), 'any time');
     if (body.type !== type) throw new MillraceError('E_INPUT', `it is a ${body.type}, not a ${type}`);
     return this.#once(body as MachineDocumentOf<T>);
   }
 
+  /**
+   * The spool that a request states, verified to the administrator. Several objects may be made of one spool, so its
+   * documents may be used again.
+   * @throws {MillraceError} E_MATERIAL
+   */
+  material(
+    request: PermitRequest,
+    machine: Machine,
+    terms: TransactionOf<'licence.grant'>,
+    {
+      authority,
+      ...options
+    }: { readonly authority: Bytes; readonly begins: boolean; readonly visiting?: VisitingSpool | undefined },
+  ): Promise<LoadedSpool | undefined> {
+    const directory = { installation: this.installation, adminKey: toHex(authority) };
+    // The machine's clock may be ahead of control's, which compared the dates.
+    return requireMaterial(request, machine, terms, { directory, now: request.issued - CLOCK_SKEW_MS, ...options });
+  }
+
+  /**
+   * Verifies that the licence is for the machine. Several objects may be made under one membership, so its documents may
+   * be used again.
+   * @returns the membership, if the licence needs one
+   * @throws {MillraceError} as `requireLicensed`; E_EVIDENCE without the administrator's key, which proves a membership
+   */
+  async licensed(
+    machine: Machine,
+    terms: TransactionOf<'licence.grant'>,
+    { cloud, membership }: { readonly cloud?: string | undefined; readonly membership?: MachineMembership | undefined },
+    { authority }: Trusted,
+  ): Promise<GroupMember | undefined> {
+    if (membership !== undefined && authority === undefined)
+      throw unfit('only the administrator’s key proves which machines are in a group, and you named none');
+    const directory = { installation: this.installation, adminKey: toHex(authority ?? new Uint8Array()) };
+    const member = await requireLicensed(machine, machine.machine, terms, { cloud, membership, directory });
+    if (member !== undefined) for (const body of [member.group.body, member.assignment]) this.#taken.add(nameOf(body));
+    return member;
+  }
+
   /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_PERMIT, E_REPLAY */
   async permit(bytes: Uint8Array, key: Bytes): Promise<Permit> {
-    return this.#once((await verifyPermit(bytes, this.#installation, only(key), 'any time')).body);
+    return this.#once((await verifyPermit(bytes, this.installation, onlyKey(key), 'any time')).body);
+  }
+
+  /** @throws {MillraceError} E_SIGNATURE, E_AUTH, E_VISA, E_REPLAY */
+  async visa(bytes: Uint8Array, key: Bytes): Promise<Visa> {
+    return this.#once((await verifyVisa(bytes, this.installation, onlyKey(key), 'any time')).body);
   }
 
   /**
@@ -62,19 +141,52 @@ export class Documents {
    * @throws {MillraceError} as `transaction`
    */
   async permitKey(bytes: Uint8Array, authority: Bytes): Promise<TransactionOf<'permit-key.register'>> {
-    const { body } = await verifyTransaction(bytes, this.#installation, only(authority), 'any time');
+    const { body } = await verifyTransaction(bytes, this.installation, onlyKey(authority), 'any time');
     if (body.type !== 'permit-key.register') throw new MillraceError('E_INPUT', `it is a ${body.type}`);
     this.#taken.add(nameOf(body));
     return body;
   }
 
-  /** The key that owns the design, and its holder. @throws {MillraceError} as `transaction`, E_FORBIDDEN */
-  async owner(credential: Uint8Array, authority: Bytes): Promise<{ readonly publicKey: Bytes; readonly name: string }> {
-    const documents = credentialDocuments(credential);
-    const owner = await verifyCredential(credential, { installation: this.#installation, adminKey: toHex(authority) });
-    requireRole(owner, 'designer');
-    for (const document of documents) this.#taken.add(nameOf(readTransaction(document)));
-    return owner;
+  /** Several machines may depend on one recognition. @throws {MillraceError} as `transaction` */
+  async recognition(bytes: Uint8Array, authority: Bytes): Promise<TransactionOf<'cloud.recognise'>> {
+    const { body } = await verifyTransaction(bytes, this.installation, onlyKey(authority), 'any time');
+    if (body.type !== 'cloud.recognise') throw new MillraceError('E_INPUT', `it is a ${body.type}`);
+    this.#taken.add(nameOf(body));
+    return body;
+  }
+
+  /**
+   * A user's document, signed for a party in a role. With the administrator's key, the signer's credential is verified.
+   * Without it, only a key that the verifier named or the licence names can prove anything.
+   * @throws {MillraceError} as `transaction`, E_FORBIDDEN, E_EXPIRED, E_EVIDENCE
+   */
+  async actedFor<T extends Transaction['type']>(
+    { party, role, type }: { readonly party: Party; readonly role: PersonRole; readonly type: T },
+    attested: Attested,
+    { authority, owner }: Trusted,
+  ): Promise<{ readonly body: TransactionOf<T>; readonly signatory: Signatory }> {
+    const { transaction, credential } = attested;
+    if (authority === undefined) {
+      const key = role === 'designer' ? owner : 'key' in party ? party.key : undefined;
+      if (key === undefined)
+        throw unfit('only the administrator’s key proves who acts for an organisation, and you named none');
+      if ('key' in party && !equalBytes(party.key, key)) throw unfit('the design is of another owner');
+      const body = await this.transaction(transaction, copyBytes(key), type);
+      const { publicKey, name } = readCredential(credential);
+      if (!equalBytes(publicKey, key)) throw unfit('the credential is of somebody else than its signer');
+      return { body, signatory: { publicKey, name } };
+    }
+    const directory = { installation: this.installation, adminKey: toHex(authority) };
+    const { body, signatory } = await verifyFor(party, role, attested, directory);
+    if (body.type !== type) throw new MillraceError('E_INPUT', `it is a ${body.type}, not a ${type}`);
+    for (const document of credentialDocuments(credential)) this.#taken.add(nameOf(readTransaction(document)));
+    return { body: this.#once(body as TransactionOf<T>), signatory };
+  }
+
+  /** Whom a credential names: verified with the administrator's key, and otherwise only what it says. */
+  async signer(credential: Uint8Array, { authority }: Trusted): Promise<Signatory> {
+    if (authority === undefined) return readCredential(credential);
+    return verifyCredential(credential, { installation: this.installation, adminKey: toHex(authority) });
   }
 
   #once<T extends { readonly type: string; readonly id: Uint8Array }>(body: T): T {
@@ -86,8 +198,6 @@ export class Documents {
 }
 
 const nameOf = ({ type, id }: { readonly type: string; readonly id: Uint8Array }) => `${type}/${toHex(id)}`;
-
-const only = (key: Bytes) => (id: Bytes) => (equalBytes(id, keyId(key)) ? copyBytes(key) : undefined);
 
 /** Runs one event's checks. @throws {MillraceError} E_EVIDENCE with the event, for any failure */
 export async function prove<T>(logged: LoggedEvent, check: () => T | Promise<T>): Promise<T> {

@@ -75,7 +75,7 @@ function events(summary: CertificateSummary): HTMLElement {
 }
 
 function found(summary: CertificateSummary, own: boolean): HTMLElement[] {
-  const made = summary.state === 'completed';
+  const { made, life } = summary;
   const whose = own ? 'the keys that you gave' : 'the keys in this page: compare them below';
   const code = (document.getElementById('code') as HTMLTemplateElement).content.cloneNode(true);
   return [
@@ -83,7 +83,7 @@ function found(summary: CertificateSummary, own: boolean): HTMLElement[] {
       ? verdict(
           'good',
           '✓',
-          'Genuine',
+          life.retired === undefined ? 'Genuine' : `Genuine, and retired: ${life.retired.reason}`,
           `The object was made as its owner licensed it. Verified just now on this computer, with ${whose}.`,
         )
       : verdict(
@@ -98,6 +98,7 @@ function found(summary: CertificateSummary, own: boolean): HTMLElement[] {
       fields([
         ['Object', summary.object],
         ['State', summary.state],
+        ['Owner of the part', life.owner],
         ['Number', `${summary.number} of ${summary.of}`],
         ['Machine', summary.machine?.serial],
         ['Material', summary.material],

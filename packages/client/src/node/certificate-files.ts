@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { deflateSync } from 'node:zlib';
 import { type Bytes, MillraceError } from '@millrace/base';
+import { drawLabelPdf } from '@millrace/toolpath';
 import { drawLabel } from '@millrace/toolpath/png';
 import { labelCode, labelText } from '../certificate/label.ts';
 import type { CertificateSummary } from '../certificates.ts';
@@ -17,11 +19,15 @@ export async function readPageScript(): Promise<string> {
   }
 }
 
-/** A paper label for the part, 89 × 39 mm at 300 dpi, as a PNG file. */
-export function drawCertificateLabel(summary: CertificateSummary, certificate: Uint8Array): Bytes {
+/** A paper label for the part, 89 × 39 mm at 300 dpi, as a PNG or PDF file. */
+export function drawCertificateLabel(
+  summary: CertificateSummary,
+  certificate: Uint8Array,
+  format: 'png' | 'pdf' = 'png',
+): Bytes {
   const { object, number, of, machine, material, design, state } = summary;
   const made = summary.events.findLast(({ type }) => type === 'completed')?.time.slice(0, 10);
-  return drawLabel({
+  const label = {
     code: labelCode(labelText(object, certificate)),
     title: 'MILLRACE CERTIFICATE',
     lines: [
@@ -32,5 +38,6 @@ export function drawCertificateLabel(summary: CertificateSummary, certificate: U
       ...(material === undefined ? [] : [`material ${material}`]),
       made === undefined ? state : `made ${made}`,
     ],
-  });
+  };
+  return format === 'pdf' ? drawLabelPdf(label, (bytes) => deflateSync(bytes)) : drawLabel(label);
 }

@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { MillraceError, wipe } from '@millrace/base';
-import type { ByteSource, PrepareOptions } from '../prepare.ts';
+import type { ByteSource, DesignSecrets, PrepareOptions } from '../prepare.ts';
 import { prepare } from '../prepare.ts';
 import type { PreparedDesign } from '../prepared.ts';
 import { createSealer } from '../sealer.ts';
@@ -16,13 +16,15 @@ export async function prepareFile(
   path: string,
   options: PrepareOptions,
   progress: (done: number, total: number) => void,
+  take?: (secrets: DesignSecrets) => void,
 ): Promise<PreparedDesign> {
   const file = await openFile(path);
   try {
     const stats = await file.stat();
     if (!stats.isFile()) throw new MillraceError('E_INPUT', `${path} is not a file`);
     const { drawThumbnail } = await import('@millrace/toolpath/png');
-    return await prepare(session, sourceOf(file, stats, path), options, createSealer(drawThumbnail), progress);
+    const source = sourceOf(file, stats, path);
+    return await prepare(session, source, options, createSealer(drawThumbnail), progress, take);
   } finally {
     await file.close();
   }

@@ -6,3 +6,14 @@ export { copiesFolder, keepCopy, openCopy } from './copy.ts';
 export { prepareFile } from './file-source.ts';
 export * from './files.ts';
 export { createFolderStorage } from './folder-storage.ts';
+export { drawMaterialLabel } from './material-label.ts';
+export {
+  admitPairing,
+  type OpenPairing,
+  openPairings,
+  type PairedMachine,
+  type PairingTerms,
+  pairMachine,
+} from './pairing.ts';
+export { discoverProvider, type ProviderSignInOptions, signInAtProvider } from './provider.ts';
+export { type ProviderRules, providerFetch } from './provider-fetch.ts';

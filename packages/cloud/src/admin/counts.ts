@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nodeFiles } from '../config.ts';
-import { suspendLicences } from '../control/admin.ts';
+import { revokeTokens, suspendLicences } from '../control/admin.ts';
 import { keepCounts, suspendLicencesAtNode } from '../streaming/admin.ts';
 import { withRecords } from './offline.ts';
 
@@ -25,15 +25,18 @@ export async function keepNodesCounts(nodes: string, staged: string): Promise<vo
 
 /**
  * Suspends every licence with objects left, at control and at both proactive nodes, until its owner states how many are
- * left: a control node from a backup has no records of later permits.
+ * left, and revokes every API token: a control node from a backup has no records of later permits and revocations.
  * @param restore 16 bytes in hexadecimal that identify this restore
  * @returns the number of suspended licences
  */
-export async function suspendRestored(staged: string, restore: string): Promise<number> {
-  const licences = await withRecords(join(staged, 'control'), (records) => suspendLicences(records, restore));
+export async function suspendRestored(staged: string, restore: string, now: number): Promise<number> {
+  const licences = await withRecords(join(staged, 'control'), async (records) => {
+    await revokeTokens(records, restore, now);
+    return suspendLicences(records, restore);
+  });
   for (const role of proactive)
     await withRecords(join(staged, role), (records) => suspendLicencesAtNode(records, restore, licences));
-  return licences.length;
+  return licences.filter(({ most }) => most > 0).length;
 }
 
 /** Checks for the file first, because opening a database would create it. */

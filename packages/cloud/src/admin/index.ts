@@ -22,4 +22,5 @@ export {
   stageIdentity,
   stageLogKey,
   stagePermitKey,
+  stageUserAuthority,
 } from './rotate-keys.ts';

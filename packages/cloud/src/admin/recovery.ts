@@ -1,4 +1,4 @@
-import { forgetEpochs, newestEpoch, suspendLicences } from '../control/admin.ts';
+import { forgetEpochs, newestEpoch, revokeTokens, suspendLicences } from '../control/admin.ts';
 import { resetEpoch } from '../keys/admin.ts';
 import { openKeysStores } from '../keys/stores.ts';
 import { forgetLedger } from '../node/rollback-guard.ts';
@@ -18,11 +18,15 @@ export async function recoverNode(
   folderOf: (role: RecoverableRole) => string,
   role: RecoverableRole,
   restore: string,
+  now: number,
 ): Promise<void> {
   if (role === 'control') {
     for (const other of ['segments', 'keys'] as const) await withRecords(folderOf(other), forgetLedger);
     // Control's counts are old; the proactive nodes have their own.
-    await withRecords(folderOf('control'), (records) => suspendLicences(records, restore));
+    await withRecords(folderOf('control'), async (records) => {
+      await suspendLicences(records, restore);
+      await revokeTokens(records, restore, now);
+    });
     return;
   }
   const newest = await withRecords(folderOf('control'), async (records) => {

@@ -13,7 +13,7 @@ import {
   wipe,
   writeDurably,
 } from '@millrace/base';
-import { generateP256Key, p256Key, type TlsIdentity } from '@millrace/identity';
+import { createAuthority, generateP256Key, p256Key, type TlsIdentity } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import {
   type Directory,
@@ -38,6 +38,8 @@ export interface StagedKeys {
   readonly permitKey?: string | undefined;
   /** C2SP verifier key. */
   readonly logKey?: string | undefined;
+  /** Certificate of the authority of users, PEM. */
+  readonly userAuthority?: string | undefined;
 }
 
 /** Wipes the key. */
@@ -65,6 +67,18 @@ export async function stageLogKey(folder: string, random: RandomSource): Promise
   await stageFile(join(folder, nodeFiles.logKey), secret).finally(() => wipe(secret));
 }
 
+/** Control's new authority of users. Its name is distinct, because the issuer of a certificate is looked up by name. */
+export async function stageUserAuthority(
+  folder: string,
+  { installation, now, random }: { readonly installation: string; readonly now: number; readonly random: RandomSource },
+): Promise<void> {
+  const name = `Millrace users ${installation.slice(0, 8)} ${toHex(random(4))}`;
+  const { identity } = await createAuthority(name, now);
+  await stageFile(join(folder, nodeFiles.userAuthorityKey), identity.key).finally(() => wipe(identity.key));
+  // Staged last: the directory lists a certificate whose key is there.
+  await stageFile(join(folder, nodeFiles.userAuthority), identity.certificate, 0o644);
+}
+
 /** @param installation 16 bytes, hexadecimal */
 export async function readStagedKeys(folder: string, installation: string): Promise<StagedKeys> {
   return {
@@ -72,6 +86,7 @@ export async function readStagedKeys(folder: string, installation: string): Prom
     identity: await readStaged(join(folder, nodeFiles.identity), pointOf),
     permitKey: await readStaged(join(folder, nodeFiles.permitKey), pointOf),
     logKey: await readStaged(join(folder, nodeFiles.logKey), (secret) => verifierKeyOf(secret, installation)),
+    userAuthority: await readStaged(join(folder, nodeFiles.userAuthority), (pem) => new TextDecoder().decode(pem)),
   };
 }
 
@@ -83,12 +98,14 @@ export async function discardUnlistedKeys(
   installation: string,
   isListed: { readonly [kind in keyof StagedKeys]-?: (key: string) => boolean },
 ): Promise<void> {
-  const { identity, permitKey, logKey } = await readStagedKeys(folder, installation);
+  const { identity, permitKey, logKey, userAuthority } = await readStagedKeys(folder, installation);
   await discardStagedTls(folder, nodeFiles, isListed.certificate);
   if (identity !== undefined && !isListed.identity(identity)) await discardStaged(join(folder, nodeFiles.identity));
   if (permitKey !== undefined && !isListed.permitKey(permitKey))
     await discardStaged(join(folder, nodeFiles.permitKeyDocument), join(folder, nodeFiles.permitKey));
   if (logKey !== undefined && !isListed.logKey(logKey)) await discardStaged(join(folder, nodeFiles.logKey));
+  if (userAuthority === undefined || !isListed.userAuthority(userAuthority))
+    await discardStaged(join(folder, nodeFiles.userAuthority), join(folder, nodeFiles.userAuthorityKey));
 }
 
 /**
@@ -96,11 +113,11 @@ export async function discardUnlistedKeys(
  * @returns whether any keys were staged
  */
 export async function replaceKeys(folder: string): Promise<boolean> {
-  const { identity, permitKey, permitKeyDocument, logKey } = nodeFiles;
+  const { identity, permitKey, permitKeyDocument, logKey, userAuthority, userAuthorityKey } = nodeFiles;
   let replaced = false;
   if (await fileExists(stagedPath(join(folder, logKey)))) await keepFormerLogKey(folder);
   // A document that names a key is moved after the key: while the document is staged, the key may be staged too.
-  for (const name of [logKey, permitKey, permitKeyDocument, identity])
+  for (const name of [logKey, permitKey, permitKeyDocument, userAuthorityKey, userAuthority, identity])
     replaced = (await replaceByStaged(join(folder, name))) || replaced;
   return (await replaceTls(folder, nodeFiles)) || replaced;
 }

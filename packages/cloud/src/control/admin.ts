@@ -1,6 +1,7 @@
-import { equalBytes, utf8 } from '@millrace/base';
-import type { Log, Queue, RecordStore } from '@millrace/stores';
+import type { Queue, RecordStore } from '@millrace/stores';
+import { allowedObjects } from './licence-records.ts';
 import { countClaims } from './permits.ts';
+import { ASK_AGAIN } from './queued-prints.ts';
 import { openRecords } from './records.ts';
 import type { ControlStores } from './stores.ts';
 
@@ -18,15 +19,6 @@ const DELETED: readonly string[] = ['deleting', 'deleted'];
 const BATCH = 1_000;
 /** Nobody else claims mail while the node is stopped. */
 const LEASE_MS = 3_600_000;
-
-/** Whether the ledger in `newer` begins with every entry of the one in `older`. */
-export async function extendsLedger(older: Log, newer: Log): Promise<boolean> {
-  for await (const { key, value } of older.range({ gte: utf8('ledger/entry/'), lt: utf8('ledger/entry0') })) {
-    const same = await newer.get(key);
-    if (same === undefined || !equalBytes(same, value)) return false;
-  }
-  return true;
-}
 
 /**
  * Prepares control for keys and segments nodes that were restored to an older state. Deletes their recorded epochs,
@@ -88,35 +80,51 @@ async function dropMailOfNodes(mail: Queue, recipient: string): Promise<Set<stri
   }
 }
 
-const ASK_AGAIN = 'a backup was restored; ask again when the owner of the licence has said how many objects are left';
-
-/** A licence and the maximum number of its objects left, by control's records. */
-export interface Suspended {
+/** A licence, how many of its objects were permitted by control's records, and how many are left at most. */
+export interface Restored {
   readonly licence: string;
+  readonly used: number;
   readonly most: number;
 }
 
 /**
  * Suspends every licence with objects left until its owner states how many are left, and refuses its queued prints:
- * they may have been printed since the backup.
+ * they may have been printed since the backup. Other licences are suspended when a lost credit may be repeated.
  * @param restore identifies this restore; the owner's statement must contain it
  */
-export async function suspendLicences(store: RecordStore, restore: string): Promise<Suspended[]> {
+export async function suspendLicences(store: RecordStore, restore: string): Promise<Restored[]> {
   const records = openRecords(store);
-  const suspended: Suspended[] = [];
+  const restored: Restored[] = [];
   for await (const [id, licence] of records.licences.list()) {
-    const most = licence.objects - (await countClaims({ records }, licence));
-    if (licence.lost === true || most === 0) continue;
-    await records.licences.update(id, (current) => ({ ...current, suspended: restore }));
-    suspended.push({ licence: id, most });
+    if (licence.lost === true) continue;
+    const used = await countClaims({ records }, licence);
+    const most = allowedObjects(licence) - used;
+    await records.licences.update(id, (current) => ({
+      ...current,
+      restored: { restore, used },
+      suspended: most > 0 ? restore : undefined,
+    }));
+    restored.push({ licence: id, used, most });
   }
-  const waiting = new Set(suspended.map(({ licence }) => licence));
+  const waiting = new Set(restored.filter(({ most }) => most > 0).map(({ licence }) => licence));
   for await (const [id, print] of records.prints.list()) {
     if (print.state !== 'queued' || !waiting.has(print.licence)) continue;
     const refused = { state: 'refused', code: 'E_LICENCE_SUSPENDED', reason: ASK_AGAIN } as const;
     await records.prints.update(id, (current) => ({ ...current, ...refused }));
   }
-  return suspended;
+  return restored;
+}
+
+/**
+ * Revokes every API token: which of them were revoked since the older state is unknown.
+ * @param restore identifies this restore; stands for the person who revokes
+ */
+export async function revokeTokens(store: RecordStore, restore: string, now: number): Promise<void> {
+  const { tokens } = openRecords(store);
+  for await (const [id] of tokens.list())
+    await tokens.update(id, (token) =>
+      token.revoked === undefined ? { ...token, revoked: { at: now, by: restore } } : token,
+    );
 }
 
 /** Newest epoch that the proactive nodes have reported to control; 0 when none. */

@@ -1,5 +1,5 @@
 import type { MaintenanceReport, Progress } from '@millrace/api';
-import type { Bytes, Clock, KeyedMutex, Logger, Metrics, RwLock } from '@millrace/base';
+import type { Bytes, Clock, KeyedMutex, Logger, ReadableMetrics, RwLock } from '@millrace/base';
 import type { Authority, P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
@@ -7,6 +7,7 @@ import type { BoxRegistry } from './boxes.ts';
 import type { CheckpointPublisher } from './checkpoint-publisher.ts';
 import type { DamagedRecords } from './damaged.ts';
 import type { Mailbox } from './mailbox.ts';
+import type { NodeMetrics } from './node-metrics.ts';
 import type { PrintQueue } from './print-queue.ts';
 import type { Records } from './records.ts';
 
@@ -17,7 +18,9 @@ export interface ControlContext {
   readonly directory: Directory;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly metrics: Metrics;
+  readonly metrics: ReadableMetrics;
+  /** The other nodes' newest metrics. */
+  readonly nodeMetrics: NodeMetrics;
   readonly records: Records;
   /** Records that are skipped because they cannot be read. */
   readonly damaged: DamagedRecords;

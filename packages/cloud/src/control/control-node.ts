@@ -18,11 +18,14 @@ import { followDirectory } from '../node/follow-directory.ts';
 import { IdempotentAnswers } from '../node/idempotency.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { OwnBoxes } from '../node/own-boxes.ts';
+import { withProcessMetrics } from '../node/process-metrics.ts';
 import { createTlsServer, listen } from '../node/server.ts';
+import { logMapRegularly, MAP_CHANGES } from './account-map.ts';
 import { takeAlarm } from './alarms.ts';
 import { BoxRegistry } from './boxes.ts';
 import { createCheckpointPublisher } from './checkpoint-publisher.ts';
 import { CheckBoard } from './checks.ts';
+import { openConsole } from './console/open.ts';
 import type { ControlContext } from './context.ts';
 import { DamagedRecords } from './damaged.ts';
 import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
@@ -31,14 +34,18 @@ import type { LedgerKeys } from './ledger-keys.ts';
 import { readMail } from './mail-reader.ts';
 import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
+import { NodeMetrics } from './node-metrics.ts';
 import type { PermitKey } from './permit-key.ts';
 import { PrintQueue } from './print-queue.ts';
 import { openPublicLedger } from './public-ledger.ts';
 import { refuseExpired } from './queued-prints.ts';
 import { forgetSeen, openRecords } from './records.ts';
+import { takeRefusedOpening } from './refused-openings.ts';
 import { addRoutes } from './routes.ts';
 import type { ControlStores } from './stores.ts';
+import { forgetTokens } from './tokens.ts';
 import { storedEvent } from './transactions.ts';
+import { refuseExpiredVisits } from './visits.ts';
 
 /** Time within which a witness must sign a checkpoint, ms. */
 const WITNESS_TIMEOUT_MS = 5_000;
@@ -52,6 +59,8 @@ export interface ControlOptions {
   readonly address: Address;
   /** Address of the public ledger. The settings may name another address or turn the public ledger off. */
   readonly ledgerAddress?: Address | undefined;
+  /** Address of the console. The settings may name another address or turn the console off. */
+  readonly consoleAddress?: Address | undefined;
 }
 
 export interface ControlModules extends NodeModules<ControlStores> {
@@ -75,17 +84,21 @@ export interface ControlNode extends Closable {
  * content keys.
  */
 export async function createControlNode(
-  { id, config, address, ledgerAddress }: ControlOptions,
+  { id, config, address, ledgerAddress, consoleAddress }: ControlOptions,
   { stores, queue, keys, clock, metrics, ...modules }: ControlModules,
 ): Promise<ControlNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'control' });
+  const nodeMetrics = new NodeMetrics(closer.add(withProcessMetrics(metrics)));
   const { directory, identity } = config;
-  const ledger = closer.add(await openLedger({ store: stores.ledger, clock, ...keys.ledger }));
+  const ledger = closer.add(
+    await openLedger({ store: stores.ledger, clock, map: { changes: MAP_CHANGES }, ...keys.ledger }),
+  );
   const { witnesses, everyMs } = config.ledger;
   const publisher = closer.add(
     createCheckpointPublisher({ ledger, witnesses, everyMs, timeoutMs: WITNESS_TIMEOUT_MS, logger }),
   );
+  closer.add(logMapRegularly(ledger, logger));
   const registry = new BoxRegistry(stores.records, directory);
   const mailbox = new Mailbox({ queue, id, directory, identity, boxes: registry, clock });
   const boxes = closer.add(
@@ -115,6 +128,7 @@ export async function createControlNode(
     clock,
     logger,
     metrics,
+    nodeMetrics,
     records: openRecords(stores.records, damaged.add),
     damaged,
     ledger,
@@ -138,24 +152,33 @@ export async function createControlNode(
   const { seen } = context.records;
   const answers = await IdempotentAnswers.open(context.records.answers, clock);
   const forget = () =>
-    Promise.all([forgetSeen(seen, clock.now()), answers.forget()]).catch((error: unknown) =>
+    Promise.all([forgetSeen(seen, clock.now()), answers.forget(), forgetTokens(context)]).catch((error: unknown) =>
       logger.warn({ err: error }, 'expired records not removed: the next attempt is in an hour'),
     );
   await forget();
   const hourly = setInterval(() => void forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });
   const expire = () =>
-    refuseExpired(context).catch((error: unknown) =>
+    Promise.all([refuseExpired(context), refuseExpiredVisits(context)]).catch((error: unknown) =>
       logger.warn({ err: error }, 'expired prints not refused: the next attempt follows in a few seconds'),
     );
   const expiry = setInterval(() => void expire(), EXPIRY_MS);
   closer.add({ close: () => clearInterval(expiry) });
   closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
-  const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 * 1024, guests: true });
+  const server = createTlsServer({
+    ...{ directory, tls: config.tls, logger, metrics },
+    ...{ bodyLimit: 64 * 1024 * 1024, guests: true },
+  });
   addRoutes(server, context, { checks, answers, directories: config.directories });
   closer.add(followDirectory(config, { server, logger }));
   closer.add(await listen(server, address));
-  closer.add(await openPublicLedger({ config, address: ledgerAddress, ledger, publisher, logger }));
+  closer.add(
+    await openPublicLedger({
+      ...{ config, address: ledgerAddress, ledger, publisher, logger },
+      isServing: () => !context.quarantine.has(id),
+    }),
+  );
+  closer.add(await openConsole({ config, address: consoleAddress, context, checks, answers }));
   return { context, close: () => closer.close() };
 }
 
@@ -206,6 +229,8 @@ async function handle(
       return takeRepaired(context, message);
     case 'stream.alarm':
       return takeAlarm(context, message, from.role);
+    case 'stream.refused':
+      return takeRefusedOpening(context, message, from.role);
     case 'check.result': {
       const report = parse(findingsSchema, decodeCbor(message.report, 'report'), 'report');
       await takeFindings(context, report);

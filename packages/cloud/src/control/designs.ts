@@ -1,10 +1,12 @@
 import { type Bytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import { keyName } from '@millrace/identity';
-import { MAX_REPAIR, type MessageOf, type Signed, signUploadTicket, type TransactionOf } from '@millrace/protocol';
-import { authorize, userActor } from '../node/policy.ts';
+import { type Attested, MAX_REPAIR, type MessageOf, signUploadTicket, type TransactionOf } from '@millrace/protocol';
+import { authorize } from '../node/policy.ts';
 import { ranges } from '../node/runs.ts';
 import type { ControlContext } from './context.ts';
-import type { Damage, DesignRecord } from './records.ts';
+import { sendToBoth } from './mailbox.ts';
+import { refuseQueued } from './queued-prints.ts';
+import { type Damage, type DesignRecord, signerOf } from './records.ts';
+import type { Submitted } from './submitted.ts';
 
 // The life of a stored design: damage that checks find, repair, deletion.
 
@@ -14,9 +16,13 @@ export function requireKept({ design, state }: DesignRecord): void {
     throw new MillraceError('E_DESIGN_DELETED', 'the owner has deleted the design', { data: { design } });
 }
 
-/** Refuses to claim an object before the vault holds the whole design. @throws {MillraceError} E_STATE */
-export function requireStored({ design, state }: Pick<DesignRecord, 'design' | 'state'>): void {
-  if (state === 'stored') return;
+/**
+ * Refuses to claim an object before the vault holds the whole design.
+ * @param packaged objects are made from a job package, which holds the design
+ * @throws {MillraceError} E_STATE
+ */
+export function requireStored({ design, state }: Pick<DesignRecord, 'design' | 'state'>, packaged: boolean): void {
+  if (state === 'stored' || (packaged && state !== 'refused')) return;
   const how = state === 'refused' ? 'the vault has refused it' : 'the owner has to finish the upload';
   throw new MillraceError('E_STATE', `the design is not stored (${state}): ${how}`, { data: { design, state } });
 }
@@ -40,15 +46,14 @@ export function requireSound({ design, damage }: DesignRecord, from: number): vo
 /** Applies the owner's signed deletion. Does nothing when the design is already deleted. */
 export async function deleteDesign(
   context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'design.delete'>>,
+  { body, actor, credential, bytes }: Submitted<TransactionOf<'design.delete'>>,
 ) {
   const { records } = context;
-  const actor = userActor(context.directory, keyName(signer));
   await records.designs.update(body.design, (current) => {
     authorize(actor, 'design.delete', current);
     if (current.state === 'deleting' || current.state === 'deleted') return current;
     const { damage: _gone, repair: _too, ...kept } = current;
-    return { ...kept, state: 'deleting', deletion: { transaction: bytes, announced: false } };
+    return { ...kept, state: 'deleting', deletion: { transaction: bytes, credential, announced: false } };
   });
   await announceDeletion(context, body.design);
   return { design: body.design };
@@ -61,24 +66,20 @@ export async function deleteDesign(
 export async function announceDeletion({ records, mailbox }: ControlContext, design: string): Promise<void> {
   const { deletion } = await records.designs.require(design);
   if (deletion === undefined || deletion.announced) return;
-  const message = { type: 'design.delete' as const, design, transaction: deletion.transaction };
-  await mailbox.send({ role: 'segments', partition: design }, `delete/${design}`, message);
-  await mailbox.send({ role: 'keys', partition: design }, `delete/${design}`, message);
-  for await (const [print] of records.prints.list({ index: 'queued', group: `design/${design}` })) {
-    await records.prints.update(print, (current) =>
-      current.state === 'queued'
-        ? { ...current, state: 'refused', code: 'E_DESIGN_DELETED', reason: 'the owner has deleted the design' }
-        : current,
-    );
-  }
+  const { transaction, credential } = deletion;
+  const message = { type: 'design.delete' as const, design, transaction, credential };
+  await sendToBoth(mailbox, design, `delete/${design}`, message);
+  const refusal = { code: 'E_DESIGN_DELETED', reason: 'the owner has deleted the design' };
+  await refuseQueued({ records }, 'design', design, refusal);
   await records.designs.update(design, (current) => ({ ...current, deletion: { ...deletion, announced: true } }));
 }
 
 /** Every deletion that an owner has signed, for nodes that were restored to a state before it. */
-export async function deletionsOf({ records }: ControlContext): Promise<{ design: string; transaction: Uint8Array }[]> {
-  const found: { design: string; transaction: Uint8Array }[] = [];
+export async function deletionsOf({ records }: ControlContext): Promise<({ readonly design: string } & Attested)[]> {
+  const found: ({ readonly design: string } & Attested)[] = [];
   for await (const [design, { deletion }] of records.designs.list({ index: 'deletion', group: 'all' }))
-    if (deletion !== undefined) found.push({ design, transaction: deletion.transaction });
+    if (deletion !== undefined)
+      found.push({ design, transaction: deletion.transaction, credential: deletion.credential });
   return found;
 }
 
@@ -96,13 +97,15 @@ export async function takeDeleted(
     await ledger.append({
       account,
       type: 'retired',
-      actor: record.owner,
+      actor: signerOf(record.deletion.transaction),
       body: { reason: 'deleted by its owner' },
-      evidence: [record.deletion.transaction],
+      evidence: [record.deletion.transaction, record.deletion.credential],
       eventId: `deleted/${design}`,
     });
   }
   await records.privates.remove(design);
+  await records.envelopes.remove(design);
+  for await (const [id] of records.shares.list({ index: 'design', group: design })) await records.shares.remove(id);
   await records.designs.update(design, (current) => ({ ...current, state: 'deleted' }));
 }
 
@@ -153,10 +156,11 @@ function withDamage(record: DesignRecord, damage: Damage): DesignRecord {
 const TICKET_MS = 24 * 3_600_000;
 
 /**
- * Lets the owner stage segments of the design, for storing or repair.
+ * Lets a user who acts for the owner stage segments of the design, for storing or repair.
+ * @param user key name
  * @throws {MillraceError} E_DESIGN_DELETED, E_STATE
  */
-export function uploadTicket(context: ControlContext, design: DesignRecord): Promise<Bytes> {
+export function uploadTicket(context: ControlContext, design: DesignRecord, user: string): Promise<Bytes> {
   const { clock, directory, permitKey } = context;
   requireKept(design);
   if (design.state === 'refused') throw new MillraceError('E_STATE', 'the design was refused: add it again');
@@ -167,6 +171,7 @@ export function uploadTicket(context: ControlContext, design: DesignRecord): Pro
     issued,
     expires: issued + TICKET_MS,
     design: design.design,
+    user,
     owner: design.owner,
     segments: design.segments,
   });
@@ -223,7 +228,7 @@ export async function takeRepaired(
   await ledger.append({
     account: `design:${design}`,
     type: 'stored',
-    actor: record.owner,
+    actor: signerOf(record.transaction),
     body: { fact: 'repaired', segments: mended.size },
     eventId: `repaired/${repair}`,
   });

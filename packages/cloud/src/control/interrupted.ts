@@ -1,6 +1,10 @@
+import { announceAmendments } from './amendments.ts';
+import { announceCase } from './cases.ts';
 import type { ControlContext } from './context.ts';
 import { announceDeletion } from './designs.ts';
+import { announceAssignment, announceGroup } from './groups.ts';
 import { announceStatement } from './licence-status.ts';
+import { announceLife } from './life.ts';
 import { announceMaintenance } from './modes.ts';
 import { announcePermit, settleClaims } from './permits.ts';
 import { announceDesign, announceLicence } from './transactions.ts';
@@ -12,19 +16,28 @@ import { announceDesign, announceLicence } from './transactions.ts';
 export async function finishInterrupted(context: ControlContext): Promise<void> {
   const { records, damaged } = context;
   await settleClaims(context);
-  for await (const [id, design] of records.designs.list())
-    if (design.pending) await damaged.attempt('design', id, () => announceDesign(context, id));
-  for await (const [id, design] of records.designs.list())
-    if (design.deletion?.announced === false) await damaged.attempt('design', id, () => announceDeletion(context, id));
-  for await (const [id, design] of records.designs.list())
-    if (design.setting?.announced === false)
-      await damaged.attempt('design', id, () => announceMaintenance(context, id));
+  for await (const [id, { pending, deletion, setting }] of records.designs.list()) {
+    if (pending) await damaged.attempt('design', id, () => announceDesign(context, id));
+    if (deletion?.announced === false) await damaged.attempt('design', id, () => announceDeletion(context, id));
+    if (setting?.announced === false) await damaged.attempt('design', id, () => announceMaintenance(context, id));
+  }
   for await (const [id, licence] of records.licences.list())
     if (licence.pending) await damaged.attempt('licence', id, () => announceLicence(context, id));
+  for await (const [id, machine] of records.machines.list())
+    if (machine.assignment?.announced === false)
+      await damaged.attempt('machine', id, () => announceAssignment(context, id));
+  for await (const [id, group] of records.groups.list())
+    if (!group.announced) await damaged.attempt('group', id, () => announceGroup(context, id));
+  for await (const [object, { report, decision }] of records.cases.list())
+    if (!report.announced || decision?.announced === false)
+      await damaged.attempt('case', object, () => announceCase(context, object));
   for await (const [id, print] of records.prints.list())
     if (print.permit?.announced === false) await damaged.attempt('print', id, () => announcePermit(context, id));
-  // After the permits, because granted permits precede the statement in the ledger.
-  for await (const [id, licence] of records.licences.list())
-    if (licence.statement?.announced === false)
-      await damaged.attempt('licence', id, () => announceStatement(context, id));
+    else if (print.life?.pending !== undefined) await damaged.attempt('print', id, () => announceLife(context, print));
+  // After the permits, because granted permits precede statements and amendments in the ledger.
+  for await (const [id, { statement, amendments }] of records.licences.list()) {
+    if (statement?.announced === false) await damaged.attempt('licence', id, () => announceStatement(context, id));
+    if (amendments?.some(({ announced }) => !announced))
+      await damaged.attempt('licence', id, () => announceAmendments(context, id));
+  }
 }

@@ -1,18 +1,20 @@
 import { MillraceError, toHex } from '@millrace/base';
-import { keyName } from '@millrace/identity';
 import {
   isLicenceStatement,
   type LicenceStatement,
   readTransaction,
   requireActive,
-  type Signed,
   statusAfter,
   statusFact,
 } from '@millrace/protocol';
-import { authorize, userActor } from '../node/policy.ts';
+import { authorize } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
+import { type LicenceRecord, statusOf } from './licence-records.ts';
+import { sendToBoth } from './mailbox.ts';
 import { announcePermit } from './permits.ts';
-import { type LicenceRecord, statusOf } from './records.ts';
+import { refuseQueued } from './queued-prints.ts';
+import { signerOf } from './records.ts';
+import type { Submitted } from './submitted.ts';
 
 /**
  * Applies the owner's statement that suspends, reinstates or revokes a licence. Appends it to the ledger, mails it to
@@ -23,12 +25,12 @@ import { type LicenceRecord, statusOf } from './records.ts';
  */
 export function setLicenceStatus(
   context: ControlContext,
-  { body, signer, bytes }: Signed<LicenceStatement>,
+  { body, actor, credential, bytes }: Submitted<LicenceStatement>,
 ): Promise<{ licence: string }> {
-  const { records, directory, licensing } = context;
+  const { records, licensing } = context;
   return licensing.write(async () => {
     const record = await records.licences.require(body.licence);
-    authorize(userActor(directory, keyName(signer)), 'licence.setStatus', record);
+    authorize(actor, 'licence.setStatus', record);
     const id = toHex(body.id);
     if (record.statement?.id !== id) {
       await announceStatement(context, body.licence); // completes an earlier, interrupted statement
@@ -38,7 +40,7 @@ export function setLicenceStatus(
       await records.licences.update(body.licence, (current) => ({
         ...current,
         status: statusAfter(statusOf(current), body),
-        statement: { id, transaction: bytes, announced: false },
+        statement: { id, transaction: bytes, credential, announced: false },
       }));
     }
     await announceStatement(context, body.licence);
@@ -84,30 +86,22 @@ export async function announceStatement(context: ControlContext, licence: string
   const record = await records.licences.require(licence);
   const { statement } = record;
   if (statement === undefined || statement.announced) return;
-  const { id, transaction } = statement;
-  const fact = statusFact(readStatement(transaction), record.owner);
-  await ledger.append({ ...fact, evidence: [transaction], eventId: `status/${id}` });
-  const message = { type: 'licence.status' as const, licence: record.transaction, transaction };
-  await mailbox.send({ role: 'segments', partition: record.design }, `status/${id}`, message);
-  await mailbox.send({ role: 'keys', partition: record.design }, `status/${id}`, message);
-  await refuseQueued(context, record);
+  const { id, transaction, credential } = statement;
+  const fact = statusFact(readStatement(transaction), signerOf(transaction));
+  await ledger.append({ ...fact, evidence: [transaction, credential], eventId: `status/${id}` });
+  const of = { licence: record.transaction, licenceSigner: record.credential };
+  const message = { type: 'licence.status' as const, ...of, transaction, credential };
+  await sendToBoth(mailbox, record.design, `status/${id}`, message);
+  // Otherwise they would start by themselves when the licence is reinstated.
+  const refusal = refusalOf(record);
+  if (refusal !== undefined)
+    await refuseQueued(context, 'licence', licence, { code: refusal.code, reason: refusal.message });
   await records.licences.update(licence, (current) =>
     current.statement?.id === id ? { ...current, statement: { ...statement, announced: true } } : current,
   );
 }
 
-/** Refuses the queued prints of an inactive licence. Otherwise they would start by themselves when it is reinstated. */
-async function refuseQueued({ records }: ControlContext, record: LicenceRecord): Promise<void> {
-  const refusal = refusalOf(record);
-  if (refusal === undefined) return;
-  const { code, message: reason } = refusal;
-  for await (const [print] of records.prints.list({ index: 'queued', group: `licence/${record.licence}` })) {
-    await records.prints.update(print, (current) =>
-      current.state === 'queued' ? { ...current, state: 'refused', code, reason } : current,
-    );
-  }
-}
-
+/** Why no print of the licence may begin; undefined if it is active. */
 function refusalOf(record: LicenceRecord): MillraceError | undefined {
   try {
     requireActive(statusOf(record), record.licence);

@@ -5,6 +5,9 @@ import { encodeMail, type Message } from '@millrace/protocol';
 
 // Sizes are checked before anything is stored: a record that is too large to be mailed would stay unannounced for ever.
 
+/** A machine whose agent polled within this time is online. */
+export const ONLINE_MS = 45_000;
+
 /** Maximum bytes for the name of the key, in addition to the sealed data. */
 const MAX_KEY_NAME_BYTES = 128;
 

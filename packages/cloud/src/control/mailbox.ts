@@ -183,3 +183,20 @@ export function mailNode(directory: Directory, id: string): DirectoryNode {
   if (node === undefined) throw new MillraceError('E_NOT_FOUND', `no mailbox ${id}`);
   return node;
 }
+
+/**
+ * Sends control's own mail to both proactive nodes of a design. The segments node gets it first.
+ * @throws {MillraceError} as `Mailbox.send`
+ */
+export async function sendToBoth(
+  mailbox: Pick<Mailbox, 'send'>,
+  design: string,
+  id: string,
+  message: Message,
+): Promise<void> {
+  // The writes of the two share a commit.
+  await Promise.all([
+    mailbox.send({ role: 'segments', partition: design }, id, message),
+    mailbox.send({ role: 'keys', partition: design }, id, message),
+  ]);
+}

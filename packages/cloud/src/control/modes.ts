@@ -1,9 +1,10 @@
 import { MillraceError } from '@millrace/base';
-import { keyName } from '@millrace/identity';
-import type { MessageOf, Signed, TransactionOf } from '@millrace/protocol';
-import { authorize, userActor } from '../node/policy.ts';
+import type { MessageOf, TransactionOf } from '@millrace/protocol';
+import { authorize } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept } from './designs.ts';
+import { signerOf } from './records.ts';
+import type { Submitted } from './submitted.ts';
 
 // Changes of a design's maintenance mode, requested by its owner.
 
@@ -13,17 +14,16 @@ import { requireKept } from './designs.ts';
  */
 export async function setMaintenance(
   context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'design.maintenance'>>,
+  { body, actor, credential, bytes }: Submitted<TransactionOf<'design.maintenance'>>,
   id: string,
 ) {
   const { design, mode } = body;
-  const actor = userActor(context.directory, keyName(signer));
   await context.records.designs.update(design, (current) => {
     authorize(actor, 'design.setMaintenance', current);
     requireKept(current);
     if (current.state !== 'stored') throw new MillraceError('E_STATE', `the design is ${current.state}`);
     requireSettable(current.maintenance);
-    return { ...current, setting: { id, mode, transaction: bytes, announced: false } };
+    return { ...current, setting: { id, mode, transaction: bytes, credential, announced: false } };
   });
   await announceMaintenance(context, design);
   return { design };
@@ -38,11 +38,12 @@ function requireSettable(mode: string | undefined): void {
 export async function announceMaintenance({ records, mailbox }: ControlContext, design: string): Promise<void> {
   const { setting } = await records.designs.require(design);
   if (setting === undefined || setting.announced) return;
-  const { id, transaction } = setting;
+  const { id, transaction, credential } = setting;
   await mailbox.send({ role: 'keys', partition: design }, `maintenance/${id}`, {
     type: 'design.maintenance',
     design,
     transaction,
+    credential,
   });
   await records.designs.update(design, (current) =>
     current.setting?.id === id ? { ...current, setting: { ...setting, announced: true } } : current,
@@ -54,14 +55,14 @@ export async function takeMaintained(
   { records, ledger }: ControlContext,
   { design, transaction, mode }: MessageOf<'design.maintained'>,
 ): Promise<void> {
-  const { setting, owner } = await records.designs.require(design);
+  const { setting } = await records.designs.require(design);
   if (setting?.id !== transaction) return; // a newer request is on its way
   await ledger.append({
     account: `design:${design}`,
     type: 'stored',
-    actor: owner,
+    actor: signerOf(setting.transaction),
     body: { fact: 'maintenance', mode },
-    evidence: [setting.transaction],
+    evidence: [setting.transaction, setting.credential],
     eventId: `maintenance/${transaction}`,
   });
   await records.designs.update(design, (current) => {

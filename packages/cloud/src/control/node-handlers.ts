@@ -9,10 +9,14 @@ import { mailNode } from './mailbox.ts';
 import { checkNodeState } from './node-states.ts';
 import { callHome } from './permits.ts';
 import { takeProgress } from './progress.ts';
+import { rehearsalFor } from './rehearsals.ts';
 import { takeReport } from './reports.ts';
+import { settingsFor } from './settings.ts';
+import { loadedOn } from './spools.ts';
+import { giveVisa } from './visits.ts';
 
 type MailRoutes = Pick<typeof controlRoutes, 'boxes' | 'mail'>;
-type NodeRoutes = Pick<typeof controlRoutes, 'nodes' | 'machineCalls'>;
+type NodeRoutes = Pick<typeof controlRoutes, 'nodes' | 'machineCalls' | 'visas' | 'visitorCalls'>;
 
 type MailContext = Pick<ControlContext, 'directory' | 'mailbox' | 'boxes'>;
 
@@ -78,8 +82,20 @@ export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
       next: async ({ params: { machine }, body, allow, gone }) => {
         allow();
         machinesSeen.set(machine, clock.now());
-        const print = await context.printQueue.next(context, machine, body.wait, gone);
-        return print === undefined ? {} : { print: print.print };
+        const work = await context.printQueue.next(context, machine, body.wait, gone, body.package);
+        if (work === undefined) return {};
+        if ('organisation' in work) {
+          const settings = await settingsFor(context, work);
+          return settings === undefined ? {} : { settings, ...(await loadedOn(context, machine)) };
+        }
+        if ('rehearsal' in work) {
+          const rehearsal = await rehearsalFor(context, work);
+          return rehearsal === undefined ? {} : { rehearsal, ...(await loadedOn(context, machine)) };
+        }
+        const { print } = work;
+        const loaded = await loadedOn(context, machine);
+        if (!('visit' in work)) return { print, ...loaded };
+        return { visit: { visit: work.visit, cloud: work.cloud, print }, ...loaded };
       },
       callHome: async ({ params: { machine }, body, allow }) => {
         allow();
@@ -91,6 +107,26 @@ export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
         allow();
         machinesSeen.set(machine, clock.now());
         await takeReport(context, machine, body.report);
+        return {};
+      },
+    },
+    visas: {
+      give: async ({ params: { machine }, body, allow }) => {
+        allow();
+        return { ...(await giveVisa(context, machine, body.request)) };
+      },
+    },
+    visitorCalls: {
+      callHome: async ({ params: { machine, cloud }, body, allow }) => {
+        allow();
+        machinesSeen.set(machine, clock.now());
+        const answer = await callHome(context, machine, body.request, { cloud, ...body.visit });
+        return { ...answer, machine: machineSchema.parse(answer.machine) };
+      },
+      report: async ({ params: { machine, cloud }, body, allow }) => {
+        allow();
+        machinesSeen.set(machine, clock.now());
+        await takeReport(context, machine, body.report, cloud);
         return {};
       },
     },

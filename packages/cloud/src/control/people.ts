@@ -1,11 +1,15 @@
 import { type Bytes, copyBytes, fromHex, MillraceError, toHex } from '@millrace/base';
-import { keyName } from '@millrace/identity';
+import { expiryOf, keyName } from '@millrace/identity';
 import {
+  type Attested,
   credentialDocuments,
+  type Directory,
   encodeCredential,
+  onlyKey,
   readTransaction,
+  requireChainCounting,
+  requireCounting,
   requireUnrevoked,
-  type Signed,
   type TransactionOf,
   verifyCredential,
   verifyInvitation,
@@ -13,8 +17,9 @@ import {
 } from '@millrace/protocol';
 import { authorize, type UserActor, userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
-import { type InvitationRecord, seenRecord } from './records.ts';
+import { type InvitationRecord, seenRecord, signerOf } from './records.ts';
 import { replay } from './replay.ts';
+import type { Submitted } from './submitted.ts';
 
 // Organisations, their people and the people's keys. Control keeps the signed documents and accepts each invitation
 // once. The documents prove to everybody whose key it is, without trust in control.
@@ -34,20 +39,47 @@ export async function signingActor(
   return { ...userActor(directory, name), member };
 }
 
+/**
+ * Checks for a caller that only reads what transactions check of their signer: the invitation or sign-in by which the
+ * key was enrolled, and who signed it, must not be revoked.
+ * @throws {MillraceError} E_REVOKED
+ */
+export async function requireEnrolmentCounting(
+  { directory, records }: Pick<ControlContext, 'directory' | 'records'>,
+  name: string,
+): Promise<void> {
+  const user = await records.users.get(name);
+  if (user !== undefined) requireChainCounting(user.document, directory);
+}
+
 /** @throws {MillraceError} E_EXPIRED when the key has expired */
 export async function requireInForce({ records, clock }: ControlContext, name: string): Promise<void> {
   const until = (await records.users.get(name))?.member?.until;
   if (until === undefined || clock.now() <= until) return;
-  throw new MillraceError('E_EXPIRED', 'the key has expired: an owner-admin of the organisation has to invite again', {
-    data: { key: name, until },
-  });
+  throw new MillraceError(
+    'E_EXPIRED',
+    'the key has expired: sign in again with `millrace login --oidc`, or ask an owner-admin for an invitation',
+    {
+      data: { key: name, until },
+    },
+  );
+}
+
+/**
+ * Checks that a recorded document still counts: neither its signer's key nor a key in the signer's credential was
+ * revoked since, unless the revocation keeps the document.
+ * @throws {MillraceError} E_REVOKED
+ */
+export function requireSignerCounting(directory: Directory, { transaction, credential }: Attested): void {
+  requireCounting(directory, signerOf(transaction), transaction);
+  requireChainCounting(credential, directory);
 }
 
 export async function registerOrganisation(
-  { directory, records, clock }: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'organisation.register'>>,
+  { records, clock }: ControlContext,
+  { body, actor, bytes }: Submitted<TransactionOf<'organisation.register'>>,
 ) {
-  authorize(userActor(directory, keyName(signer)), 'organisation.register');
+  authorize(actor, 'organisation.register');
   const { organisation, name, kinds } = body;
   const record = { organisation, name, kinds, created: clock.now(), document: bytes };
   if (!(await records.organisations.create(organisation, record)))
@@ -58,16 +90,14 @@ export async function registerOrganisation(
 /** Records a signed invitation. Control never gets its secret, only its public key. */
 export async function invite(
   context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'member.invite' | 'device.invite'>>,
+  { body, actor, credential: own, bytes }: Submitted<TransactionOf<'member.invite' | 'device.invite'>>,
 ) {
   const { directory, records, clock } = context;
-  const invitedBy = keyName(signer);
-  const actor = await signingActor(context, invitedBy);
+  const invitedBy = actor.name;
   const organisation = body.type === 'member.invite' ? body.organisation : actor.member?.organisation;
   authorize(actor, body.type, { organisation });
   const registered = await records.organisations.require(organisation ?? '');
-  const credential =
-    actor.member === undefined ? registered.document : (await records.users.require(invitedBy)).document;
+  const credential = actor.member === undefined ? registered.document : own;
   const { key, name, person, roles, expires } = await verifyInvitation(bytes, credential, directory);
   const invitation = keyName(key);
   const record: InvitationRecord = {
@@ -90,12 +120,7 @@ export async function enrolKey(context: ControlContext, bytes: Bytes): Promise<{
   const claimed = readTransaction(bytes);
   if (claimed.type !== 'key.enrol') throw new MillraceError('E_INPUT', 'not the enrolment of a key');
   const own = copyBytes(claimed.publicKey);
-  await verifyTransaction(
-    bytes,
-    directory.installation,
-    (id) => (toHex(id) === keyName(own) ? own : undefined),
-    clock.now(),
-  );
+  await verifyTransaction(bytes, directory.installation, onlyKey(own), clock.now());
   const invitation = await records.invitations.require(claimed.invitation);
   const chain = invitation.signer;
   const credential = encodeCredential([bytes, invitation.document, ...credentialDocuments(chain)]);
@@ -136,20 +161,40 @@ export async function enrolKey(context: ControlContext, bytes: Bytes): Promise<{
  * certificates to users
  */
 export async function issueCertificate(context: ControlContext, bytes: Bytes): Promise<string> {
-  const { directory, records, clock, userAuthority } = context;
+  const { records, clock, userAuthority } = context;
   if (userAuthority === undefined)
     throw new MillraceError('E_STATE', 'this installation has no certificate authority for users');
+  if (expiryOf(userAuthority.identity.certificate) <= clock.now())
+    throw new MillraceError(
+      'E_CONFIG',
+      'the certificate authority of users has expired: the administrator runs `millrace key rotate users`',
+    );
+  const { body, key: name } = await verifyRequest(context, bytes, 'certificate.request');
+  const until = (await records.users.require(name)).member?.until ?? Number.MAX_SAFE_INTEGER;
+  const expires = Math.min(clock.now() + CERTIFICATE_MS, until);
+  return userAuthority.certify({ role: 'user', name }, body.tlsKey, expires);
+}
+
+/**
+ * Verifies a request that a user's key has signed, and that counts once.
+ * @returns the request and the name of the key
+ * @throws {MillraceError} E_INPUT (another document), E_AUTH, E_SIGNATURE, E_REPLAY, E_REVOKED, E_EXPIRED
+ */
+export async function verifyRequest<T extends 'certificate.request' | 'session.open'>(
+  context: ControlContext,
+  bytes: Bytes,
+  type: T,
+): Promise<{ readonly body: TransactionOf<T>; readonly key: string }> {
+  const { directory, records, clock } = context;
   const publicKeyOf = async (id: Bytes) => {
     const user = await records.users.get(toHex(id));
     return user === undefined ? undefined : copyBytes(user.publicKey);
   };
   const { body, signer } = await verifyTransaction(bytes, directory.installation, publicKeyOf, clock.now());
-  if (body.type !== 'certificate.request') throw new MillraceError('E_INPUT', 'not a request for a certificate');
-  const name = keyName(signer);
-  requireUnrevoked(directory, name);
-  await requireInForce(context, name);
+  if (body.type !== type) throw new MillraceError('E_INPUT', `not a ${type}`);
+  const key = keyName(signer);
+  requireUnrevoked(directory, key);
+  await requireInForce(context, key);
   if (!(await records.seen.create(toHex(body.id), seenRecord(body)))) throw replay(toHex(body.id));
-  const until = (await records.users.require(name)).member?.until ?? Number.MAX_SAFE_INTEGER;
-  const expires = Math.min(clock.now() + CERTIFICATE_MS, until);
-  return userAuthority.certify({ role: 'user', name }, body.tlsKey, expires);
+  return { body: body as TransactionOf<T>, key };
 }

@@ -2,47 +2,74 @@ import { type Bytes, copyBytes, equalBytes, MillraceError, systemRandom, toHex }
 import { keyName } from '@millrace/identity';
 import type { LoggedEvent } from '@millrace/ledger';
 import {
-  checkMachine,
+  type Attested,
   checkRequest,
+  ignoringRevocations,
   type Machine,
+  type MachineMembership,
   objectId,
+  onlyKey,
   orderFact,
+  PERMIT_MS,
   type PermitRequest,
   permitFact,
   readMachineDocument,
   readPermit,
   requireActive,
-  requireCounting,
+  requireApproved,
+  requireLicensed,
+  requireMaterial,
   requireNotStopped,
   resumeFact,
   sha256,
   signPermit,
+  type VisitingSpool,
   verifyMachineDocument,
 } from '@millrace/protocol';
 import { authorize } from '../node/policy.ts';
 import { requireNoAlarm } from './alarms.ts';
+import { amended, requireAnnounced } from './amended.ts';
+import { creditDocuments } from './cases.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound, requireStored } from './designs.ts';
+import { membershipOf } from './groups.ts';
+import { allowedObjects, amendmentsOf, type LicenceRecord, readLicence, statusOf } from './licence-records.ts';
+import { sendToBoth } from './mailbox.ts';
 import { requireNewest } from './node-states.ts';
+import { beginRunning, checkOdometer } from './odometers.ts';
+import { requireInForce, requireSignerCounting } from './people.ts';
 import { EXPIRED } from './queued-prints.ts';
-import { type LicenceRecord, type PrintRecord, readLicence, readPrint, seenRecord, statusOf } from './records.ts';
-
-/** Time after its issue within which a permit may start a stream, ms. */
-const PERMIT_MS = 120_000;
+import { isBegun, type MachineRecord, type PrintRecord, readPrint, seenRecord, signerOf } from './records.ts';
+import { requireNotRefused } from './refused-openings.ts';
+import { requireLoaded } from './spools.ts';
+import { countInPeriod } from './subscriptions.ts';
+import { admissionOf, admit, type Visiting } from './visiting-machines.ts';
 
 export interface CallHomeAnswer {
   readonly permit: Uint8Array;
   readonly print: Uint8Array;
   readonly licence: Uint8Array;
+  /** Credentials of the keys that signed the licence and the print. */
+  readonly licenceSigner: Uint8Array;
+  readonly printSigner: Uint8Array;
+  /** The owner's credits, one for each object beyond those granted, up to this one. */
+  readonly credits: Attested[];
   readonly machine: Machine;
-  /** The administrator's registration of the design's owner. */
-  readonly owner: Uint8Array;
+  readonly amendments: Attested[];
+  /** Proves that the machine is a member of a group of the licence. */
+  readonly membership?: MachineMembership | undefined;
+  /** For a machine of another cloud: credentials here of the keys that signed for its spool. */
+  readonly signers?: VisitingSpool['signers'];
+  /** The design's core: what the licence is for, and which approvals it needs. */
+  readonly core: Uint8Array;
 }
 
 /** Errors after which a queued print can never be permitted. */
 export const FINAL: ReadonlySet<string> = new Set([
   'E_LICENCE_EXHAUSTED',
+  'E_LICENCE_QUOTA',
   'E_LICENCE_INVALID',
+  'E_LICENCE_PENDING',
   'E_LICENCE_SUSPENDED',
   'E_LICENCE_REVOKED',
   'E_MATERIAL',
@@ -52,6 +79,7 @@ export const FINAL: ReadonlySet<string> = new Set([
   'E_CELL_DAMAGED',
   'E_ALARM',
   'E_REVOKED',
+  'E_CLOUD_UNKNOWN',
 ]);
 
 /**
@@ -59,24 +87,38 @@ export const FINAL: ReadonlySet<string> = new Set([
  * the ledger, then returns the permit. The same request again gets the same permit; another request of the same run
  * resumes the print.
  * @param caller key name in the certificate of the machine's link
+ * @param visiting what a machine of another cloud shows
  */
-export function callHome(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
+export function callHome(
+  context: ControlContext,
+  caller: string,
+  bytes: Bytes,
+  visiting?: Visiting,
+): Promise<CallHomeAnswer> {
   // One call at a time for each machine, so that a print cannot claim two objects.
-  return context.mutexes.run(caller, () => context.licensing.read(() => callHomeOnce(context, caller, bytes)));
+  return context.mutexes.run(caller, () =>
+    context.licensing.read(() => callHomeOnce(context, caller, bytes, visiting)),
+  );
 }
 
-async function callHomeOnce(context: ControlContext, caller: string, bytes: Bytes): Promise<CallHomeAnswer> {
+async function callHomeOnce(
+  context: ControlContext,
+  caller: string,
+  bytes: Bytes,
+  visiting?: Visiting,
+): Promise<CallHomeAnswer> {
   const { records, directory, clock } = context;
   requireNewest(context);
   const machine = await records.machines.get(caller);
-  if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${caller} is registered`);
+  if (machine === undefined || machine.cloud !== visiting?.cloud)
+    throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${caller} is registered`);
   const { registration } = machine;
-  const lookup = (id: Uint8Array) => (toHex(id) === caller ? copyBytes(registration.publicKey) : undefined);
-  const { body: request } = await verifyMachineDocument(bytes, directory.installation, lookup, clock.now());
+  const signer = onlyKey(registration.publicKey);
+  const { body: request } = await verifyMachineDocument(bytes, directory.installation, signer, clock.now());
   if (request.type !== 'permit.request') throw new MillraceError('E_INPUT', 'not a permit request');
 
   const print = await records.prints.require(request.print);
-  authorize({ role: 'machine', name: caller }, 'print.run', print);
+  authorize({ role: 'machine', name: caller, cloud: visiting?.cloud }, 'print.run', print);
   const requestHash = sha256(bytes);
   const design = await records.designs.require(print.design);
   if (print.state !== 'queued') requireKept(design); // a queued print is refused permanently below
@@ -87,23 +129,38 @@ async function callHomeOnce(context: ControlContext, caller: string, bytes: Byte
   const licence = await records.licences.require(print.licence);
   try {
     requireKept(design);
+    requireNotRefused(print);
     requirePermitted(print, licence);
-    if (print.state === 'queued') requireStored(design); // the print stays queued
+    if (print.state === 'queued') requireStored(design, print.packaged === true); // the print stays queued
     requireSound(design, request.from);
     if (print.state === 'queued') await requireNoAlarm(context, print);
     // A print that has claimed its object has no time limit.
     if (print.number === undefined) {
       requireInTime(print, licence, clock.now());
-      requireCounting(directory, licence.owner, licence.transaction);
-      requireCounting(directory, licence.holder, print.transaction);
+      requireSignerCounting(directory, licence);
+      requireSignerCounting(directory, print);
+      await requireInForce(context, signerOf(print.transaction));
     }
     // An agent that reconnects later must not move its machine by itself.
     else if (waitsToStart(print, request)) requireStart(print, clock.now());
-    checkAgainstLicence(request, licence, registration);
+    const member = await checkAgainstLicence(context, print, request, licence, machine);
+    const { visiting: shown, ...admission } = await admit(context, print, { machine, request, licence }, visiting);
+    await checkMaterial(context, request, registration, licence, {
+      begins: print.number === undefined,
+      visiting: shown,
+    });
+    if (print.number === undefined) await checkOdometer(context, caller, request, bytes, licence.owner);
     // A request has one permit, even if its announcement was interrupted: the ledger may show it already.
     if (repeated && !isBegun(print)) throw new MillraceError('E_STATE', `the print is ${print.state}`);
-    const permitted = repeated ? print : await permit(context, print, licence, request, bytes);
-    await announcePermit(context, permitted.print);
+    const permitted = repeated
+      ? print
+      : await permit(context, { ...print, ...admission, ...member }, licence, request, bytes);
+    // The writes of the two share a commit.
+    await Promise.all([
+      print.number === undefined ? beginRunning(context, caller) : undefined,
+      announcePermit(context, permitted.print),
+    ]);
+    context.metrics.counter('millrace_permits_total', 'permits of objects and of their resumptions').add();
     return answer(context, permitted, registration);
   } catch (error) {
     if (error instanceof MillraceError && FINAL.has(error.code) && print.state === 'queued') {
@@ -149,12 +206,45 @@ function requirePermitted({ state }: PrintRecord, licence: LicenceRecord): void 
   else requireNotStopped(statusOf(licence), licence.licence);
 }
 
-function checkAgainstLicence(request: PermitRequest, licence: LicenceRecord, machine: Machine): void {
-  const terms = readLicence(licence);
+async function checkAgainstLicence(
+  context: ControlContext,
+  print: PrintRecord,
+  request: PermitRequest,
+  licence: LicenceRecord,
+  machine: MachineRecord,
+): Promise<Pick<PrintRecord, 'membership'>> {
+  const { registration, cloud } = machine;
+  const begins = print.number === undefined;
+  const licensed = await amended(context, licence, { begins });
+  const { terms } = licensed;
+  if (begins) requireAnnounced(licence);
+  requireApproved(licensed);
+  if (begins && print.holder !== licence.holder)
+    throw new MillraceError('E_LICENCE_INVALID', 'the licence was transferred to another holder');
   requireHeld(licence);
   requireNotSuspended(licence);
-  checkMachine(machine, machine.machine, terms);
-  checkRequest(request, machine, terms);
+  // A call that claimed the object and ended before its permit left no membership.
+  const membership = print.membership ?? (await membershipOf(context, terms, machine));
+  const directory = begins ? context.directory : ignoringRevocations(context.directory);
+  await requireLicensed(registration, registration.machine, terms, { cloud, membership, directory });
+  checkRequest(request, registration, terms);
+  return membership === undefined ? {} : { membership };
+}
+
+/** Verifies the spool that the machine states, against the licence and against control's record of it. */
+async function checkMaterial(
+  context: ControlContext,
+  request: PermitRequest,
+  machine: Machine,
+  licence: LicenceRecord,
+  { begins, visiting }: { readonly begins: boolean; readonly visiting?: VisitingSpool | undefined },
+): Promise<void> {
+  const { directory, clock } = context;
+  const options = { directory, now: clock.now(), begins, visiting };
+  const spool = await requireMaterial(request, machine, readLicence(licence), options);
+  // The cloud of a visiting machine has the record of its spools, and states it in the visa.
+  if (spool !== undefined && visiting === undefined && begins)
+    await requireLoaded(context, spool, machine.machine, request);
 }
 
 /** @throws {MillraceError} E_LICENCE_INVALID */
@@ -173,8 +263,6 @@ export function requireNotSuspended({ licence, suspended }: LicenceRecord): void
   });
 }
 
-const isBegun = ({ state }: PrintRecord): boolean => state === 'permitted' || state === 'running';
-
 async function permit(
   context: ControlContext,
   print: PrintRecord,
@@ -191,43 +279,46 @@ async function permit(
   }
   if (resuming) requireForward(print, request);
   if (!resuming && request.from !== 0) throw new MillraceError('E_INPUT', 'a print begins at segment 0');
-  const number = print.number ?? (await claimObject(context, licence, print.print));
-  const object = objectId(licence.licence, number);
-  const id = systemRandom(16);
   const issued = clock.now();
-  const signed = await signPermit(permitKey, directory.installation, {
-    type: 'permit',
-    id,
-    issued,
-    expires: issued + PERMIT_MS,
-    print: print.print,
-    licence: licence.licence,
-    object,
-    number,
-    design: licence.design,
-    machine: print.machine,
-    request: sha256(bytes),
-    count: 1,
-  });
-  return records.prints.update(print.print, (current) => {
-    // The machine's report of the start may arrive in between.
-    if (current.state !== print.state && !(resuming && isBegun(current)))
-      throw new MillraceError('E_STATE', `the print is ${current.state}`);
-    return {
-      ...current,
-      state: resuming ? current.state : 'permitted',
-      number,
+  return claimObject(context, licence, print, issued, async (number) => {
+    const object = objectId(licence.licence, number);
+    const id = systemRandom(16);
+    const signed = await signPermit(permitKey, directory.installation, {
+      type: 'permit',
+      id,
+      issued,
+      expires: issued + PERMIT_MS,
+      print: print.print,
+      licence: licence.licence,
       object,
-      run: request.run,
-      permit: {
-        permitId: toHex(id),
-        from: request.from,
-        bytes: signed,
-        request: bytes,
-        requestHash: sha256(bytes),
-        announced: false,
-      },
-    };
+      number,
+      design: licence.design,
+      machine: print.machine,
+      request: sha256(bytes),
+      count: 1,
+    });
+    return records.prints.update(print.print, (current) => {
+      // The machine's report of the start may arrive in between.
+      if (current.state !== print.state && !(resuming && isBegun(current)))
+        throw new MillraceError('E_STATE', `the print is ${current.state}`);
+      return {
+        ...current,
+        state: resuming ? current.state : 'permitted',
+        number,
+        object,
+        run: request.run,
+        ...(print.admission === undefined ? {} : { admission: print.admission }),
+        ...(print.membership === undefined ? {} : { membership: print.membership }),
+        permit: {
+          permitId: toHex(id),
+          from: request.from,
+          bytes: signed,
+          request: bytes,
+          requestHash: sha256(bytes),
+          announced: false,
+        },
+      };
+    });
   });
 }
 
@@ -241,34 +332,52 @@ function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest)
 }
 
 /**
- * Claims the lowest free object of the licence for this print. No new print of the licence is accepted meanwhile,
- * because this one would count twice between the claim and its record: as permitted and as queued.
- * @throws {MillraceError} E_LICENCE_EXHAUSTED
+ * Claims the lowest free object of the licence for this print, unless it has one, and records it. No new print of the
+ * licence is accepted meanwhile, because this one would count twice between the claim and its record: as permitted and
+ * as queued.
+ * @param record writes the object's number into the print's record
+ * @throws {MillraceError} E_LICENCE_EXHAUSTED, E_LICENCE_QUOTA, E_LICENCE_INVALID (before the subscription begins)
  */
-function claimObject(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
-  return context.mutexes.run(`licence/${licence.licence}`, () => claimOnce(context, licence, print));
+function claimObject(
+  context: ControlContext,
+  licence: LicenceRecord,
+  print: PrintRecord,
+  issued: number,
+  record: (number: number) => Promise<PrintRecord>,
+): Promise<PrintRecord> {
+  return context.mutexes.run(`licence/${licence.licence}`, async () => {
+    await countInPeriod(context, licence, print, issued);
+    if (print.number !== undefined) return record(print.number);
+    const number = await claimOnce(context, licence, print.print);
+    try {
+      return await record(number);
+    } catch (error) {
+      // The claim stays. Without its number, the print would claim another object when it is permitted again.
+      await recordNumber(context, print.print, number);
+      throw error;
+    }
+  });
 }
 
 async function claimOnce(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
-  const { records } = context;
-  for (let number = (await countClaims(context, licence)) + 1; number <= licence.objects; number++) {
-    if (!(await records.claims.create(`${licence.licence}/${number}`, { print }))) continue;
-    await records.prints.update(print, (current) => ({ ...current, number }));
-    return number;
-  }
-  throw new MillraceError('E_LICENCE_EXHAUSTED', `all ${licence.objects} objects of the licence have been permitted`);
+  for (let number = (await countClaims(context, licence)) + 1; number <= allowedObjects(licence); number++)
+    if (await context.records.claims.create(`${licence.licence}/${number}`, { print })) return number;
+  const all = allowedObjects(licence);
+  throw new MillraceError('E_LICENCE_EXHAUSTED', `all ${all} objects of the licence have been permitted`);
+}
+
+async function recordNumber({ records }: ControlContext, print: string, number: number): Promise<void> {
+  await records.prints.update(print, (current) => (current.number === undefined ? { ...current, number } : current));
 }
 
 /**
  * Completes claims after a crash between the claim of an object and the print's record. The claim is authoritative.
  * Runs before the node serves.
  */
-export async function settleClaims({ records, damaged }: ControlContext): Promise<void> {
-  for await (const [slot, { print }] of records.claims.list()) {
+export async function settleClaims(context: ControlContext): Promise<void> {
+  for await (const [slot, { print }] of context.records.claims.list()) {
     const number = Number(slot.slice(slot.indexOf('/') + 1));
-    await damaged.attempt('claim', slot, () =>
-      records.prints.update(print, (current) => (current.number === undefined ? { ...current, number } : current)),
-    );
+    await context.damaged.attempt('claim', slot, () => recordNumber(context, print, number));
   }
 }
 
@@ -277,7 +386,7 @@ export async function countClaims(
   { records }: Pick<ControlContext, 'records'>,
   licence: LicenceRecord,
 ): Promise<number> {
-  let [taken, free] = [licence.floor ?? 0, licence.objects + 1]; // highest known claimed, lowest known free
+  let [taken, free] = [licence.floor ?? 0, allowedObjects(licence) + 1]; // highest known claimed, lowest known free
   while (free - taken > 1) {
     const middle = (taken + free) >> 1;
     if ((await records.claims.get(`${licence.licence}/${middle}`)) === undefined) free = middle;
@@ -293,19 +402,25 @@ export async function announcePermit(context: ControlContext, id: string): Promi
   const { permit, object, number } = print;
   if (permit === undefined || object === undefined || number === undefined || permit.announced) return;
   const licence = await records.licences.require(print.licence);
-  const machine = (await records.machines.require(print.machine)).registration;
+  const { registration: machine, document } = await records.machines.require(print.machine);
   const given = readPermit(permit.bytes);
   const actor = keyName(context.permitKey.publicKey);
   const evidence = [permit.bytes, permit.request, permitKeyDocument];
+  const shown = print.admission === undefined ? [] : shownBy(print.admission);
+  const { membership } = print;
+  if (membership !== undefined) {
+    const { statement, assignment } = membership;
+    shown.push(statement.transaction, statement.credential, assignment);
+  }
   const first = await ledger.find(`permitted/${id}`);
   if (permit.from === 0 && first === undefined) {
     await ledger.appendMany([
       {
-        ...orderFact(readPrint(print), readLicence(licence), number),
-        evidence: [print.transaction],
+        ...orderFact(readPrint(print), readLicence(licence), number, signerOf(print.transaction), licence.credits),
+        evidence: [print.transaction, print.credential],
         eventId: `ordered/${id}`,
       },
-      { ...permitFact(given, machine, actor), evidence, eventId: `permitted/${id}` },
+      { ...permitFact(given, machine, actor), evidence: [...evidence, ...shown], eventId: `permitted/${id}` },
     ]);
   } else if (!isBehind(first, permit.bytes)) {
     const request = readMachineDocument(permit.request);
@@ -318,19 +433,23 @@ export async function announcePermit(context: ControlContext, id: string): Promi
     request: permit.request,
     print: print.transaction,
     licence: licence.transaction,
+    licenceSigner: licence.credential,
+    printSigner: print.credential,
+    amendments: amendmentsOf(licence),
     machine,
+    membership,
+    ...(print.admission === undefined ? {} : { admission: admissionOf(print.admission, document) }),
   };
-  await mailbox.send({ role: 'segments', partition: print.design }, `open/${permit.permitId}`, {
-    type: 'stream.open',
-    opening,
-  });
-  await mailbox.send({ role: 'keys', partition: print.design }, `open/${permit.permitId}`, {
-    type: 'stream.open',
-    opening,
-  });
+  await sendToBoth(mailbox, print.design, `open/${permit.permitId}`, { type: 'stream.open', opening });
   await records.prints.update(id, (current) =>
     current.permit?.permitId === permit.permitId ? { ...current, permit: { ...permit, announced: true } } : current,
   );
+}
+
+/** What a machine of another cloud has shown, and who signed for its spool. */
+function shownBy({ visa, request, key, signers }: NonNullable<PrintRecord['admission']>): Bytes[] {
+  const credentials = signers === undefined ? [] : [signers.operator, signers.supplier];
+  return [visa, request, key, ...credentials].map(copyBytes);
 }
 
 /** Whether the event was written for this document. */
@@ -338,9 +457,17 @@ function isBehind(logged: LoggedEvent | undefined, document: Uint8Array): boolea
   return logged?.event.evidence?.some((bytes) => equalBytes(bytes, document)) ?? false;
 }
 
-async function answer({ records }: ControlContext, print: PrintRecord, machine: Machine): Promise<CallHomeAnswer> {
+async function answer(context: ControlContext, print: PrintRecord, machine: Machine): Promise<CallHomeAnswer> {
+  const { records } = context;
   if (print.permit === undefined) throw new MillraceError('E_INTERNAL', 'a permitted print without a permit');
   const licence = await records.licences.require(print.licence);
-  const { document: owner } = await records.users.require(licence.owner);
-  return { permit: print.permit.bytes, print: print.transaction, licence: licence.transaction, machine, owner };
+  const { permit, transaction, credential: printSigner } = print;
+  const { transaction: terms, credential: licenceSigner } = licence;
+  const beyond = Math.max(0, (print.number ?? 0) - licence.objects);
+  const credits = await creditDocuments(context, licence.credits.slice(0, beyond));
+  const { core } = await context.records.designs.require(licence.design);
+  const signed = { permit: permit.bytes, print: transaction, licence: terms, licenceSigner, printSigner };
+  const { membership, admission } = print;
+  const { signers } = admission ?? {};
+  return { ...signed, signers, amendments: amendmentsOf(licence), core, credits, machine, membership };
 }

@@ -1,5 +1,12 @@
 import type { Clock } from '@millrace/base';
-import type { PrintRecord, Records } from './records.ts';
+import { type PrintRecord, placeOf, type Records } from './records.ts';
+import type { RehearsalRecord } from './rehearsal-records.ts';
+import type { SettingsRecord } from './settings-records.ts';
+import type { VisitRecord } from './visit-records.ts';
+
+/** What a machine does next. */
+export type Work = PrintRecord | VisitRecord | ShortWork<RehearsalRecord> | ShortWork<SettingsRecord>;
+type ShortWork<T> = T & { readonly print?: undefined };
 
 interface Source {
   readonly records: Records;
@@ -21,7 +28,7 @@ export class PrintQueue {
     this.#waiting.get(machine)?.();
   }
 
-  /** Queued prints of a machine or a licence, the oldest first. */
+  /** Queued prints of a machine or a licence, in the order of their turns. */
   async waiting({ records }: Source, by: 'machine' | 'licence', id: string): Promise<PrintRecord[]> {
     const waiting: PrintRecord[] = [];
     for await (const [, print] of records.prints.list({ index: 'queued', group: `${by}/${id}` })) waiting.push(print);
@@ -29,9 +36,17 @@ export class PrintQueue {
   }
 
   /**
-   * The oldest print queued for the machine that has not expired; undefined after `waitMs`, or when the signal aborts.
+   * The first work queued for the machine that has not expired: settings and rehearsals, which take no time, before any
+   * print or visit. Undefined after `waitMs`, or when the signal aborts.
+   * @param licence only prints of its job package; by default only what is made without one
    */
-  async next(context: Source, machine: string, waitMs: number, signal: AbortSignal): Promise<PrintRecord | undefined> {
+  async next(
+    context: Source,
+    machine: string,
+    waitMs: number,
+    signal: AbortSignal,
+    licence?: string,
+  ): Promise<Work | undefined> {
     const deadline = this.#clock.monotonic() + waitMs;
     this.#asking.get(machine)?.abort();
     const asking = new AbortController();
@@ -40,8 +55,12 @@ export class PrintQueue {
     try {
       for (;;) {
         const woken = this.#wait(machine, deadline - this.#clock.monotonic(), ended);
-        const print = await this.#oldest(context, machine);
-        if (print !== undefined || ended.aborted || this.#clock.monotonic() >= deadline) return print;
+        const isPackage = licence !== undefined;
+        const short = isPackage ? undefined : await this.#short(context, machine);
+        const print = await this.#first(context, machine, licence);
+        const visit = isPackage ? undefined : await this.#firstVisit(context, machine);
+        const work = short ?? earlier(print, visit);
+        if (work !== undefined || ended.aborted || this.#clock.monotonic() >= deadline) return work;
         await woken;
       }
     } finally {
@@ -50,9 +69,35 @@ export class PrintQueue {
     }
   }
 
-  async #oldest({ records }: Source, machine: string): Promise<PrintRecord | undefined> {
-    for await (const [, print] of records.prints.list({ index: 'queued', group: `machine/${machine}` }))
-      if (print.startBy >= this.#clock.now() || print.number !== undefined) return print;
+  async #first({ records }: Source, machine: string, licence: string | undefined): Promise<PrintRecord | undefined> {
+    for await (const [, print] of records.prints.list({ index: 'queued', group: `machine/${machine}` })) {
+      const wanted = print.packaged === true ? print.licence === licence : licence === undefined;
+      if (wanted && (print.startBy >= this.#clock.now() || print.number !== undefined)) return print;
+    }
+    return undefined;
+  }
+
+  async #firstVisit({ records }: Source, machine: string): Promise<VisitRecord | undefined> {
+    for await (const [, visit] of records.visits.list({ index: 'queued', group: machine }))
+      if (visit.startBy >= this.#clock.now()) return visit;
+    return undefined;
+  }
+
+  async #short(
+    context: Source,
+    machine: string,
+  ): Promise<ShortWork<SettingsRecord> | ShortWork<RehearsalRecord> | undefined> {
+    return (await this.#settings(context, machine)) ?? (await this.#firstRehearsal(context, machine));
+  }
+
+  async #settings({ records }: Source, machine: string): Promise<ShortWork<SettingsRecord> | undefined> {
+    const settings = await records.settings.get(machine);
+    return settings?.state === 'pending' ? settings : undefined;
+  }
+
+  async #firstRehearsal({ records }: Source, machine: string): Promise<RehearsalRecord | undefined> {
+    for await (const [, rehearsal] of records.rehearsals.list({ index: 'queued', group: machine }))
+      if (rehearsal.startBy >= this.#clock.now()) return rehearsal;
     return undefined;
   }
 
@@ -70,4 +115,12 @@ export class PrintQueue {
       signal.addEventListener('abort', done, { once: true });
     });
   }
+}
+
+function earlier(
+  print: PrintRecord | undefined,
+  visit: VisitRecord | undefined,
+): PrintRecord | VisitRecord | undefined {
+  if (print === undefined || visit === undefined) return print ?? visit;
+  return placeOf(visit) < placeOf(print) ? visit : print;
 }

@@ -1,14 +1,23 @@
 import { MillraceError } from '@millrace/base';
-import { keyName } from '@millrace/identity';
-import { checkMachine, requireActive, requireCounting, type Signed, type TransactionOf } from '@millrace/protocol';
+import {
+  recognisedCloud,
+  requireActive,
+  requireApproved,
+  requireLicensed,
+  type TransactionOf,
+} from '@millrace/protocol';
 import { authorize } from '../node/policy.ts';
 import { requireNoAlarm } from './alarms.ts';
+import { amended, requireAnnounced } from './amended.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireStored } from './designs.ts';
-import { signingActor } from './people.ts';
+import { membershipOf } from './groups.ts';
+import { allowedObjects, type LicenceRecord, readLicence, statusOf } from './licence-records.ts';
+import { requireSignerCounting } from './people.ts';
 import { countClaims, requireHeld, requireNotSuspended } from './permits.ts';
-import { type LicenceRecord, type MachineRecord, readLicence, statusOf } from './records.ts';
 import { replay } from './replay.ts';
+import type { Submitted } from './submitted.ts';
+import { requireInQuota } from './subscriptions.ts';
 
 /** Maximum number of prints of one holder that may be queued for one machine. */
 const MAX_QUEUED = 100;
@@ -16,12 +25,13 @@ const MAX_QUEUED = 100;
 /**
  * A holder requests a print. The checks of the machine's call are made here too, so that a print that can never be
  * permitted is not queued.
- * @throws {MillraceError} E_FORBIDDEN, E_STATE, E_LICENCE_INVALID, E_LICENCE_EXHAUSTED, E_LICENCE_SUSPENDED,
- * E_LICENCE_REVOKED, E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA, E_REVOKED
+ * @throws {MillraceError} E_FORBIDDEN, E_STATE, E_LICENCE_INVALID, E_LICENCE_PENDING, E_LICENCE_EXHAUSTED,
+ * E_LICENCE_QUOTA,
+ * E_LICENCE_SUSPENDED, E_LICENCE_REVOKED, E_MACHINE_UNKNOWN, E_ALARM, E_QUOTA, E_REVOKED
  */
 export function requestPrint(
   context: ControlContext,
-  signed: Signed<TransactionOf<'print.request'>>,
+  signed: Submitted<TransactionOf<'print.request'>>,
   print: string,
 ): Promise<{ print: string }> {
   // One request at a time for each licence and each machine, so that two requests cannot both take the last place.
@@ -35,22 +45,33 @@ export function requestPrint(
 
 async function requestOnce(
   context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'print.request'>>,
+  { body, actor, credential, bytes }: Submitted<TransactionOf<'print.request'>>,
   print: string,
 ) {
   const { records, clock, printQueue } = context;
   const licence = await records.licences.require(body.licence);
-  authorize(await signingActor(context, keyName(signer)), 'print.request', licence);
+  authorize(actor, 'print.request', licence);
+  // First: a repeated request must not count its own print and be refused for want of objects.
+  if ((await records.prints.get(print)) !== undefined) throw replay(print);
   const design = await records.designs.require(licence.design);
   requireKept(design);
   requireHeld(licence); // first, because it is final
   requireActive(statusOf(licence), licence.licence);
-  requireStored(design);
+  const packaged = readLicence(licence).package !== undefined;
+  requireStored(design, packaged);
   requireNotSuspended(licence);
-  requireCounting(context.directory, licence.owner, licence.transaction);
+  requireSignerCounting(context.directory, licence);
   const machine = await records.machines.get(body.machine);
   if (machine === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${body.machine} is registered`);
-  requireNamed(machine, licence);
+  requireAnnounced(licence);
+  const licensed = await amended(context, licence);
+  requireApproved(licensed);
+  await requireLicensed(machine.registration, body.machine, licensed.terms, {
+    cloud: machine.cloud,
+    membership: await membershipOf(context, licensed.terms, machine),
+    directory: context.directory,
+  });
+  if (machine.cloud !== undefined) recognisedCloud(context.directory, machine.cloud);
   await requireLeft(context, licence);
   await requireNoAlarm(context, { licence: licence.licence, machine: body.machine });
   const waiting = await printQueue.waiting(context, 'machine', body.machine);
@@ -70,28 +91,29 @@ async function requestOnce(
     startBy: clock.now() + Math.max(0, body.expires - body.issued),
     state: 'queued' as const,
     transaction: bytes,
+    credential,
+    ...(machine.cloud === undefined ? {} : { cloud: machine.cloud }),
+    ...(packaged && { packaged }),
   };
   if (!(await records.prints.create(print, record))) throw replay(print);
   printQueue.add(record);
   return { print };
 }
 
-/** @throws {MillraceError} E_LICENCE_INVALID, E_MACHINE_UNKNOWN when the licence names another registration */
-function requireNamed({ registration }: MachineRecord, licence: LicenceRecord): void {
-  checkMachine(registration, registration.machine, readLicence(licence));
-}
-
 /**
- * Limits permitted objects and queued prints together to the objects of the licence. @throws {MillraceError}
- * E_LICENCE_EXHAUSTED
+ * Limits permitted objects and queued prints together to the objects of the licence, and to those of the present period
+ * of its subscription.
+ * @throws {MillraceError} E_LICENCE_EXHAUSTED, E_LICENCE_QUOTA, E_LICENCE_INVALID
  */
-async function requireLeft(context: ControlContext, { licence, objects, ...record }: LicenceRecord): Promise<void> {
-  const permitted = await countClaims(context, { licence, objects, ...record });
+async function requireLeft(context: ControlContext, record: LicenceRecord): Promise<void> {
+  const { licence } = record;
+  const objects = allowedObjects(record);
+  const permitted = await countClaims(context, record);
   // A print that has claimed its object is counted as permitted.
   const queued = (await context.printQueue.waiting(context, 'licence', licence)).filter(
     ({ number }) => number === undefined,
   );
-  if (permitted + queued.length < objects) return;
+  if (permitted + queued.length < objects) return requireInQuota(context, record, queued.length);
   throw new MillraceError(
     'E_LICENCE_EXHAUSTED',
     permitted >= objects

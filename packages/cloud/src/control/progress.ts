@@ -1,7 +1,7 @@
 import type { Progress } from '@millrace/api';
 import type { Disclosure } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
-import { printOf } from './reports.ts';
+import { printOf } from './object-prints.ts';
 
 /**
  * Keeps the newest figures of a running print; ignores those of other prints.

@@ -1,4 +1,4 @@
-import { type Closable, Closer, type Logger, MillraceError, toHex } from '@millrace/base';
+import { type Closable, Closer, type Logger, MillraceError, toHex, utf8 } from '@millrace/base';
 import { sha256 } from '@millrace/base/crypto';
 import type { TlsIdentity } from '@millrace/identity';
 import { type Ledger, parseTilePath } from '@millrace/ledger';
@@ -10,9 +10,9 @@ import {
   type PublicLimits,
   type PublicRequest,
   type PublicServer,
-  type TlsFiles,
 } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
+import { renewTlsFrom } from '../node/renew-tls.ts';
 import type { CheckpointPublisher } from './checkpoint-publisher.ts';
 
 export interface PublicLedgerOptions {
@@ -21,12 +21,11 @@ export interface PublicLedgerOptions {
   readonly ledger: Pick<Ledger, 'tile'>;
   /** The newest published checkpoint. */
   readonly checkpoint: () => Uint8Array;
+  /** False while control is quarantined. */
+  readonly isServing: () => boolean;
   readonly limits?: Partial<PublicLimits>;
   readonly logger: Logger;
 }
-
-/** Interval at which the listener's own certificate is read again from its files, ms. */
-const TLS_EVERY_MS = 3_600_000;
 
 /** Opens the listener of the settings, unless they turn it off or no address is given. */
 export async function openPublicLedger({
@@ -34,12 +33,14 @@ export async function openPublicLedger({
   address,
   ledger,
   publisher,
+  isServing,
   logger,
 }: {
   readonly config: Pick<NodeConfig, 'ledger' | 'tls'>;
   readonly address: Address | undefined;
   readonly ledger: Pick<Ledger, 'tile'>;
   readonly publisher: Pick<CheckpointPublisher, 'current'>;
+  readonly isServing: () => boolean;
   readonly logger: Logger;
 }): Promise<Closable> {
   const closer = new Closer();
@@ -53,10 +54,11 @@ export async function openPublicLedger({
         tls: files?.identity ?? config.tls,
         ledger,
         checkpoint: publisher.current,
+        isServing,
         logger,
       }),
     );
-    if (files !== undefined) closer.add(renewFrom(files, server, logger));
+    if (files !== undefined) closer.add(renewTlsFrom(files, server.renewTls, logger));
     return closer;
   } catch (error) {
     await closer.close();
@@ -64,30 +66,36 @@ export async function openPublicLedger({
   }
 }
 
-function renewFrom(files: TlsFiles, server: PublicServer, logger: Logger): Closable {
-  const renew = async () => {
-    if (await files.refresh()) server.renewTls(files.identity);
-  };
-  const timer = setInterval(() => {
-    renew().catch((err: unknown) => logger.warn({ err }, 'certificate of the public ledger not read again'));
-  }, TLS_EVERY_MS);
-  return { close: () => clearInterval(timer) };
-}
-
 /** The contents of a tile never change. */
 const IMMUTABLE = 'public, max-age=31536000, immutable';
 const BRIEF = 'public, max-age=2';
 
 /**
- * Serves the log publicly in the layout of C2SP tlog-tiles: only `/checkpoint`, `/tile/…` and `/tile/entries/…`.
- * Requests no client certificate.
+ * Serves the log publicly in the layout of C2SP tlog-tiles: only `/checkpoint`, `/tile/…` and `/tile/entries/…`. Also
+ * serves `/healthz` for load balancers. Requests no client certificate.
  */
 export function servePublicLedger(options: PublicLedgerOptions): Promise<PublicServer> {
   const { address, tls, limits = {}, logger } = options;
-  return listenToStrangers({ address, tls, limits, logger, methods: ['GET'], answer: (call) => answer(call, options) });
+  return listenToStrangers({
+    address,
+    tls,
+    limits,
+    logger,
+    methods: ['GET'],
+    answer: async (call) => (call.path === '/healthz' ? health(options) : publicLedgerAnswer(call, options)),
+  });
 }
 
-async function answer({ path, headers }: PublicRequest, options: PublicLedgerOptions): Promise<PublicAnswer> {
+function health({ isServing }: Pick<PublicLedgerOptions, 'isServing'>): PublicAnswer {
+  const [status, text] = isServing() ? [200, 'ok\n'] : [503, 'quarantined\n'];
+  return { status, type: 'text/plain; charset=utf-8', body: utf8(text), headers: { 'cache-control': 'no-store' } };
+}
+
+/** @throws {MillraceError} E_NOT_FOUND */
+export async function publicLedgerAnswer(
+  { path, headers }: Pick<PublicRequest, 'path' | 'headers'>,
+  options: Pick<PublicLedgerOptions, 'ledger' | 'checkpoint'>,
+): Promise<PublicAnswer> {
   if (path === '/checkpoint') return cacheable(headers, options.checkpoint(), 'text/plain; charset=utf-8', BRIEF);
   const name = path.slice(1);
   if (parseTilePath(name) === undefined) throw new MillraceError('E_NOT_FOUND', 'there is no such path');

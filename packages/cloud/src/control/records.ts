@@ -1,19 +1,39 @@
-import { bytesOf, hexOf, MillraceError } from '@millrace/base';
+import { bytesOf, hexOf, MillraceError, toHex } from '@millrace/base';
+import { parseSign1 } from '@millrace/identity';
 import {
-  activeLicence,
   CLOCK_SKEW_MS,
-  type LicenceStatus,
-  licenceStatusSchema,
+  groupKinds,
   machineSchema,
   organisationKinds,
   personRoles,
   readTransaction,
   type TransactionOf,
+  tokenScopes,
 } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { type AnswerStore, keptAnswerSchema } from '../node/idempotency.ts';
+import { PeriodCounts } from '../node/period-counts.ts';
 import { Table, type TableOptions } from '../node/table.ts';
+import { type CaseRecord, caseSchema } from './case-records.ts';
+import { type LicenceRecord, licenceSchema } from './licence-records.ts';
+import { lifeSchema, ofObject } from './life-records.ts';
+import {
+  type MaterialRecord,
+  materialIndexes,
+  materialSchema,
+  type OdometerRecord,
+  odometerRecordSchema,
+  type SpoolRecord,
+  type SpoolStatementRecord,
+  spoolIndexes,
+  spoolSchema,
+  spoolStatementIndexes,
+  spoolStatementSchema,
+} from './material-records.ts';
+import { type RehearsalRecord, rehearsalIndexes, rehearsalSchema } from './rehearsal-records.ts';
+import { type SettingsRecord, settingsSchema } from './settings-records.ts';
+import { type VisitRecord, visitIndexes, visitSchema } from './visit-records.ts';
 
 const bytes = z.instanceof(Uint8Array);
 const id = hexOf(16);
@@ -66,11 +86,47 @@ const invitationSchema = z.strictObject({
   usedBy: id.optional(),
 });
 
+const signInSchema = z.strictObject({
+  organisation: id,
+  /** Id of the document, by which enrolments and revocations name it. */
+  signIn: id,
+  issued: uint,
+  /** The key that signed it. */
+  setBy: id,
+  /** `organisation.signin` as it was signed. */
+  document: bytes,
+  /** Credential of the signer, or the registration of the organisation. */
+  signer: bytes,
+});
+
+const tokenSchema = z.strictObject({
+  token: id,
+  name: z.string(),
+  scopes: z.array(z.enum(tokenScopes)),
+  /** SHA-256 of the token's text. */
+  hash: bytesOf(32),
+  /** The key that created it. */
+  key: id,
+  organisation: id.optional(),
+  created: uint,
+  until: uint,
+  lastUsed: uint.optional(),
+  revoked: z.strictObject({ at: uint, by: id }).optional(),
+  /** `token.create` as it was signed. */
+  document: bytes,
+});
+
 const machineRecordSchema = z.strictObject({
   registration: machineSchema,
   hash: bytesOf(32),
-  /** The registration as the administrator signed it. */
+  /** The registration as the administrator signed it; for a machine of another cloud, that cloud's administrator. */
   document: bytes,
+  /** The machine's cloud, if it is another one. */
+  cloud: id.optional(),
+  /** The organisation that holds it, by the administrator's newest statement. */
+  organisation: id.optional(),
+  /** `machine.assign`, and whether it is in the mail to the proactive nodes. */
+  assignment: z.strictObject({ id, number: uint, transaction: bytes, announced: z.boolean() }).optional(),
 });
 
 const damageSchema = z.strictObject({
@@ -83,9 +139,14 @@ const damageSchema = z.strictObject({
 });
 export type Damage = z.output<typeof damageSchema>;
 
+/** A signed transaction, and the credential of its signer at that time. */
+const attested = { transaction: bytes, credential: bytes };
+
 const designSchema = z.strictObject({
   design: id,
+  /** The organisation that owns it, or the key name of an owner without one. */
   owner: id,
+  /** The key that added it. */
   ownerKey: bytesOf(33),
   name: z.string(),
   /** The owner's commitment. Clients compare it with the id. */
@@ -98,7 +159,7 @@ const designSchema = z.strictObject({
   state: z.enum(['uploading', 'storing', 'stored', 'refused', 'deleting', 'deleted']),
   code: z.string().optional(),
   reason: z.string().optional(),
-  transaction: bytes,
+  ...attested,
   /** Damage that checks have found and no repair has fixed. */
   damage: damageSchema.optional(),
   /** The newest repair. */
@@ -112,82 +173,123 @@ const designSchema = z.strictObject({
     })
     .optional(),
   /** The owner's signed deletion, and whether it was mailed to both proactive nodes. */
-  deletion: z.strictObject({ transaction: bytes, announced: z.boolean() }).optional(),
+  deletion: z.strictObject({ ...attested, announced: z.boolean() }).optional(),
   /** The maintenance mode by control's records; `rekey` by default. */
   maintenance: z.string().optional(),
   /** The owner's newest request for another mode, until the keys node has set it. */
-  setting: z.strictObject({ id, mode: z.string(), transaction: bytes, announced: z.boolean() }).optional(),
+  setting: z.strictObject({ id, mode: z.string(), ...attested, announced: z.boolean() }).optional(),
   /** Parts that must still be mailed; removed when the mailbox holds them. */
   pending: z.strictObject({ manifest: bytes, keys: bytes }).optional(),
 });
 
-const licenceSchema = z.strictObject({
-  licence: id,
-  design: id,
-  owner: id,
-  holder: id,
-  objects: uint,
-  transaction: bytes,
-  /** Sealed licence secret; removed when it has been mailed. */
-  pending: bytes.optional(),
-  /** The keys node lost its secret when an older backup was restored, or could not open it. */
-  lost: z.boolean().optional(),
-  /** Id of the restore, until the owner has stated how many objects are left. */
-  suspended: id.optional(),
-  /** Objects up to this number count as permitted, by the owner's statement after a restore. */
-  floor: uint.optional(),
-  /** Status set by the owner's statements. */
-  status: licenceStatusSchema.optional(),
-  /** The newest statement, and whether it is in the ledger and in the mail to both proactive nodes. */
-  statement: z.strictObject({ id, transaction: bytes, announced: z.boolean() }).optional(),
+const groupSchema = z.strictObject({
+  group: id,
+  organisation: id,
+  kind: z.enum(groupKinds),
+  name: z.string(),
+  address: z.string().optional(),
+  number: uint,
+  machines: z.array(id),
+  /** Id of the statement. */
+  id,
+  ...attested,
+  /** Whether it is in the mail to the proactive nodes. */
+  announced: z.boolean(),
 });
+
+const shareSchema = z.strictObject({ design: id, ...attested });
+type ShareRecord = z.output<typeof shareSchema>;
 
 const printSchema = z.strictObject({
   print: id,
   licence: id,
   design: id,
   machine: id,
+  /** As in the licence. */
   owner: id,
   holder: id,
   created: uint,
   /** Latest time of the start, by control's clock. */
   startBy: uint,
+  /** Made from a job package. */
+  packaged: z.literal(true).optional(),
+  /** Place in the queue, after its holder has moved it; see `placeOf`. */
+  place: uint.optional(),
   state: z.enum(['queued', 'permitted', 'running', 'completed', 'failed', 'alarmed', 'refused', 'cancelled']),
   code: z.string().optional(),
   reason: z.string().optional(),
-  transaction: bytes,
+  ...attested,
+  /** Why a proactive node will not stream the permitted object. */
+  refusal: z.strictObject({ code: z.string(), reason: z.string() }).optional(),
   /** The owner has cleared the alarm. */
   cleared: z.boolean().optional(),
   /** Set when an object of the licence has been claimed. */
   number: uint.optional(),
   object: z.string().optional(),
   run: bytesOf(16).optional(),
+  /** The machine's cloud, if it is another one. */
+  cloud: id.optional(),
+  /** What the machine of another cloud has shown when the object began. */
+  admission: z
+    .strictObject({
+      ...{ visa: bytes, request: bytes, key: bytes },
+      signers: z.strictObject({ operator: bytes, supplier: bytes }).optional(),
+    })
+    .optional(),
+  /** The membership of the machine in a group of the licence when the object began. */
+  membership: z.strictObject({ statement: z.strictObject(attested), assignment: bytes }).optional(),
   /** The newest permit and the request that it answered. */
   permit: z
     .strictObject({ permitId: id, from: uint, bytes, request: bytes, requestHash: bytesOf(32), announced: z.boolean() })
     .optional(),
+  life: lifeSchema.optional(),
 });
 
 export type UserRecord = z.output<typeof userSchema>;
 export type OrganisationRecord = z.output<typeof organisationSchema>;
 export type InvitationRecord = z.output<typeof invitationSchema>;
+export type SignInRecord = z.output<typeof signInSchema>;
+export type TokenRecord = z.output<typeof tokenSchema>;
+export type GroupRecord = z.output<typeof groupSchema>;
 export type MachineRecord = z.output<typeof machineRecordSchema>;
 export type DesignRecord = z.output<typeof designSchema>;
-export type LicenceRecord = z.output<typeof licenceSchema>;
 export type PrintRecord = z.output<typeof printSchema>;
 
 export interface Records {
   readonly users: Table<UserRecord>;
   readonly organisations: Table<OrganisationRecord>;
   readonly invitations: Table<InvitationRecord>;
+  /** By organisation: how its people sign in. */
+  readonly signIns: Table<SignInRecord>;
+  readonly tokens: Table<TokenRecord>;
   readonly machines: Table<MachineRecord>;
+  /** Groups of machines, and sites. */
+  readonly groups: Table<GroupRecord>;
+  readonly materials: Table<MaterialRecord>;
+  readonly spools: Table<SpoolRecord>;
+  readonly spoolStatements: Table<SpoolStatementRecord>;
+  readonly odometers: Table<OdometerRecord>;
   readonly designs: Table<DesignRecord>;
   /** Private parts of designs: opaque here, kept for their owners. */
   readonly privates: Table<{ sealed: Uint8Array }>;
+  /** How far each design goes, sealed to the machines of its licences. */
+  readonly envelopes: Table<{ sealed: Uint8Array }>;
+  /** Design and key (design/key) → the newest `design.share` for that key. */
+  readonly shares: Table<ShareRecord>;
   readonly licences: Table<LicenceRecord>;
   readonly prints: Table<PrintRecord>;
+  readonly visits: Table<VisitRecord>;
+  readonly rehearsals: Table<RehearsalRecord>;
+  /** By machine: the newest settings from elsewhere. */
+  readonly settings: Table<SettingsRecord>;
+  /** Failure cases by object. */
+  readonly cases: Table<CaseRecord>;
+  /** What holders show of failed objects: sealed to the owners. */
+  readonly evidence: Table<{ sealed: Uint8Array }>;
   /** Object of a licence (licence/number) → the print that claimed it. Written once; authoritative. */
   readonly claims: Table<{ print: string }>;
+  /** Prints that have claimed an object, in each period of a subscription that limits them. */
+  readonly periods: PeriodCounts;
   /** Licence and machine (licence/machine) → objects with an alarm that the owner has not cleared. */
   readonly alarms: Table<{ objects: string[] }>;
   /** Newest epoch that each proactive node has reported. */
@@ -203,15 +305,9 @@ interface SeenRecord {
   readonly until: number;
 }
 
-/** The licence as its owner signed it. @throws {MillraceError} E_STORE */
-export function readLicence({ transaction }: LicenceRecord): TransactionOf<'licence.grant'> {
-  const terms = readTransaction(transaction);
-  if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
-  return terms;
-}
-
-export function statusOf({ status }: LicenceRecord): LicenceStatus {
-  return status ?? activeLicence;
+/** Key name of the key that signed a document which was verified when it was recorded. */
+export function signerOf(document: Uint8Array): string {
+  return toHex(parseSign1(document).keyId);
 }
 
 /** The print as its holder signed it. @throws {MillraceError} E_STORE */
@@ -233,19 +329,41 @@ export async function forgetSeen(seen: Table<SeenRecord>, now: number): Promise<
   for await (const [id] of seen.list({ index: 'until', group: 'all', below: Math.max(0, now) })) await seen.remove(id);
 }
 
-/** Owner and holder of a licence, who see it and its prints. They may be the same user. */
-const parties = ({ owner, holder }: { owner: string; holder: string }) => [...new Set([owner, holder])];
+/** Owner and holder of a licence, who see it and its prints, and its approvers, who see it. Some may be the same. */
+const parties = ({ owner, holder, approvers = [] }: Pick<LicenceRecord, 'owner' | 'holder' | 'approvers'>) => [
+  ...new Set([owner, holder, ...approvers.map(({ party }) => party)]),
+];
 
-const byParty = (print: PrintRecord) => parties(print).map((group) => ({ group, order: print.created }));
+const byParty = (print: Pick<PrintRecord, 'owner' | 'holder' | 'created'>) =>
+  parties(print).map((group) => ({ group, order: print.created }));
+
+/** Whether the print has a permit and no end. */
+export const isBegun = ({ state }: PrintRecord): boolean => state === 'permitted' || state === 'running';
+
+/** Places in the queue for each millisecond. Prints can be moved between those of one millisecond and the previous. */
+const PLACES_PER_MS = 1_024;
+
+/** Place in a machine's queue: the lowest is made first. */
+export function placeOf({ created, place }: { readonly created: number; readonly place?: number | undefined }): number {
+  return place ?? created * PLACES_PER_MS;
+}
 
 /** Queued prints by machine, by licence, by design. */
-function queuedBy({ state, machine, licence, design, created }: PrintRecord) {
+function queuedBy(print: PrintRecord) {
+  const { state, machine, licence, design } = print;
   if (state !== 'queued') return [];
-  return [`machine/${machine}`, `licence/${licence}`, `design/${design}`].map((group) => ({ group, order: created }));
+  const order = placeOf(print);
+  return [`machine/${machine}`, `licence/${licence}`, `design/${design}`].map((group) => ({ group, order }));
 }
 
 /** Queued prints, ordered by expiry. */
 const expiring = ({ state, startBy }: PrintRecord) => (state === 'queued' ? [{ group: 'all', order: startBy }] : []);
+
+/** Key names of the signers of these documents. */
+const signersOf = (...documents: readonly (Uint8Array | undefined)[]) =>
+  [...new Set(documents.flatMap((document) => (document === undefined ? [] : [signerOf(document)])))].map((group) => ({
+    group,
+  }));
 
 const all = (is: unknown) => (is === undefined ? [] : [{ group: 'all' }]);
 
@@ -265,24 +383,55 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
       organisation: ({ organisation, created }) => [{ group: organisation, order: created }],
       inviter: ({ invitedBy, created }) => [{ group: invitedBy, order: created }],
     }),
+    signIns: table('sign-in', signInSchema),
+    tokens: table('token', tokenSchema, {
+      key: ({ key, created }) => [{ group: key, order: created }],
+      organisation: ({ organisation, created }) =>
+        organisation === undefined ? [] : [{ group: organisation, order: created }],
+      until: ({ until }) => [{ group: 'all', order: until }],
+    }),
     machines: table('machine', machineRecordSchema),
+    groups: table('group', groupSchema, {
+      organisation: ({ organisation }) => [{ group: organisation }],
+      signer: ({ transaction }) => signersOf(transaction),
+    }),
+    materials: table('material', materialSchema, materialIndexes),
+    spools: table('spool', spoolSchema, spoolIndexes),
+    spoolStatements: table('spool-statement', spoolStatementSchema, spoolStatementIndexes),
+    odometers: table('odometer', odometerRecordSchema),
     designs: table('design', designSchema, {
       owner: ({ owner }) => [{ group: owner }],
       damaged: ({ damage }) => all(damage),
       deletion: ({ deletion }) => all(deletion),
+      signer: ({ deletion }) => signersOf(deletion?.transaction),
     }),
     privates: table('private', z.strictObject({ sealed: bytes })),
-    licences: table('licence', licenceSchema, { party: (licence) => parties(licence).map((group) => ({ group })) }),
+    envelopes: table('envelope', z.strictObject({ sealed: bytes })),
+    shares: table('share', shareSchema, { design: ({ design }) => [{ group: design }] }),
+    licences: table('licence', licenceSchema, {
+      party: (licence) => parties(licence).map((group) => ({ group })),
+      signer: ({ transaction, statement, amendments = [] }) =>
+        signersOf(transaction, statement?.transaction, ...amendments.map((amendment) => amendment.transaction)),
+    }),
     prints: table('print', printSchema, {
       party: byParty,
       // Prints that have claimed an object.
-      made: (print) => (print.object === undefined ? [] : byParty(print)),
+      made: (print) => (print.object === undefined ? [] : ofObject(print, parties(print))),
       queued: queuedBy,
       expiring,
       // Permits that the ledger may not show yet.
       unannounced: ({ permit, licence }) => (permit?.announced === false ? [{ group: licence }] : []),
     }),
+    visits: table('visit', visitSchema, visitIndexes),
+    rehearsals: table('rehearsal', rehearsalSchema, rehearsalIndexes),
+    settings: table('settings', settingsSchema),
+    cases: table('case', caseSchema, {
+      party: byParty,
+      decider: ({ decision }) => (decision === undefined ? [] : [{ group: signerOf(decision.transaction) }]),
+    }),
+    evidence: table('evidence', z.strictObject({ sealed: bytes })),
     claims: table('claim', z.strictObject({ print: id })),
+    periods: new PeriodCounts(store),
     alarms: table('alarm', z.strictObject({ objects: z.array(z.string()) })),
     heads: table('head', z.strictObject({ role: z.enum(['segments', 'keys']), epoch: uint })),
     seen: table('seen', z.strictObject({ type: z.string(), until: uint }), {

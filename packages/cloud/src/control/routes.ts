@@ -6,7 +6,9 @@ import { callerOf, certificateOf, type TlsServer } from '../node/server.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { mailHandlers, nodeHandlers } from './node-handlers.ts';
-import { signingActor } from './people.ts';
+import { PairingBoard } from './pairings.ts';
+import { requireEnrolmentCounting, signingActor } from './people.ts';
+import { TokenCallers } from './tokens.ts';
 import { userHandlers } from './user-handlers.ts';
 
 export const openApi = openApiOf(controlRoutes, 'Millrace control node');
@@ -30,7 +32,7 @@ export function addRoutes(
   const { seen, clock } = context;
   const handlers = {
     ...commonHandlers(openApi, directories),
-    ...userHandlers(context, checks),
+    ...userHandlers(context, checks, new PairingBoard(clock)),
     ...mailHandlers(context),
     ...nodeHandlers(context),
   };
@@ -49,13 +51,19 @@ export function addMailRoutes(server: TlsServer, context: MailContext, { answers
   mountRoutes(server, { boxes, mail }, mailHandlers(context), { actorOf: byCertificate(context), answers });
 }
 
-/** Like `byCertificate`, but adds a user's organisation and roles. A caller without a certificate is a guest. */
+/**
+ * Like `byCertificate`, but adds a user's organisation and roles. A caller without a certificate has an API token or is a
+ * guest. With a certificate, a token is ignored.
+ */
 function memberByCertificate(context: ControlContext): MountOptions['actorOf'] {
+  const tokens = new TokenCallers(context);
   return async (request) => {
     const certificate = certificateOf(request);
-    if (certificate === undefined) return guest;
+    if (certificate === undefined) return (await tokens.actorOf(request)) ?? guest;
     const actor = actorOf(context.directory, callerOf(context.directory, certificate));
-    return actor.role === 'user' ? signingActor(context, actor.name) : actor;
+    if (actor.role !== 'user') return actor;
+    await requireEnrolmentCounting(context, actor.name);
+    return signingActor(context, actor.name);
   };
 }
 

@@ -1,7 +1,9 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Closer, wipe } from '@millrace/base';
 import { type Authority, openAuthority } from '@millrace/identity';
 import type { Address } from '@millrace/protocol';
-import type { NodeConfig } from '../config.ts';
+import { type NodeConfig, nodeFiles } from '../config.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import { closeWith } from '../node/run.ts';
 import { type ControlNode, createControlNode } from './control-node.ts';
@@ -11,7 +13,15 @@ import { openControlStores } from './stores.ts';
 
 /** Starts a control node on the keys and stores of its folder. Closing the node closes them. */
 export async function runControlNode(
-  { config, ...addresses }: { config: NodeConfig; address: Address; ledgerAddress?: Address | undefined },
+  {
+    config,
+    ...addresses
+  }: {
+    config: NodeConfig;
+    address: Address;
+    ledgerAddress?: Address | undefined;
+    consoleAddress?: Address | undefined;
+  },
   modules: ProcessModules,
 ): Promise<ControlNode> {
   const opened = new Closer();
@@ -29,11 +39,12 @@ export async function runControlNode(
 
 /** Undefined if the directory names no authority for users. */
 async function openUserAuthority(
-  { directory, secret }: NodeConfig,
+  { directory, folder, secret }: NodeConfig,
   { clock }: ProcessModules,
 ): Promise<Authority | undefined> {
-  const { userAuthority: certificate } = directory;
-  if (certificate === undefined) return undefined;
+  if (directory.userAuthority === undefined) return undefined;
+  // While the authority is rotated, the directory names the next one before its key is in place.
+  const certificate = await readFile(join(folder, nodeFiles.userAuthority), 'utf8');
   const key = await secret('userAuthorityKey');
   try {
     return await openAuthority({ certificate, key }, () => clock.now());

@@ -1,42 +1,62 @@
-import { type Bytes, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, copyBytes, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
 import { isSealingPoint, keyName } from '@millrace/identity';
 import {
   boxNumberOf,
-  checkMachine,
   chooseNode,
+  holderParty,
   licenceFact,
   type Message,
   type MessageOf,
   machineFact,
+  ownerParty,
+  partyName,
   registrationHash,
+  requireChainCounting,
   requireCounting,
   requireUnrevoked,
-  type Signed,
   sha256,
-  type Transaction,
   type TransactionOf,
   verifyTransaction,
 } from '@millrace/protocol';
-import { contentKeysLength, coreHashOf, KEY_BYTES, readManifest } from '@millrace/vault';
+import { contentKeysLength, coreHashOf, KEY_BYTES, readCore, readManifest } from '@millrace/vault';
 import { authorize, userActor } from '../node/policy.ts';
 import { clearAlarm } from './alarms.ts';
+import { amended } from './amended.ts';
+import { amend } from './amendments.ts';
+import { decideCase, reportCase } from './cases.ts';
 import type { ControlContext } from './context.ts';
+import { shareDesign } from './design-shares.ts';
 import { deleteDesign, requireKept } from './designs.ts';
+import { assignMachine, setGroup } from './groups.ts';
+import { type LicenceRecord, readLicence } from './licence-records.ts';
 import { setLicenceStatus } from './licence-status.ts';
+import { requireMachines } from './licensed-machines.ts';
+import { acceptPart, changeLife } from './life.ts';
 import { requireSealedLength, requireSizes } from './limits.ts';
+import { certifyMaterial } from './materials.ts';
 import { setMaintenance } from './modes.ts';
 import { requireNewest } from './node-states.ts';
-import { invite, registerOrganisation, requireInForce, signingActor } from './people.ts';
+import { clearOdometer } from './odometers.ts';
+import { invite, registerOrganisation, requireInForce } from './people.ts';
 import { requestPrint } from './print-requests.ts';
-import { cancelPrint } from './queued-prints.ts';
-import { type DesignRecord, type LicenceRecord, readLicence, seenRecord } from './records.ts';
+import { cancelPrint, movePrintFirst } from './queued-prints.ts';
+import { type DesignRecord, type MachineRecord, seenRecord, signerOf } from './records.ts';
+import { requestRehearsal } from './rehearsals.ts';
 import { replay } from './replay.ts';
 import { resumeLicence } from './resumes.ts';
+import { setMachineSettings } from './settings.ts';
+import { setSignIn } from './sign-in.ts';
+import { loadSpool, unloadSpool } from './spools.ts';
+import type { Submitted } from './submitted.ts';
+import { createToken, revokeToken } from './tokens.ts';
+import { introduceMachine } from './visiting-machines.ts';
+import { cancelVisit, requestVisit } from './visits.ts';
 
 export interface Attachments {
   readonly manifest?: Bytes | undefined;
   readonly keys?: Bytes | undefined;
   readonly secret?: Bytes | undefined;
+  readonly evidence?: Bytes | undefined;
 }
 
 /** The answer: the transaction's id and type, and the id of what it created. */
@@ -65,9 +85,13 @@ export async function handleTransaction(
   allow(signer);
   requireCounting(directory, signer, bytes);
   await requireInForce(context, signer);
+  const user = await records.users.get(signer);
+  const credential = copyBytes(user?.document ?? new Uint8Array());
+  if (user !== undefined) requireChainCounting(credential, directory);
+  const actor = { ...userActor(directory, signer), member: user?.member };
   const id = toHex(signed.body.id);
   if ((await records.seen.get(id)) !== undefined) throw replay(id);
-  const result = await apply(context, signed, attachments, id);
+  const result = await apply(context, { ...signed, actor, credential }, attachments, id);
   await records.seen.create(id, seenRecord(signed.body));
   return { id, type: signed.body.type, ...result };
 }
@@ -79,33 +103,70 @@ async function userKeyOf(context: ControlContext, name: string) {
   return user === undefined ? undefined : new Uint8Array(user.publicKey);
 }
 
-function apply(context: ControlContext, signed: Signed<Transaction>, attachments: Attachments, id: string) {
+function apply(context: ControlContext, signed: Submitted, attachments: Attachments, id: string) {
   const { body } = signed;
   switch (body.type) {
     case 'user.register':
       return registerUser(context, { ...signed, body });
     case 'machine.register':
       return registerMachine(context, { ...signed, body });
+    case 'machine.assign':
+      return assignMachine(context, { ...signed, body });
+    case 'group.set':
+      return setGroup(context, { ...signed, body });
+    case 'machine.settings':
+      return setMachineSettings(context, { ...signed, body });
     case 'organisation.register':
       return registerOrganisation(context, { ...signed, body });
     case 'member.invite':
     case 'device.invite':
       return invite(context, { ...signed, body });
     case 'key.enrol':
+    case 'key.signin':
     case 'certificate.request':
       throw new MillraceError('E_INPUT', `${body.type} is for /v1/enrolments or /v1/certificates`);
+    case 'session.open':
+      throw new MillraceError('E_INPUT', `${body.type} is for /v1/sessions of the console`);
     case 'permit-key.register':
       throw new MillraceError('E_INPUT', 'the permit key is registered in control’s folder, not over the network');
+    case 'material.certify':
+      return certifyMaterial(context, { ...signed, body }, id);
+    case 'spool.load':
+      return loadSpool(context, { ...signed, body });
+    case 'spool.unload':
+      return unloadSpool(context, { ...signed, body });
+    case 'odometer.clear':
+      return clearOdometer(context, { ...signed, body });
+    case 'cloud.recognise':
+      throw new MillraceError('E_INPUT', 'a cloud is recognised in the directory: `millrace cloud recognise`');
+    case 'machine.introduce':
+      return introduceMachine(context, { ...signed, body });
+    case 'organisation.signin':
+      return setSignIn(context, { ...signed, body });
+    case 'token.create':
+      return createToken(context, { ...signed, body }, id);
+    case 'token.revoke':
+      return revokeToken(context, { ...signed, body });
+    case 'visit.request':
+      return requestVisit(context, { ...signed, body }, id);
+    case 'visit.cancel':
+      return cancelVisit(context, { ...signed, body });
     case 'design.add':
       return addDesign(context, { ...signed, body }, attachments);
     case 'design.delete':
       return deleteDesign(context, { ...signed, body });
+    case 'design.share':
+      return shareDesign(context, { ...signed, body });
     case 'design.maintenance':
       return setMaintenance(context, { ...signed, body }, id);
     case 'alarm.clear':
       return clearAlarm(context, { ...signed, body });
     case 'licence.grant':
       return grantLicence(context, { ...signed, body }, attachments, id);
+    case 'licence.approve':
+    case 'licence.extend':
+    case 'licence.transfer':
+      return amend(context, { ...signed, body });
     case 'licence.resume':
       return resumeLicence(context, { ...signed, body }, id);
     case 'licence.suspend':
@@ -116,11 +177,29 @@ function apply(context: ControlContext, signed: Signed<Transaction>, attachments
       return requestPrint(context, { ...signed, body }, id);
     case 'print.cancel':
       return cancelPrint(context, { ...signed, body });
+    case 'print.first':
+      return movePrintFirst(context, { ...signed, body });
+    case 'rehearsal.request':
+      return requestRehearsal(context, { ...signed, body }, id);
+    case 'case.report':
+      return reportCase(context, { ...signed, body }, attachments.evidence);
+    case 'case.decide':
+      return decideCase(context, { ...signed, body });
+    case 'object.transfer':
+    case 'object.appoint':
+    case 'object.inspect':
+    case 'object.retire':
+      return changeLife(context, { ...signed, body });
+    case 'object.accept':
+      return acceptPart(context, { ...signed, body });
   }
 }
 
-async function registerUser(context: ControlContext, { body, signer, bytes }: Signed<TransactionOf<'user.register'>>) {
-  authorize(userActor(context.directory, keyName(signer)), 'user.register');
+async function registerUser(
+  context: ControlContext,
+  { body, actor, bytes }: Submitted<TransactionOf<'user.register'>>,
+) {
+  authorize(actor, 'user.register');
   const user = keyName(body.publicKey);
   const record = { user, name: body.name, publicKey: body.publicKey, document: bytes };
   if (!(await context.records.users.create(user, record))) {
@@ -131,26 +210,39 @@ async function registerUser(context: ControlContext, { body, signer, bytes }: Si
 
 async function registerMachine(
   context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'machine.register'>>,
+  { body, actor, bytes }: Submitted<TransactionOf<'machine.register'>>,
 ) {
-  authorize(userActor(context.directory, keyName(signer)), 'machine.register');
-  const { records, ledger } = context;
+  authorize(actor, 'machine.register');
+  const { records, ledger, licensing } = context;
   const { machine } = body.machine;
   if (keyName(body.machine.publicKey) !== machine)
     throw new MillraceError('E_INPUT', 'machine: not the name of its key');
   const record = { registration: body.machine, hash: registrationHash(body.machine), document: bytes };
-  await ledger.append({
-    ...machineFact(body, keyName(signer)),
-    evidence: [bytes],
-    eventId: `machine/${toHex(body.id)}`,
+  return licensing.write(async () => {
+    await ledger.append({
+      ...machineFact(body, actor.name),
+      evidence: [bytes],
+      eventId: `machine/${toHex(body.id)}`,
+    });
+    const known = await records.machines.get(machine);
+    await records.machines.put(machine, { ...record, ...assignedBefore(known, record) });
+    return { machine };
   });
-  await records.machines.put(machine, record);
-  return { machine };
+}
+
+/** The assignment orders later ones, but the organisation holds the machine only as it was registered then. */
+function assignedBefore(
+  known: MachineRecord | undefined,
+  { hash }: Pick<MachineRecord, 'hash'>,
+): Pick<MachineRecord, 'assignment' | 'organisation'> {
+  const { assignment, organisation } = known ?? {};
+  const holds = organisation !== undefined && known !== undefined && equalBytes(known.hash, hash);
+  return { ...(assignment && { assignment }), ...(holds && { organisation }) };
 }
 
 async function addDesign(
   context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'design.add'>>,
+  { body, actor, signer, credential, bytes }: Submitted<TransactionOf<'design.add'>>,
   { manifest: manifestBytes, keys }: Attachments,
 ) {
   if (manifestBytes === undefined || keys === undefined) {
@@ -162,24 +254,27 @@ async function addDesign(
   const manifest = readManifest(manifestBytes);
   if (manifest.designId !== body.design)
     throw new MillraceError('E_INPUT', 'the design’s id is not that of its manifest');
-  authorize(await signingActor(context, keyName(signer)), 'design.add', { owner: keyName(manifest.owner) });
+  // The key of the manifest signs, for the organisation that the manifest names.
+  if (!equalBytes(manifest.owner, signer) || manifest.organisation !== actor.member?.organisation)
+    throw new MillraceError('E_FORBIDDEN', 'the manifest names another owner than the signer');
+  const owner = partyName(ownerParty(manifest));
+  authorize(actor, 'design.add', { owner });
   requireSealedLength('keys', keys, contentKeysLength(manifest));
   const { directory, records, boxes } = context;
   await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(keys));
-  // Proactive nodes and certificates need the administrator's registration of the owner.
-  const { document: registration } = await records.users.require(keyName(signer));
   const added = () =>
     new MillraceError('E_CONFLICT', 'this design was already added', { data: { design: body.design } });
   if ((await records.designs.get(body.design)) !== undefined) throw added();
-  const announced = announcements({ transaction: bytes, registration, manifest: manifestBytes }, keys);
+  const announced = announcements({ transaction: bytes, credential, manifest: manifestBytes }, keys);
   const { segments } = manifest;
-  const stored = storedEvent({ design: body.design, owner: keyName(signer), segments, transaction: bytes });
+  const stored = storedEvent({ design: body.design, segments, transaction: bytes, credential });
   requireSizes([stored], [announced.keys, announced.segments]);
   // First, so that a design that can be found always has its private part.
   if (manifest.private !== undefined) await records.privates.create(body.design, { sealed: manifest.private });
+  if (manifest.envelope !== undefined) await records.envelopes.create(body.design, { sealed: manifest.envelope });
   const created = await records.designs.create(body.design, {
     design: body.design,
-    owner: keyName(signer),
+    owner,
     ownerKey: signer,
     name: neutralName(manifest.designId),
     core: manifest.core,
@@ -191,6 +286,7 @@ async function addDesign(
     maintenance: manifest.maintenance,
     state: 'uploading',
     transaction: bytes,
+    credential,
     pending: { manifest: manifestBytes, keys },
   });
   if (!created) throw added();
@@ -211,23 +307,22 @@ function announcements(announced: Announced, keys: Uint8Array) {
 }
 
 /** Records in the ledger that the segments node has stored a design. */
-export function storedEvent(record: Pick<DesignRecord, 'design' | 'owner' | 'segments' | 'transaction'>) {
+export function storedEvent(record: Pick<DesignRecord, 'design' | 'segments' | 'transaction' | 'credential'>) {
   return {
     account: `design:${record.design}`,
     type: 'stored' as const,
-    actor: record.owner,
+    actor: signerOf(record.transaction),
     body: { segments: record.segments },
-    evidence: [record.transaction],
+    evidence: [record.transaction, record.credential],
     eventId: `stored/${record.design}`,
   };
 }
 
 /** Mails a new design to keys and segments; safe to repeat. */
 export async function announceDesign({ records, mailbox }: ControlContext, design: string): Promise<void> {
-  const { pending, transaction, owner } = await records.designs.require(design);
+  const { pending, transaction, credential } = await records.designs.require(design);
   if (pending === undefined) return;
-  const { document: registration } = await records.users.require(owner);
-  const { keys, segments } = announcements({ transaction, registration, manifest: pending.manifest }, pending.keys);
+  const { keys, segments } = announcements({ transaction, credential, manifest: pending.manifest }, pending.keys);
   await mailbox.send({ role: 'keys', partition: design }, `design/${design}`, keys);
   await mailbox.send({ role: 'segments', partition: design }, `design/${design}`, segments);
   await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
@@ -247,7 +342,7 @@ export async function designUploaded({ records, mailbox, clock }: ControlContext
 
 async function grantLicence(
   context: ControlContext,
-  { body, signer, bytes }: Signed<TransactionOf<'licence.grant'>>,
+  { body, actor, credential, bytes }: Submitted<TransactionOf<'licence.grant'>>,
   { secret }: Attachments,
   licence: string,
 ) {
@@ -256,21 +351,21 @@ async function grantLicence(
     throw new MillraceError('E_INPUT', 'licence.grant needs the attachment secret that was signed');
   }
   const design = await records.designs.require(body.design);
-  authorize(await signingActor(context, keyName(signer)), 'licence.grant', design);
+  authorize(actor, 'licence.grant', design);
   requireKept(design);
   if (!equalBytes(body.core, coreHashOf(design.core)))
     throw new MillraceError('E_LICENCE_INVALID', 'the licence is for another content of the design');
-  if (design.custody === 'owner' && body.machines.some(({ secret: sealed }) => sealed === undefined))
-    throw new MillraceError('E_LICENCE_INVALID', 'the design’s secret is not sealed to every machine of the licence');
   if (design.state === 'refused') throw new MillraceError('E_STATE', 'the design was refused and is not stored');
-  if ((await records.users.get(keyName(body.holder))) === undefined)
-    throw new MillraceError('E_NOT_FOUND', 'the holder is not a registered user');
-  requireUnrevoked(directory, keyName(body.holder));
-  for (const { machine } of body.machines) {
-    const record = await records.machines.get(machine);
-    if (record === undefined) throw new MillraceError('E_MACHINE_UNKNOWN', `no machine ${machine} is registered`);
-    checkMachine(record.registration, machine, body);
+  const holder = partyName(holderParty(body.holder));
+  const holders = typeof body.holder === 'string' ? records.organisations : records.users;
+  if ((await holders.get(holder)) === undefined)
+    throw new MillraceError('E_NOT_FOUND', 'the holder is not a registered user or organisation');
+  if (typeof body.holder !== 'string') {
+    requireUnrevoked(directory, holder);
+    if ((await records.users.get(holder))?.member !== undefined)
+      throw new MillraceError('E_INPUT', 'the holder’s key acts for an organisation: the licence has to name that');
   }
+  await requireMachines(context, design, body);
   if (!isSealingPoint(body.telemetryKey))
     throw new MillraceError('E_INPUT', 'licence.grant: telemetryKey is not a point on P-256');
   if (body.notAfter <= body.notBefore) throw new MillraceError('E_INPUT', 'the licence ends before it begins');
@@ -280,24 +375,43 @@ async function grantLicence(
     licence,
     design: body.design,
     owner: design.owner,
-    holder: keyName(body.holder),
+    holder,
     objects: body.objects,
+    credits: [],
     transaction: bytes,
+    credential,
+    ...(await approversOf(context, design)),
     pending: secret,
   };
-  requireSizes([await licensedEvent(context, record)], [{ type: 'licence.grant', transaction: bytes, secret }]);
+  await amended(context, record);
+  requireSizes(
+    [await licensedEvent(context, record)],
+    [{ type: 'licence.grant', transaction: bytes, credential, secret }],
+  );
   const created = await records.licences.create(licence, record);
   if (!created) throw replay(licence);
   await announceLicence(context, licence);
   return { licence };
 }
 
+/** The design's approvers, each with the party for which the key acts: the parties' people see the licence. */
+async function approversOf(
+  { records }: ControlContext,
+  { core }: DesignRecord,
+): Promise<Pick<LicenceRecord, 'approvers'>> {
+  const { approvals } = readCore(core);
+  if (approvals === undefined) return {};
+  const approvers: NonNullable<LicenceRecord['approvers']> = [];
+  for (const key of approvals.approvers.map((each) => keyName(each)))
+    approvers.push({ key, party: (await records.users.get(key))?.member?.organisation ?? key });
+  return { approvers };
+}
+
 async function licensedEvent({ records }: ControlContext, record: LicenceRecord) {
-  const owner = await records.users.require(record.owner);
   const { core } = await records.designs.require(record.design);
   return {
-    ...licenceFact(readLicence(record), record.owner),
-    evidence: [record.transaction, owner.document, core],
+    ...licenceFact(readLicence(record), signerOf(record.transaction)),
+    evidence: [record.transaction, record.credential, core],
     eventId: `licence/${record.licence}`,
   };
 }
@@ -311,6 +425,7 @@ export async function announceLicence(context: ControlContext, licence: string):
   await mailbox.send({ role: 'keys', partition: record.design }, `licence/${licence}`, {
     type: 'licence.grant',
     transaction: record.transaction,
+    credential: record.credential,
     secret: record.pending,
   });
   await records.licences.update(licence, ({ pending: _mailed, ...rest }) => rest);

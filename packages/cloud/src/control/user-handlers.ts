@@ -1,55 +1,99 @@
 import type { controlRoutes } from '@millrace/api';
-import { type Bytes, fromBase64, MillraceError, toBase64 } from '@millrace/base';
+import { type Bytes, fromBase64, MillraceError, toBase64, utf8 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
+import { isSignIn, logKeysOf } from '@millrace/protocol';
 import type { Handlers } from '../node/mount.ts';
 import { type Actor, permits } from '../node/policy.ts';
+import { logMap } from './account-map.ts';
+import { caseView } from './cases.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
+import { shareOf } from './design-shares.ts';
 import { beginRepair, uploadTicket } from './designs.ts';
-import { openingsPage } from './openings.ts';
-import { enrolKey, issueCertificate } from './people.ts';
+import { openingsPage, ReadableLists } from './ledger-openings.ts';
+import { approverIn } from './licence-records.ts';
+import { objectResource } from './life-records.ts';
+import { mapProofs } from './map-proofs.ts';
+import { materialsPage, spoolStatementsPage, spoolsPage } from './materials.ts';
+import { metricsText } from './metrics.ts';
+import { printOf } from './object-prints.ts';
+import type { PairingBoard } from './pairings.ts';
+import { enrolKey, issueCertificate, signingActor } from './people.ts';
 import { keyView, signedDocuments } from './people-views.ts';
-import { printOf } from './reports.ts';
+import { settingsView } from './settings.ts';
+import { enrolBySignIn } from './sign-in.ts';
+import { currentToken, organisationTokensPage, tokensPage } from './tokens.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
+import { UsageReader } from './usage.ts';
 import {
+  casesPage,
   designsPage,
   designView,
+  groupsPage,
+  groupView,
   invitationsPage,
   keysPage,
+  licenceDocuments,
   licencesPage,
   licenceView,
   machinesPage,
   objectsPage,
   objectView,
   organisationsPage,
+  printOn,
   printsPage,
   printView,
+  rehearsalsPage,
+  rehearsalView,
+  visitsPage,
+  visitView,
 } from './views.ts';
 
 type UserRoutes = Omit<
   typeof controlRoutes,
-  'openapi' | 'directory' | 'mail' | 'nodes' | 'machineCalls' | 'boxes' | 'revocations'
+  'openapi' | 'directory' | 'mail' | 'nodes' | 'machineCalls' | 'visas' | 'visitorCalls' | 'boxes' | 'revocations'
 >;
 
 /**
  * Routes for users: designs for owners, licences and prints for owners and holders, the nodes' state for the
  * administrator.
  */
-export function userHandlers(context: ControlContext, checks: CheckBoard): Handlers<UserRoutes> {
+export function userHandlers(
+  context: ControlContext,
+  checks: CheckBoard,
+  pairings: PairingBoard,
+): Handlers<UserRoutes> {
   const { records, ledger, publisher } = context;
   const designOf = (id: string) => records.designs.require(id);
+  /** The licence, with the actor as its approver if it is one. */
+  const readableBy = async (actor: Actor, id: string) => {
+    const licence = await records.licences.require(id);
+    return { ...licence, approver: approverIn(licence, nameOf(actor)) };
+  };
+  const usage = new UsageReader(context);
+  const readable = new ReadableLists();
   // The check reads the whole ledger, so concurrent requests share one answer.
   let verifying: ReturnType<typeof ledger.check> | undefined;
 
   return {
+    installation: {
+      get: ({ allow }) => {
+        allow();
+        const { installation, adminKey } = context.directory;
+        return {
+          ...{ installation, adminKey, logKeys: [...logKeysOf(context.directory)] },
+          witnesses: [...publisher.witnesses],
+        };
+      },
+    },
     transactions: {
       submit: async ({ body: { transaction, attachments = {} }, allow }) => {
         const decode = (text: string | undefined) => (text === undefined ? undefined : base64(text));
-        const { manifest, keys, secret } = attachments;
+        const { manifest, keys, secret, evidence } = attachments;
         return handleTransaction(
           context,
           base64(transaction),
-          { manifest: decode(manifest), keys: decode(keys), secret: decode(secret) },
+          { manifest: decode(manifest), keys: decode(keys), secret: decode(secret), evidence: decode(evidence) },
           (signer) => allow({ signer }),
         );
       },
@@ -67,6 +111,21 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
         const { organisation } = allow(await records.organisations.require(params.id));
         return invitationsPage(context, organisation, query);
       },
+      tokens: async ({ params, query, allow }) => {
+        const { organisation } = allow(await records.organisations.require(params.id));
+        return organisationTokensPage(context, organisation, query);
+      },
+    },
+    tokens: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return tokensPage(context, nameOf(actor), query);
+      },
+      current: ({ actor, allow }) => {
+        allow();
+        if (actor.role !== 'user') throw new MillraceError('E_NOT_FOUND', 'no API token identifies the caller');
+        return currentToken(context, actor);
+      },
     },
     keys: {
       get: async ({ params, allow }) => {
@@ -80,6 +139,11 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
       },
     },
     enrolments: {
+      signIn: async ({ params, allow }) => {
+        allow();
+        const { document, signer } = await records.signIns.require(params.id);
+        return { document: toBase64(document), signer: toBase64(signer) };
+      },
       invitation: async ({ params, allow }) => {
         allow();
         const { document, signer } = await records.invitations.require(params.id);
@@ -87,7 +151,9 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
       },
       enrol: async ({ body, allow }) => {
         allow();
-        const { key, credential } = await enrolKey(context, base64(body.enrolment));
+        const enrolment = base64(body.enrolment);
+        const enrolled = isSignIn(enrolment) ? enrolBySignIn(context, enrolment) : enrolKey(context, enrolment);
+        const { key, credential } = await enrolled;
         return { key, credential: toBase64(credential) };
       },
       certificate: async ({ body, allow }) => {
@@ -95,23 +161,56 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
         return { certificate: await issueCertificate(context, base64(body.request)) };
       },
     },
+    pairings: {
+      offer: ({ params, body, address, allow }) => {
+        allow();
+        const given = {
+          offer: base64(body.offer),
+          answer: body.answer === undefined ? undefined : base64(body.answer),
+        };
+        const { answer, certificate } = pairings.offer(params.id, given, address);
+        return { answer: answer && toBase64(answer), certificate };
+      },
+      get: ({ params, actor, allow }) => {
+        allow();
+        const { offer, certified } = pairings.get(params.id, nameOf(actor));
+        return { offer: toBase64(offer), certified };
+      },
+      answer: async ({ params, body, actor, allow }) => {
+        allow();
+        pairings.answer(params.id, base64(body.answer), nameOf(actor));
+      },
+      list: ({ allow }) => {
+        allow();
+        return { pairings: pairings.list() };
+      },
+      admit: async ({ params, body, allow }) => {
+        allow();
+        pairings.admit(params.id, body.certificate);
+      },
+    },
     designs: {
       list: ({ query, actor, allow }) => {
         allow();
-        return designsPage(context, nameOf(actor), query);
+        return designsPage(context, actor, query);
       },
-      get: async ({ params, allow }) => designView(allow(await designOf(params.id))),
+      get: async ({ params, allow }) => designView(context, allow(await designOf(params.id))),
       private: async ({ params, allow }) => {
         const { design } = allow(await designOf(params.id));
         return (await records.privates.require(design)).sealed;
       },
-      ticket: async ({ params, allow }) => ({
-        ticket: toBase64(await uploadTicket(context, allow(await designOf(params.id)))),
+      share: async ({ params, actor, allow }) => {
+        const { design } = allow(await designOf(params.id));
+        const { transaction, credential } = await shareOf(context, design, nameOf(actor));
+        return { transaction: toBase64(transaction), credential: toBase64(credential) };
+      },
+      ticket: async ({ params, actor, allow }) => ({
+        ticket: toBase64(await uploadTicket(context, allow(await designOf(params.id)), nameOf(actor))),
       }),
       uploaded: async ({ params, allow }) => {
         const { design } = allow(await designOf(params.id));
         await designUploaded(context, design);
-        return designView(await designOf(design));
+        return designView(context, await designOf(design));
       },
       repair: async ({ params, body, allow }) => {
         const { design } = allow(await designOf(params.id));
@@ -121,36 +220,115 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
     licences: {
       list: ({ query, actor, allow }) => {
         allow();
-        return licencesPage(context, nameOf(actor), query);
+        return licencesPage(context, actor, query);
       },
-      get: async ({ params, allow }) => licenceView(context, allow(await records.licences.require(params.id))),
+      get: async ({ params, actor, allow }) => licenceView(context, allow(await readableBy(actor, params.id))),
+      documents: async ({ params, actor, allow }) =>
+        licenceDocuments(context, allow(await readableBy(actor, params.id))),
+    },
+    usage: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return usage.page(actor, query);
+      },
+      totals: async ({ query, allow }) => {
+        allow();
+        return { totals: await usage.totals(query) };
+      },
     },
     machines: {
+      odometer: async ({ params, actor, allow }) => {
+        allow(await printOn(context, actor, params.id));
+        return records.odometers.require(params.id);
+      },
       list: ({ query, allow }) => {
         allow();
         return machinesPage(context, query);
       },
     },
+    groups: {
+      list: ({ query, allow }) => {
+        allow();
+        return groupsPage(context, query);
+      },
+      get: async ({ params, allow }) => {
+        allow();
+        return groupView(context, await records.groups.require(params.id));
+      },
+    },
+    materials: {
+      list: async ({ query, actor, allow }) => {
+        allow();
+        return materialsPage(context, await signingActor(context, nameOf(actor)), query);
+      },
+    },
+    spools: {
+      list: async ({ query, actor, allow }) => {
+        allow();
+        return spoolsPage(context, await signingActor(context, nameOf(actor)), query);
+      },
+      statements: async ({ params, query, actor, allow }) => {
+        allow();
+        return spoolStatementsPage(context, await signingActor(context, nameOf(actor)), params.id, query);
+      },
+    },
     prints: {
       list: ({ query, actor, allow }) => {
         allow();
-        return printsPage(context, nameOf(actor), query);
+        return printsPage(context, actor, query);
       },
       get: async ({ params, actor, allow }) =>
         printView(context, allow(await records.prints.require(params.id)), actor),
     },
+    visits: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return visitsPage(context, nameOf(actor), query);
+      },
+      get: async ({ params, allow }) => {
+        const visit = await records.visits.require(params.id);
+        allow({ holder: visit.visitor });
+        return visitView(visit);
+      },
+    },
+    settings: {
+      get: async ({ params, allow }) => {
+        const { organisation } = await records.machines.require(params.id);
+        allow({ organisation });
+        return settingsView(context, await records.settings.require(params.id));
+      },
+    },
+    rehearsals: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return rehearsalsPage(context, actor, query);
+      },
+      get: async ({ params, allow }) => rehearsalView(context, allow(await records.rehearsals.require(params.id))),
+    },
+    cases: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return casesPage(context, actor, query);
+      },
+      get: async ({ params, allow }) => caseView(allow(await records.cases.require(params.id))),
+      evidence: async ({ params, allow }) => {
+        const { object } = allow(await records.cases.require(params.id));
+        return (await records.evidence.require(object)).sealed;
+      },
+    },
     objects: {
       list: ({ query, actor, allow }) => {
         allow();
-        return objectsPage(context, nameOf(actor), query);
+        return objectsPage(context, actor, query);
       },
       get: async ({ params, actor, allow }) => {
-        const print = allow(await printOf(context, params.id));
-        return objectView(context, params.id, permits(actor, 'print.readInFull', print));
+        const print = allow(objectResource(await printOf(context, params.id)));
+        return objectView(context, print, permits(actor, 'print.readInFull', print));
       },
       certificate: async ({ params, allow }) => {
-        allow(await printOf(context, params.id));
+        allow(objectResource(await printOf(context, params.id)));
         const { witnesses } = publisher;
+        await logMap(ledger, context.logger);
         return exportCertificate(ledger, params.id, { checkpoint: await publisher.newest(), witnesses });
       },
     },
@@ -165,7 +343,11 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
       },
       openings: ({ query, actor, allow }) => {
         allow();
-        return openingsPage(context, actor, query);
+        return openingsPage(context, actor, query, readable);
+      },
+      map: ({ body, actor, allow }) => {
+        allow();
+        return mapProofs(context, actor, body);
       },
       verify: async ({ actor, allow }) => {
         allow();
@@ -213,6 +395,17 @@ export function userHandlers(context: ControlContext, checks: CheckBoard): Handl
           maintenance: context.maintenance.current ?? null,
           quarantine: [...context.quarantine].map(([id, { role, reason }]) => ({ id, role, reason })),
         };
+      },
+    },
+    metrics: {
+      read: ({ allow }) => {
+        allow();
+        return utf8(metricsText(context));
+      },
+      report: ({ body: { samples }, actor, allow }) => {
+        allow();
+        if (actor.role !== 'guest' && 'id' in actor)
+          context.nodeMetrics.take(actor.id, actor.role, samples, context.clock.now());
       },
     },
   };

@@ -16,7 +16,20 @@ const MAX_CALLS = 4;
 type Call = Extract<LinkControl, { type: 'call' }>;
 
 const { next, callHome, report } = controlRoutes.machineCalls;
-const routes = { next, 'call-home': callHome, report } as const;
+const routes = { next, 'call-home': callHome, report, visa: controlRoutes.visas.give } as const;
+/** A machine of another cloud gets its work and its visas there. */
+const visitorRoutes = {
+  'call-home': controlRoutes.visitorCalls.callHome,
+  report: controlRoutes.visitorCalls.report,
+} as const;
+
+/** A connected machine. */
+export interface CallingMachine {
+  /** Key name. */
+  readonly machine: string;
+  /** The machine's cloud, if it is another one. */
+  readonly cloud?: string | undefined;
+}
 
 /**
  * Passes the calls of one machine to control without reading them. The call that waits for work has its own connection;
@@ -25,19 +38,21 @@ const routes = { next, 'call-home': callHome, report } as const;
  */
 export class MachineCalls {
   readonly #control: Transport;
-  readonly #machine: string;
+  readonly #machine: CallingMachine;
   readonly #peer: Peer;
   readonly #stop = new AbortController();
   #waiting: AbortController | undefined;
   #underWay = 0;
 
-  constructor(modules: { control: Transport; machine: string; peer: Peer }) {
+  constructor(modules: { control: Transport; machine: CallingMachine; peer: Peer }) {
     this.#control = modules.control;
     this.#machine = modules.machine;
     this.#peer = modules.peer;
   }
 
   take(call: Call): void {
+    if (this.#machine.cloud !== undefined && !isVisitors(call.method))
+      return this.#refuse(call, new MillraceError('E_FORBIDDEN', 'a machine of another cloud may not make this call'));
     if (call.method === 'next') return void this.#wait(call);
     if (this.#underWay >= MAX_CALLS)
       return this.#refuse(call, new MillraceError('E_UNAVAILABLE', `more than ${MAX_CALLS} concurrent calls`));
@@ -61,9 +76,10 @@ export class MachineCalls {
   }
 
   async #pass(call: Call, signal: AbortSignal): Promise<void> {
-    const { body } = call;
-    const route = routes[call.method];
-    const path = pathOf(route, { machine: this.#machine });
+    const { body, method } = call;
+    const { machine, cloud } = this.#machine;
+    const route = cloud === undefined || !isVisitors(method) ? routes[method] : visitorRoutes[method];
+    const path = pathOf(route, cloud === undefined ? { machine } : { machine, cloud });
     try {
       const options = { body, headers: {}, timeoutMs: CALL_MS, signal, poll: route.waits };
       const reply = await this.#control.call(route.method, path, options);
@@ -78,3 +94,5 @@ export class MachineCalls {
     this.#peer.send(encodeControl({ type: 'error', call, code, message }));
   }
 }
+
+const isVisitors = (method: Call['method']): method is keyof typeof visitorRoutes => method in visitorRoutes;

@@ -10,15 +10,25 @@ import {
   MillraceError,
   toMillraceError,
 } from '@millrace/base';
-import { type Addresses, addressOf, createHttpClient, MAX_LINK_MESSAGE, nodesOf, tlsTo } from '@millrace/protocol';
+import {
+  type Addresses,
+  addressOf,
+  createHttpClient,
+  linkName,
+  MAX_LINK_MESSAGE,
+  nodesOf,
+  tlsTo,
+} from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { NodeConfig } from '../config.ts';
 import { controlClient } from '../node/api-clients.ts';
 import { followDirectory } from '../node/follow-directory.ts';
 import { answersInMemory, IdempotentAnswers } from '../node/idempotency.ts';
+import { reportMetrics } from '../node/metrics-reporter.ts';
 import type { NodeModules } from '../node/modules.ts';
-import { actorOf, permits } from '../node/policy.ts';
-import { callerOf, certificateOf, createTlsServer, listen, type TlsServer } from '../node/server.ts';
+import { permits } from '../node/policy.ts';
+import { certificateOf, createTlsServer, listen, type TlsServer } from '../node/server.ts';
+import { callerAt } from './callers.ts';
 import type { Peer } from './calls.ts';
 import { Relay } from './relay.ts';
 import { addRoutes } from './routes.ts';
@@ -54,7 +64,12 @@ export async function createDistributionNode(
     }),
   );
   const relay = new Relay(control, logger);
-  const server = createTlsServer({ directory, tls: config.tls, logger, bodyLimit: 64 * 1024 });
+  const api = controlClient(control);
+  closer.add(reportMetrics({ metrics, control: api, logger }));
+  const server = createTlsServer({
+    ...{ directory, tls: config.tls, logger, metrics },
+    ...{ bodyLimit: 64 * 1024, visitors: true },
+  });
   const { uploads } = stores;
   const answers = await IdempotentAnswers.open(answersInMemory(), clock);
   const hourly = setInterval(() => void answers.forget(), 3_600_000);
@@ -63,12 +78,20 @@ export async function createDistributionNode(
     uploads,
     tickets: new Tickets(directory, clock),
     directories: config.directories,
-    actorOf: (request) => actorOf(directory, callerOf(directory, certificateOf(request))),
+    actorOf: (request) => callerAt(directory, certificateOf(request)),
     answers,
   });
   acceptLinks(server, config, relay, { logger, links });
   const closeRemoved = () => relay.keepNodes((id) => nodesOf(directory, id).length > 0);
-  closer.add(followDirectory(config, { server, sources: [controlClient(control)], logger, onChange: closeRemoved }));
+  closer.add(
+    followDirectory(config, {
+      server,
+      visitors: true,
+      sources: [api],
+      logger,
+      onChange: closeRemoved,
+    }),
+  );
   closer.add(await listen(server, addresses.distribution));
   closer.add({ close: () => relay.close() });
   return { relay, uploads, close: () => closer.close() };
@@ -84,9 +107,9 @@ function acceptLinks(
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_LINK_MESSAGE });
   server.server.on('upgrade', (request, socket: Duplex, head) => {
     try {
-      const party = callerOf(directory, (socket as TLSSocket).getPeerX509Certificate());
+      const party = callerAt(directory, (socket as TLSSocket).getPeerX509Certificate());
       const declared = Object.values(distributionLinks).find(({ path }) => path === request.url);
-      if (declared === undefined || !permits(actorOf(directory, party), declared.action))
+      if (declared === undefined || !permits(party, declared.action))
         throw new MillraceError('E_AUTH', 'this party may not open a link here');
       const accept = (open: (link: WebSocket) => void) =>
         sockets.handleUpgrade(request, socket, head, (link) => {
@@ -96,12 +119,13 @@ function acceptLinks(
       if (party.role === 'machine')
         accept((link) => {
           const peer = peerOf(link);
-          relay.machineOpened(party.name, peer);
+          const name = linkName(party.name, party.cloud);
+          relay.machineOpened(name, peer, { machine: party.name, cloud: party.cloud });
           serve(
             link,
             logger,
-            (bytes) => relay.fromMachine(party.name, bytes),
-            () => relay.machineClosed(party.name, peer),
+            (bytes) => relay.fromMachine(name, bytes),
+            () => relay.machineClosed(name, peer),
           );
         });
       else if (party.role === 'segments' || party.role === 'keys') {

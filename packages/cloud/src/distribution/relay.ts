@@ -1,7 +1,7 @@
 import type { Transport } from '@millrace/api';
 import { type Bytes, equalBytes, type Logger, MillraceError, toHex } from '@millrace/base';
 import { decodeLink, encodeControl, encodeStream, type LinkControl } from '@millrace/protocol';
-import { MachineCalls, type Peer } from './calls.ts';
+import { type CallingMachine, MachineCalls, type Peer } from './calls.ts';
 
 export type { Peer } from './calls.ts';
 
@@ -95,7 +95,8 @@ export class Relay {
     for (const [id, peer] of this.#nodes) if (!isNamed(id)) peer.close();
   }
 
-  machineOpened(machine: string, peer: Peer): void {
+  /** @param machine its name on links @param caller the machine for control; by default that of the name */
+  machineOpened(machine: string, peer: Peer, caller: CallingMachine = { machine }): void {
     const before = this.#machines.get(machine);
     if (before !== undefined) {
       before.peer.close();
@@ -103,7 +104,7 @@ export class Relay {
     }
     this.#machines.set(machine, {
       peer,
-      calls: new MachineCalls({ control: this.#control, machine, peer }),
+      calls: new MachineCalls({ control: this.#control, machine: caller, peer }),
       admitted: new Map(),
       offered: undefined,
       session: undefined,
@@ -176,6 +177,8 @@ export class Relay {
     if ((message.type === 'mix' || message.type === 'hashes') && role === 'keys')
       return this.#fromKeys(id, message.session, encodeControl(message));
     if (message.type === 'end') return this.#end({ id, role }, message);
+    if (message.type === 'release' && message.role === role)
+      return this.#machineOf(message.machine)?.peer.send(encodeControl(message));
     throw new MillraceError('E_INPUT', `a ${role} node does not send ${message.type}`);
   }
 

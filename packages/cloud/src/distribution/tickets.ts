@@ -1,12 +1,11 @@
-import { type Bytes, type Clock, equalBytes, fromBase64, fromHex, MillraceError } from '@millrace/base';
-import { keyId } from '@millrace/identity';
-import { CLOCK_SKEW_MS, type Directory, type UploadTicket, verifyUploadTicket } from '@millrace/protocol';
+import { type Bytes, type Clock, fromBase64, fromHex, MillraceError } from '@millrace/base';
+import { CLOCK_SKEW_MS, type Directory, onlyKey, type UploadTicket, verifyUploadTicket } from '@millrace/protocol';
 
 /** Verified tickets that are cached, because every segment carries its ticket. */
 const REMEMBERED = 256;
 
 /**
- * Verifies control's signed tickets. A ticket names the owner and the design whose segments may be staged, because this
+ * Verifies control's signed tickets. A ticket names the user, the owner and the design whose segments may be staged, because this
  * node has no records of designs and owners. A hostile control can permit or refuse any upload, but the segments node
  * still compares staged segments with the owner's manifest.
  */
@@ -32,15 +31,15 @@ export class Tickets {
       this.#verified.delete(header);
       throw new MillraceError('E_EXPIRED', 'the ticket has expired');
     }
-    if (ticket.owner !== user || ticket.design !== design)
+    if (ticket.user !== user || ticket.design !== design)
       throw new MillraceError('E_FORBIDDEN', 'the ticket is for another user or design');
     return ticket;
   }
 
   async #verify(header: string): Promise<UploadTicket> {
     const key = fromHex(this.#directory.permitKey);
-    const lookup = (id: Bytes) => (equalBytes(id, keyId(key)) ? key : undefined);
-    const { body } = await verifyUploadTicket(bytesOf(header), this.#directory.installation, lookup, this.#clock.now());
+    const { installation } = this.#directory;
+    const { body } = await verifyUploadTicket(bytesOf(header), installation, onlyKey(key), this.#clock.now());
     const oldest = this.#verified.keys().next().value;
     if (this.#verified.size >= REMEMBERED && oldest !== undefined) this.#verified.delete(oldest);
     this.#verified.set(header, body);

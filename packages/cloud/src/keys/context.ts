@@ -1,4 +1,4 @@
-import type { Logger, RwLock } from '@millrace/base';
+import type { Clock, Logger, RwLock } from '@millrace/base';
 import type { Playbook } from '@millrace/vault';
 import { z } from 'zod';
 import type { NodeConfig } from '../config.ts';
@@ -30,5 +30,6 @@ export interface KeysContext {
    * exclusive one.
    */
   readonly order: RwLock;
+  readonly clock: Clock;
   readonly logger: Logger;
 }

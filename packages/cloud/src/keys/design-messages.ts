@@ -1,4 +1,4 @@
-import { copyBytes, equalBytes, MillraceError, toHex, wipe } from '@millrace/base';
+import { equalBytes, MillraceError, toHex, toMillraceError, wipe } from '@millrace/base';
 import { contentKeysInfo, type MessageOf, readTransaction, sha256 } from '@millrace/protocol';
 import { readManifest } from '@millrace/vault';
 import { verifyDesign } from '../node/verify-design.ts';
@@ -39,10 +39,11 @@ export async function addDesign(
  */
 export async function deleteDesign(
   { playbook, deletions, refusals, licences, streams, outbound, logger }: KeysContext,
-  { design, transaction }: MessageOf<'design.delete'>,
+  deletion: MessageOf<'design.delete'>,
 ): Promise<void> {
+  const { design } = deletion;
   const known = playbook.designs().some((view) => view.design === design);
-  if (known) await deletions.note(design, transaction, copyBytes(playbook.design(design).owner));
+  if (known) await deletions.note(deletion, playbook.design(design));
   // A refused design has no keys to destroy.
   else if (!(await deletions.has(design)) && (await refusals.get(design)) === undefined)
     throw new MillraceError('E_NOT_FOUND', `no design ${design}`);
@@ -62,16 +63,11 @@ export async function deleteDesign(
 /** Applies the owner's signed setting from the next sweep on. Ignores a setting older than the present one. */
 export async function setMaintenance(
   { config, playbook, deletions, outbound, logger }: KeysContext,
-  { design, transaction }: MessageOf<'design.maintenance'>,
+  request: MessageOf<'design.maintenance'>,
 ): Promise<void> {
+  const { design } = request;
   await deletions.requireKept(design);
-  const { owner } = playbook.design(design);
-  const body = await verifyMaintenanceRequest(transaction, {
-    design,
-    owner,
-    installation: config.directory.installation,
-    revocations: config.directory.revocations,
-  });
+  const body = await verifyMaintenanceRequest(request, playbook.design(design), config.directory);
   const mode = await playbook.setMode(design, body.mode, body.issued);
   logger.info({ design, mode }, 'maintenance mode set: it applies from the next sweep on');
   const id = toHex(body.id);
@@ -83,21 +79,29 @@ export async function setMaintenance(
 }
 
 export async function addLicence(
-  { config, playbook, licences, deletions, outbound }: KeysContext,
-  { transaction, secret }: MessageOf<'licence.grant'>,
+  { config, playbook, licences, deletions, outbound, clock }: KeysContext,
+  granted: MessageOf<'licence.grant'>,
 ): Promise<void> {
-  const claimed = readTransaction(transaction);
+  const claimed = readTransaction(granted.transaction);
   if (claimed.type === 'licence.grant') await deletions.requireKept(claimed.design);
   const designOf = async (design: string) => readManifest(await playbook.manifest(design));
+  const refuse = async (licence: string, code: string, reason: string) => {
+    if (await licences.has(licence)) return; // an old message that was replayed
+    await outbound.mail.send(
+      { role: 'control', partition: licence },
+      { type: 'licence.refused', licence, code, reason },
+      `refused/${licence}`,
+    );
+  };
   const open: OpenSecret = (licence, info, sealed) =>
-    openAttachment(outbound.attachments, info, sealed, async (code, reason) => {
-      if (await licences.has(licence)) return; // an old message that was replayed
-      await outbound.mail.send(
-        { role: 'control', partition: licence },
-        { type: 'licence.refused', licence, code, reason },
-        `refused/${licence}`,
-      );
-    });
+    openAttachment(outbound.attachments, info, sealed, (code, reason) => refuse(licence, code, reason));
   const { directory } = config;
-  await licences.add({ transaction: copyBytes(transaction), secret: copyBytes(secret), designOf, directory, open });
+  try {
+    await licences.add({ granted, designOf, directory, now: clock.now(), open });
+  } catch (error) {
+    const { code, message } = toMillraceError(error);
+    // Control recorded the licence before the signer's key expired. Otherwise a print would claim an object in vain.
+    if (code === 'E_EXPIRED') await refuse(toHex(claimed.id), code, message);
+    throw error;
+  }
 }

@@ -2,6 +2,7 @@ import { type Closable, Closer, RwLock } from '@millrace/base';
 import type { Addresses } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions, Deletions } from '../node/deletions.ts';
+import { reportMetrics } from '../node/metrics-reporter.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { connectOutbound } from '../node/proactive.ts';
 import { RollbackGuard } from '../node/rollback-guard.ts';
@@ -81,12 +82,14 @@ export async function createKeysNode(
     checks,
     outbound,
     order,
+    clock,
     logger,
   };
   closer.add(streams);
   closer.add(checks);
   closer.add(maintenance);
   closer.add(outbound);
+  closer.add(reportMetrics({ metrics, control, logger }));
   const newestEpoch = () => {
     const { sweep, epoch } = playbook.status();
     return sweep?.to ?? epoch;

@@ -1,11 +1,12 @@
 import { type Bytes, equalBytes, hexOf, MillraceError, toHex, utf8, wipe } from '@millrace/base';
-import { keyName } from '@millrace/identity';
 import {
+  CLOCK_SKEW_MS,
   type DesignAuthority,
   type Directory,
   licenceSecretInfo,
+  type MessageOf,
+  ownerParty,
   readTransaction,
-  requireCounting,
   sha256,
   verifyLicence,
 } from '@millrace/protocol';
@@ -35,27 +36,31 @@ export class LicenceRepository {
   }
 
   /**
-   * Verifies the owner's signature and stores the secret. The same licence again changes nothing.
-   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_LICENCE_INVALID, E_REVOKED, E_SEAL, E_BOX_KEY
+   * Verifies that the licence was signed for the design's owner, by a key that has not expired, and stores the secret.
+   * The same licence again changes nothing.
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_FORBIDDEN, E_LICENCE_INVALID, E_EXPIRED, E_REVOKED, E_SEAL, E_BOX_KEY
    */
   async add(options: {
-    transaction: Bytes;
-    secret: Bytes;
+    granted: Omit<MessageOf<'licence.grant'>, 'type'>;
+    now: number;
     designOf: (design: string) => Promise<DesignAuthority>;
     directory: Directory;
     open: OpenSecret;
   }): Promise<void> {
-    const claimed = readTransaction(options.transaction);
+    const { granted, now } = options;
+    const claimed = readTransaction(granted.transaction);
     if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
-    const { owner, coreHash } = await options.designOf(claimed.design);
-    const { body } = await verifyLicence(options.transaction, options.directory, owner);
-    requireCounting(options.directory, keyName(owner), options.transaction);
-    if (!equalBytes(body.core, coreHash))
+    const design = await options.designOf(claimed.design);
+    const { body, signatory } = await verifyLicence(granted, ownerParty(design), options.directory);
+    // The signer chooses the date in the licence. A key that has expired must not sign one with an earlier date.
+    if (now > signatory.until + CLOCK_SKEW_MS)
+      throw new MillraceError('E_EXPIRED', `the key of ${signatory.name} has expired: it signs no more licences`);
+    if (!equalBytes(body.core, design.coreHash))
       throw new MillraceError('E_LICENCE_INVALID', 'the licence is for other content of the design');
-    if (!equalBytes(sha256(options.secret), body.secretHash))
+    if (!equalBytes(sha256(granted.secret), body.secretHash))
       throw new MillraceError('E_LICENCE_INVALID', 'the secret is not the one that was signed');
     const licence = toHex(body.id);
-    const secret = await options.open(licence, licenceSecretInfo(body.design, owner), options.secret);
+    const secret = await options.open(licence, licenceSecretInfo(body.design, design.owner), granted.secret);
     if (secret.length !== 32) throw new MillraceError('E_LICENCE_INVALID', 'a licence secret has 32 bytes');
     const wrapped = await this.#wrapper.wrap(secret, contextOf(licence));
     wipe(secret);

@@ -34,6 +34,13 @@ export async function handleMail(context: KeysContext, message: Message, from: D
         return context.streams.resume(message);
       case 'licence.status':
         return context.streams.setLicenceStatus(message);
+      case 'case.credit':
+        return context.streams.credit(message);
+      case 'licence.amend':
+        return context.streams.transferLicence(message);
+      case 'group.set':
+      case 'machine.assign':
+        return context.streams.takeGroupMail(message);
       case 'stream.open':
         return context.streams.open(message.opening);
       case 'alarm.clear':

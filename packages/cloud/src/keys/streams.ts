@@ -13,10 +13,12 @@ import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
   encodeControl,
+  keysShareOf,
   type LinkSocket,
   licenceOf,
   type MessageOf,
   type Opening,
+  type OwnerLookup,
   offerSession,
   type StreamParameters,
   type VerifiedOpening,
@@ -26,9 +28,13 @@ import { HashTree, type Manifest, type Playbook, readManifest } from '@millrace/
 import type { Deletions } from '../node/deletions.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
+import { creditedError } from '../streaming/credits.ts';
+import { takeGroupMail } from '../streaming/group-mail.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
+import { packageBinding, releaseShare } from '../streaming/package-release.ts';
+import { reportRefusedOpening } from '../streaming/refused-opening.ts';
 import { revisionMsFor } from '../streaming/revision-interval.ts';
 import { NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
 import { reportFailure } from '../streaming/stream-failure.ts';
@@ -73,6 +79,15 @@ export class KeysStreams {
 
   /** Handles a permit that control announces: verifies it, derives the session and offers it to the machine. */
   async open(opening: Opening): Promise<void> {
+    try {
+      await this.#open(opening);
+    } catch (error) {
+      await reportRefusedOpening(this.#modules.mail, { opening, by: 'keys', error });
+      throw error;
+    }
+  }
+
+  async #open(opening: Opening): Promise<void> {
     const { directory, clock, objects, playbook, licences, deletions, link, logger } = this.#modules;
     let manifest: Manifest | undefined;
     const designOf = async (design: string) => {
@@ -81,9 +96,11 @@ export class KeysStreams {
       return manifest;
     };
     const begun = (object: string) => objects.begun(object);
-    const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf, begun });
+    const credits = (licence: string) => objects.credits(licence);
+    const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf, begun, credits });
     const { permit, licence, machine, request } = verified;
     const permitId = toHex(permit.id);
+    if (licence.package !== undefined) return this.#releaseShare(verified, permitId);
     await objects.reach(permit.object, this.#guards.acked(permit.object));
     if (!(await objects.use(verified, permitId))) return;
     for (const [key, { stream }] of [...this.#streams]) if (stream.object === permit.object) await this.stop(key);
@@ -110,7 +127,7 @@ export class KeysStreams {
     const segmentsNode = { role: 'segments', partition: permit.design } as const;
     const begin = { type: 'stream.session', session, permitId, seed: side.seed, parameters } as const;
     await this.#modules.mail.send(segmentsNode, begin);
-    const offer = encodeControl({ type: 'offer', machine: permit.machine, permitId, offer: side.offer });
+    const offer = encodeControl({ type: 'offer', machine: verified.link, permitId, offer: side.offer });
     if (!(await sendWhenConnected(link, offer)))
       return logger.warn({ object: permit.object }, `${NO_LINK}: the machine will call home again`);
     const { factor } = machine.profile;
@@ -152,6 +169,19 @@ export class KeysStreams {
     );
   }
 
+  /** Counts an object that is made from a job package, and releases this node's share of the package's key. */
+  async #releaseShare(verified: VerifiedOpening, permitId: string): Promise<void> {
+    const { directory, licences, objects } = this.#modules;
+    const licenceSecret = await licences.secretOf(verified.permit.licence);
+    const share = keysShareOf(licenceSecret, packageBinding(directory, verified));
+    wipe(licenceSecret);
+    try {
+      if (await objects.use(verified, permitId)) await releaseShare(this.#modules, 'keys', verified, share);
+    } finally {
+      wipe(share);
+    }
+  }
+
   async receive(session: Bytes, frame: Bytes): Promise<void> {
     await this.#streams.get(toHex(session))?.stream.receive(frame);
   }
@@ -181,15 +211,23 @@ export class KeysStreams {
   }
 
   /** Applies the owner's clearance of an alarm. */
-  clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
-    const { objects, directory, playbook } = this.#modules;
-    return objects.clear(object, transaction, { directory, ownerOf: (design) => playbook.design(design).owner });
+  clearAlarm(clearance: MessageOf<'alarm.clear'>): Promise<void> {
+    return this.#modules.objects.clear(clearance, this.#owners());
   }
 
   /** Applies the owner's statement of how many objects of a licence are left. */
   resume(message: MessageOf<'licence.resume'>): Promise<void> {
-    const { objects, directory, playbook } = this.#modules;
-    return objects.resume(message, { directory, ownerOf: (design) => playbook.design(design).owner });
+    return this.#modules.objects.resume(message, this.#owners());
+  }
+
+  /** Applies the owner's credit of a failed object. A stream of that object ends. */
+  async credit(message: MessageOf<'case.credit'>): Promise<void> {
+    const { objects, logger } = this.#modules;
+    const object = await objects.credit(message, this.#owners());
+    logger.info({ object }, 'object credited by its owner: it is final');
+    const error = creditedError(object);
+    for (const [key, { stream, permitId }] of [...this.#streams])
+      if (stream.object === object) await this.#ended(key, permitId, error);
   }
 
   /**
@@ -197,14 +235,30 @@ export class KeysStreams {
    * objects ends their streams.
    */
   async setLicenceStatus(message: MessageOf<'licence.status'>): Promise<void> {
-    const { objects, directory, playbook, logger } = this.#modules;
-    const ownerOf = (design: string) => playbook.design(design).owner;
-    const { licence, status } = await objects.setStatus(message, { directory, ownerOf });
+    const { objects, logger } = this.#modules;
+    const { licence, status } = await objects.setStatus(message, this.#owners());
     logger.info({ licence, ...status }, 'licence status set by its owner');
     if (status.revoked !== 'stop') return;
     const error = new MillraceError('E_LICENCE_REVOKED', 'the owner has revoked the licence and stops its objects');
     for (const [key, { stream, permitId }] of [...this.#streams])
       if (licenceOf(stream.object) === licence) await this.#ended(key, permitId, error);
+  }
+
+  #owners(): OwnerLookup {
+    const { directory, playbook } = this.#modules;
+    return { directory, ownerOf: (design) => playbook.design(design) };
+  }
+
+  /** Records the transfers of a licence. */
+  async transferLicence(message: MessageOf<'licence.amend'>): Promise<void> {
+    const { objects, directory, playbook, logger } = this.#modules;
+    const designOf = async (design: string) => readManifest(await playbook.manifest(design));
+    const { licence, transfers } = await objects.transfer(message, { directory, designOf });
+    logger.info({ licence, transfers: transfers.length }, 'licence transferred by its holder');
+  }
+
+  takeGroupMail(message: MessageOf<'group.set' | 'machine.assign'>): Promise<void> {
+    return takeGroupMail(this.#modules, message);
   }
 
   /** Ends all streams of this design with `error`. */

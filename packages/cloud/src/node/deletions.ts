@@ -1,6 +1,6 @@
 import type { ControlClient } from '@millrace/api';
-import { type Bytes, copyBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
-import { type Directory, type MessageOf, verifyTransactionBy } from '@millrace/protocol';
+import { copyBytes, type Logger, MillraceError, toMillraceError } from '@millrace/base';
+import { type DesignOwner, type Directory, type MessageOf, ownerParty, verifyFor } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 import { Table } from './table.ts';
@@ -14,9 +14,10 @@ export async function catchUpDeletions(
   { control, logger }: { control: Pick<ControlClient, 'nodes'>; logger: Logger },
   apply: (deletion: MessageOf<'design.delete'>) => Promise<void>,
 ): Promise<void> {
-  for (const { design, transaction } of await control.nodes.deletions()) {
+  for (const deletion of await control.nodes.deletions()) {
+    const { design } = deletion;
     try {
-      await apply({ type: 'design.delete', design, transaction });
+      await apply({ type: 'design.delete', ...deletion });
     } catch (error) {
       const coded = toMillraceError(error);
       if (coded.retryable) throw coded;
@@ -39,12 +40,13 @@ export class Deletions {
   }
 
   /**
-   * Verifies the owner's signature and records the deletion. Durable when it resolves.
+   * Verifies the signature for the owner and records the deletion. Durable when it resolves.
    * @param owner the owner that this node recorded when it received the design
-   * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN, E_REVOKED
+   * @throws {MillraceError} E_SIGNATURE, E_AUTH (another signer), E_INPUT, E_FORBIDDEN, E_EXPIRED, E_REVOKED
    */
-  async note(design: string, transaction: Uint8Array, owner: Bytes): Promise<void> {
-    const { body } = await verifyTransactionBy(owner, transaction, this.#directory);
+  async note(deletion: MessageOf<'design.delete'>, owner: DesignOwner): Promise<void> {
+    const { design, transaction } = deletion;
+    const { body } = await verifyFor(ownerParty(owner), 'designer', deletion, this.#directory);
     if (body.type !== 'design.delete' || body.design !== design)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s deletion of this design');
     await this.#table.create(design, { transaction: copyBytes(transaction) });

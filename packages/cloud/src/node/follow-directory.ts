@@ -15,6 +15,8 @@ export function followDirectory(
   config: NodeConfig,
   options: {
     readonly server?: TlsServer;
+    /** As the server was created. */
+    readonly visitors?: boolean;
     readonly sources?: readonly Pick<ControlClient, 'directory' | 'revocations'>[];
     readonly logger: Logger;
     readonly onChange?: () => void;
@@ -25,7 +27,8 @@ export function followDirectory(
   const closer = new Closer();
   if (directories === undefined) return closer;
   const onChange = () => {
-    if (server !== undefined) renewTls(server, config);
+    const { directory, tls } = config;
+    if (server !== undefined) renewTls(server, { directory, tls, visitors: options.visitors === true });
     options.onChange?.();
   };
   closer.add(watchDirectory(directories, onChange, logger));

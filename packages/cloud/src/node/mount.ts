@@ -25,6 +25,11 @@ export interface Call<R extends Route> {
   readonly headers: z.output<R['headers']>;
   readonly body: ReceivedOf<R['body']>;
   readonly actor: Actor;
+  /** For handlers of sessions, which read and set cookies. */
+  readonly request: FastifyRequest;
+  readonly answerHeader: (name: string, value: string) => void;
+  /** IP address of the caller. */
+  readonly address: string;
   /**
    * Checks by the policy that the caller may perform the route's action on the resource. Every handler calls it as soon
    * as it has the resource.
@@ -55,6 +60,12 @@ export interface MountOptions {
 }
 
 type AnyHandler = (call: Call<Route>) => unknown;
+
+/** Stored answers belong to this name. An API token does not get the answers that its person got. */
+function callerName(actor: Actor): string {
+  const name = `${actor.role}/${'name' in actor ? actor.name : actor.id}`;
+  return actor.role === 'user' && actor.token !== undefined ? `${name}/${actor.token.id}` : name;
+}
 
 /** Serves the routes. Checks caller, parameters, body and answer against the declaration. */
 export function mountRoutes<T extends RouteTree>(
@@ -113,7 +124,7 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
           ? await write()
           : await options.answers.once(
               {
-                caller: `${actor.role}/${'name' in actor ? actor.name : actor.id}`,
+                caller: callerName(actor),
                 key: parse(idempotencyKey, key, IDEMPOTENCY_HEADER),
                 parts: [request.method, request.url, bytesOf(request.body)],
               },
@@ -139,6 +150,9 @@ async function run(
     headers: parse(route.headers, request.headers, 'headers'),
     body: bodyOf(route.body, request.body) as never,
     actor,
+    request,
+    answerHeader: (name, value) => void reply.header(name, value),
+    address: request.socket.remoteAddress ?? '',
     allow: <T extends Resource>(resource?: T) => {
       decided = true;
       authorize(actor, route.action, resource);

@@ -1,10 +1,19 @@
 import type { Action } from '@millrace/api';
 import { fromHex, MillraceError } from '@millrace/base';
 import { keyName, type Party } from '@millrace/identity';
-import { type Directory, mayWrite, type NodeRole, type PersonRole } from '@millrace/protocol';
+import { type Directory, mayWrite, type NodeRole, type PersonRole, type TokenScope } from '@millrace/protocol';
+import { inScope } from './token-scopes.ts';
 
 /** The party that a certificate names, the signer of a transaction, or a guest. */
-export type Actor = Exclude<Party, { role: 'user' }> | UserActor | Guest;
+export type Actor = Exclude<Party, { role: 'user' } | { role: 'machine' }> | MachineActor | UserActor | Guest;
+/** A machine. */
+export interface MachineActor {
+  readonly role: 'machine';
+  /** Key name. */
+  readonly name: string;
+  /** The machine's cloud, if it is another one. */
+  readonly cloud?: string | undefined;
+}
 /** A caller without a certificate, for example an invited person. */
 export interface Guest {
   readonly role: 'guest';
@@ -18,17 +27,29 @@ export interface UserActor {
   readonly admin: boolean;
   /** Absent when the administrator registered the key directly. */
   readonly member?: { readonly organisation: string; readonly roles: readonly PersonRole[] } | undefined;
+  /** Set if an API token identifies the caller. It restricts the actions to its scopes. */
+  readonly token?: { readonly id: string; readonly scopes: readonly TokenScope[] } | undefined;
 }
 
 /** The properties of a resource on which decisions depend. */
 export interface Resource {
-  /** Key names of users. */
+  /** Organisations, or key names of users without one. */
   readonly owner?: string | undefined;
   readonly holder?: string | undefined;
+  /** Key names of users. */
   readonly signer?: string | undefined;
+  readonly user?: string | undefined;
+  /** An approver of the licence. */
+  readonly approver?: string | undefined;
   /** Key name of a machine. */
   readonly machine?: string | undefined;
+  /** The machine's cloud, if it is another one. */
+  readonly cloud?: string | undefined;
   readonly organisation?: string | undefined;
+  /** Parties of a part after its completion: its owner, whom it is offered, and who inspects it for the owner. */
+  readonly partOwner?: string | undefined;
+  readonly offeredTo?: string | undefined;
+  readonly inspectors?: readonly string[] | undefined;
   /** Recipient of mail. */
   readonly recipient?: NodeRole | undefined;
 }
@@ -37,10 +58,38 @@ type Rule = (actor: Actor, resource: Resource) => boolean;
 
 const user: Rule = ({ role }) => role === 'user';
 const administrator: Rule = (actor) => actor.role === 'user' && actor.admin;
-const owner: Rule = (actor, resource) => actor.role === 'user' && actor.name === resource.owner;
-const holder: Rule = (actor, resource) => actor.role === 'user' && actor.name === resource.holder;
+/**
+ * The actor's key is the owner or holder itself or acts for the organisation that is, in one of these roles. A key that
+ * the administrator registered directly has every role.
+ */
+const party =
+  (of: 'owner' | 'holder' | 'partOwner' | 'offeredTo', ...roles: readonly PersonRole[]): Rule =>
+  (actor, { [of]: name }) =>
+    actsFor(actor, name, roles);
+function actsFor(actor: Actor, name: string | undefined, roles: readonly PersonRole[]): boolean {
+  if (actor.role !== 'user' || name === undefined) return false;
+  const { member } = actor;
+  if (name !== actor.name && name !== member?.organisation) return false;
+  return member === undefined || roles.some((role) => member.roles.includes(role));
+}
+const inspector =
+  (...roles: readonly PersonRole[]): Rule =>
+  (actor, { inspectors = [] }) =>
+    inspectors.some((name) => actsFor(actor, name, roles));
+const owner = party('owner', 'designer');
+const holder = party('holder', 'operator');
+const readerForOwner = party('owner', 'owner-admin', 'designer', 'auditor');
+const readerForHolder = party('holder', 'owner-admin', 'operator', 'auditor');
+const partOwner = party('partOwner', 'operator');
+const readerOfPart: Rule = (actor, resource) =>
+  party('partOwner', 'owner-admin', 'operator', 'auditor')(actor, resource) ||
+  party('offeredTo', 'owner-admin', 'operator', 'auditor')(actor, resource) ||
+  inspector('owner-admin', 'certifier', 'auditor')(actor, resource);
+const named: Rule = (actor, resource) => actor.role === 'user' && actor.name === resource.user;
+const approver: Rule = (actor, resource) => actor.role === 'user' && actor.name === resource.approver;
 const signer: Rule = (actor, resource) => actor.role === 'user' && actor.name === resource.signer;
-const machine: Rule = (actor, resource) => actor.role === 'machine' && actor.name === resource.machine;
+const machine: Rule = (actor, resource) =>
+  actor.role === 'machine' && actor.name === resource.machine && actor.cloud === resource.cloud;
 const node =
   (...roles: readonly NodeRole[]): Rule =>
   ({ role }) =>
@@ -49,7 +98,6 @@ const either =
   (...rules: readonly Rule[]): Rule =>
   (actor, resource) =>
     rules.some((rule) => rule(actor, resource));
-
 const both =
   (...rules: readonly Rule[]): Rule =>
   (actor, resource) =>
@@ -71,8 +119,14 @@ const rules: Readonly<Record<Action, Rule>> = {
   'transaction.submit': signer,
   'user.register': administrator,
   'machine.register': administrator,
+  'machine.introduce': user,
+  'pairing.offer': either(user, ({ role }) => role === 'guest'),
+  'pairing.answer': acts('operator'),
+  'pairing.admit': administrator,
   'organisation.register': administrator,
   'organisation.list': user,
+  'organisation.setSignIn': either(administrator, ownerAdmin),
+  'signIn.read': either(user, ({ role }) => role === 'guest'),
   'member.invite': either(administrator, ownerAdmin),
   'member.list': either(administrator, member),
   'device.invite': (actor) => actor.role === 'user' && actor.member !== undefined,
@@ -82,32 +136,84 @@ const rules: Readonly<Record<Action, Rule>> = {
   'key.revoke': either(administrator, ownerAdmin),
   'invitation.read': either(user, ({ role }) => role === 'guest'),
   'certificate.issue': either(user, ({ role }) => role === 'guest'),
+  // The signature decides.
+  'session.open': either(user, ({ role }) => role === 'guest'),
+  'session.read': either(user, ({ role }) => role === 'guest'),
+  'session.close': user,
+  'token.create': user,
+  'token.list': user,
+  'token.listAll': either(administrator, ownerAdmin),
+  'token.readCurrent': user,
+  'token.revoke': either(signer, administrator, ownerAdmin),
   'revocation.read': anyParty,
   'revocation.publish': user,
   'machine.read': user,
+  'machine.assign': administrator,
+  'group.list': user,
+  'group.set': both(member, either(acts('owner-admin'), acts('operator'))),
+  'settings.read': either(administrator, member),
+  'settings.set': both(member, either(acts('owner-admin'), acts('operator'))),
+  'settings.report': machine,
+  // Only organisations supply: a key without one cannot certify.
+  'material.certify': both(member, acts('certifier')),
+  'material.list': user,
+  'spool.load': both(user, acts('operator')),
+  'spool.unload': either(administrator, holder),
+  'spool.list': user,
+  'odometer.read': either(administrator, readerForOwner, readerForHolder),
   'design.list': user,
-  'design.add': both(owner, acts('designer')),
-  'design.read': owner,
+  'design.add': owner,
+  'design.read': readerForOwner,
+  'design.open': owner,
+  'design.share': owner,
   'design.upload': owner,
   'design.repair': owner,
   'design.delete': owner,
   'design.setMaintenance': owner,
   'licence.list': user,
-  'licence.read': either(owner, holder),
-  'licence.grant': both(owner, acts('designer')),
+  'licence.read': either(readerForOwner, readerForHolder, approver),
+  'licence.grant': owner,
+  'licence.approve': either(owner, approver),
+  'licence.extend': owner,
+  'licence.transfer': holder,
   'licence.resume': owner,
   'licence.setStatus': owner,
   'print.list': user,
-  'print.read': either(owner, holder),
-  'print.readInFull': owner,
-  'print.request': both(holder, acts('operator')),
+  'print.read': either(readerForOwner, readerForHolder),
+  'print.readInFull': readerForOwner,
+  'print.request': holder,
   'print.cancel': holder,
+  'print.moveFirst': holder,
   'print.run': machine,
+  'rehearsal.list': user,
+  'rehearsal.read': either(readerForOwner, readerForHolder),
+  'rehearsal.request': holder,
+  'rehearsal.run': machine,
+  'visit.list': user,
+  'visit.read': either(holder, administrator),
+  'visit.request': acts('operator'),
+  'visit.cancel': holder,
+  'visit.run': machine,
+  'usage.list': user,
+  'usage.read': either(readerForOwner, readerForHolder),
+  'usage.total': administrator,
+  'case.report': holder,
+  'case.list': user,
+  'case.read': either(readerForOwner, readerForHolder),
+  'case.decide': owner,
+  'object.read': either(readerForOwner, readerForHolder, readerOfPart),
+  'object.transfer': partOwner,
+  'object.accept': party('offeredTo', 'operator'),
+  'object.appoint': partOwner,
+  'object.inspect': either(partOwner, inspector('certifier')),
+  'object.retire': partOwner,
   'alarm.clear': owner,
   'ledger.read': user,
   'vault.check': administrator,
   'status.read': user,
   'status.readDamaged': administrator,
+  'metrics.read': administrator,
+  'metrics.report': node('segments', 'keys', 'distribution'),
   'box.read': either(user, node('segments', 'keys')),
   'box.announce': node('segments', 'keys'),
   'mail.send': ({ role }, { recipient }) =>
@@ -120,8 +226,8 @@ const rules: Readonly<Record<Action, Rule>> = {
   'machine.relay': node('distribution'),
   'link.machine': ({ role }) => role === 'machine',
   'link.node': node('segments', 'keys'),
-  'upload.write': owner,
-  'upload.list': either(owner, node('segments')),
+  'upload.write': named,
+  'upload.list': either(named, node('segments')),
   'upload.read': node('segments'),
   'upload.wipe': node('segments'),
 };
@@ -130,15 +236,45 @@ const reasons: Partial<Record<Action, string>> = {
   'transaction.submit': 'only the signer may submit a transaction',
   'user.register': 'only the administrator registers users and machines',
   'machine.register': 'only the administrator registers users and machines',
+  'pairing.answer': 'only an operator pairs a machine',
+  'pairing.admit': 'only the administrator admits machines',
   'organisation.register': 'only the administrator creates organisations',
+  'organisation.setSignIn': 'only an owner-admin of the organisation or the administrator sets its sign-in',
   'member.invite': 'only an owner-admin of the organisation or the administrator invites people to it',
   'device.invite': 'only people in an organisation have several keys',
   'key.revoke': 'only an owner-admin of the organisation or the administrator revokes its keys',
+  'token.listAll': 'only an owner-admin of the organisation or the administrator lists its tokens',
+  'token.revoke': 'only the token’s person, an owner-admin of the organisation or the administrator revokes it',
   'design.add': 'the manifest names another owner than the signer, or the signer is no designer',
   'licence.grant': 'only the owner of a design licenses it, as a designer',
+  'machine.assign': 'only the administrator assigns machines to organisations',
+  'group.set': 'only an owner-admin or operator of the organisation sets the members of its groups and sites',
+  'settings.set': 'only an owner-admin or operator of the organisation that holds a machine sets its settings',
+  'settings.report': 'the settings are for another machine',
+  'material.certify': 'only a certifier of a supplier signs material certificates',
+  'spool.load': 'only an operator states what is loaded on a machine',
+  'spool.unload': 'only an operator of the organisation that has loaded the spool, or the administrator, unloads it',
+  'licence.approve': 'only the owner and the design’s approvers approve',
+  'licence.extend': 'only the owner of a design adds machines to its licences, as a designer',
+  'licence.transfer': 'only the licence’s holder transfers it, as an operator',
   'print.request': 'only the licence’s holder may print, as an operator',
-  'print.cancel': 'only the holder of the licence may cancel its prints',
+  'print.cancel': 'only the holder of the licence may cancel its prints, as an operator',
+  'print.moveFirst': 'only the holder of the licence may order its prints, as an operator',
+  'usage.total': 'only the administrator sees totals of all owners',
+  'case.report': 'only the licence’s holder reports a failure, as an operator',
+  'case.decide': 'only the owner of the design decides on a case, as a designer',
+  'object.transfer': 'only the part’s present owner transfers it, as an operator',
+  'object.accept': 'only the party whom the part is offered accepts it, as an operator',
+  'object.appoint': 'only the part’s present owner names inspectors, as an operator',
+  'object.inspect':
+    'only the part’s owner, as an operator, or an inspector whom it has named, as a certifier, inspects it',
+  'object.retire': 'only the part’s present owner retires it, as an operator',
   'print.run': 'the print is for another machine',
+  'rehearsal.request': 'only the licence’s holder rehearses, as an operator',
+  'rehearsal.run': 'the rehearsal is for another machine',
+  'visit.request': 'only an operator sends a machine’s work to another cloud',
+  'visit.cancel': 'only its signer cancels a visit',
+  'visit.run': 'the visit is for another machine',
   'vault.check': 'only the administrator may check the vault',
 };
 
@@ -146,13 +282,19 @@ const reasons: Partial<Record<Action, string>> = {
  * Decides whether `actor` may perform `action` on `resource`. Control and distribution make all such decisions here.
  */
 export function permits(actor: Actor, action: Action, resource: Resource = {}): boolean {
-  return rules[action](actor, resource);
+  return scopesAllow(actor, action) && rules[action](actor, resource);
 }
 
-/** @throws {MillraceError} E_FORBIDDEN */
+function scopesAllow(actor: Actor, action: Action): boolean {
+  return actor.role !== 'user' || actor.token === undefined || inScope(actor.token.scopes, action);
+}
+
+/** @throws {MillraceError} E_FORBIDDEN; E_SCOPE if the caller's API token does not include the action */
 export function authorize(actor: Actor, action: Action, resource: Resource = {}): void {
   if (permits(actor, action, resource)) return;
-  const why = reasons[action] ?? 'it belongs to another user';
+  if (!scopesAllow(actor, action))
+    throw new MillraceError('E_SCOPE', `no scope of the API token includes ${action}`, { data: { action } });
+  const why = reasons[action] ?? 'it belongs to somebody else, or the role does not allow it';
   throw new MillraceError('E_FORBIDDEN', why, { data: { action } });
 }
 

@@ -1,8 +1,17 @@
 import type { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket, Server as TlsListener } from 'node:tls';
-import { type Closable, type Logger, MillraceError, PROBLEM_TYPE, problemOf, toMillraceError } from '@millrace/base';
-import { isSignedBy, type Party, partyOf, type TlsIdentity } from '@millrace/identity';
+import {
+  type Closable,
+  type Logger,
+  type Metrics,
+  MillraceError,
+  noMetrics,
+  PROBLEM_TYPE,
+  problemOf,
+  toMillraceError,
+} from '@millrace/base';
+import { certificatesOf, isSignedBy, type Party, partyOf, type TlsIdentity } from '@millrace/identity';
 import {
   type Address,
   type Directory,
@@ -17,6 +26,8 @@ export interface ServerOptions {
   readonly directory: Directory;
   readonly tls: TlsIdentity;
   readonly logger: Logger;
+  /** Requests and refusals are counted by route. */
+  readonly metrics?: Metrics;
   /** Largest request body, bytes. */
   readonly bodyLimit: number;
   /**
@@ -24,6 +35,8 @@ export interface ServerOptions {
    * do.
    */
   readonly guests?: boolean;
+  /** Also accepts certificates of the clouds that the directory recognises. The caller has to tell them apart. */
+  readonly visitors?: boolean;
 }
 
 export type TlsServer = FastifyInstance;
@@ -34,7 +47,7 @@ export type TlsServer = FastifyInstance;
  */
 export function createTlsServer(options: ServerOptions): TlsServer {
   const server = fastify({
-    https: { ...serverTls(options.directory, options.tls), rejectUnauthorized: options.guests !== true },
+    https: { ...serverTls(options), rejectUnauthorized: options.guests !== true },
     bodyLimit: options.bodyLimit,
     forceCloseConnections: true,
     keepAliveTimeout: 60_000,
@@ -46,7 +59,7 @@ export function createTlsServer(options: ServerOptions): TlsServer {
     if (!(Number(request.headers['content-length']) > options.bodyLimit)) response.writeContinue();
     server.server.emit('request', request, response);
   });
-  setUp(server, options.logger);
+  setUp(server, options.logger, options.metrics);
   return server;
 }
 
@@ -68,8 +81,17 @@ export function frameworkErrors(error: Error, _request: unknown, reply: unknown)
   void sendProblem(reply as FastifyReply, codedError(error));
 }
 
-/** Body parsers and error answers. */
-export function setUp(server: TlsServer, logger: Logger): void {
+/** Body parsers, error answers and metrics. */
+export function setUp(server: TlsServer, logger: Logger, metrics: Metrics = noMetrics): void {
+  const answers = metrics.histogram('millrace_http_seconds', 'time from a request to its answer, by route and status');
+  const refusals = metrics.counter(
+    'millrace_http_refusals_total',
+    'requests answered with an error, by route and code',
+  );
+  server.addHook('onResponse', async (request, reply) => {
+    const labels = { ...routeOf(request), status: String(reply.statusCode) };
+    answers.observe(reply.elapsedTime / 1_000, labels);
+  });
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
     try {
@@ -83,6 +105,7 @@ export function setUp(server: TlsServer, logger: Logger): void {
   });
   server.setErrorHandler((error, request, reply) => {
     const coded = codedError(error);
+    refusals.add(1, { ...routeOf(request), code: coded.code });
     if (coded.code === 'E_INTERNAL') logger.error({ err: coded, path: request.url }, 'request failed: internal error');
     else logger.info({ code: coded.code, path: request.routeOptions.url, reason: coded.message }, 'request refused');
     const shown =
@@ -94,15 +117,24 @@ export function setUp(server: TlsServer, logger: Logger): void {
   });
 }
 
+/** The declared path, because a caller chooses the requested one. */
+function routeOf({ method, routeOptions }: FastifyRequest) {
+  return routeOptions.url === undefined ? { route: 'none' } : { route: `${method} ${routeOptions.url}` };
+}
+
 /** Accepts new connections with the authorities that the directory lists now. */
-export function renewTls(server: TlsServer, { directory, tls }: Pick<ServerOptions, 'directory' | 'tls'>): void {
-  const { requestCert: _, rejectUnauthorized: __, ...context } = serverTls(directory, tls);
+export function renewTls(server: TlsServer, options: TlsSettings): void {
+  const { requestCert: _, rejectUnauthorized: __, ...context } = serverTls(options);
   (server.server as unknown as TlsListener).setSecureContext(context);
 }
 
-export function serverTls(directory: Directory, tls: TlsIdentity) {
+export type TlsSettings = Pick<ServerOptions, 'directory' | 'tls' | 'visitors'>;
+
+export function serverTls({ directory, tls, visitors = false }: TlsSettings) {
+  const { authority, userAuthority, recognised = [] } = directory;
+  const others = visitors ? recognised.map((cloud) => cloud.directory.authority) : [];
   return {
-    ca: [directory.authority, ...(directory.userAuthority === undefined ? [] : [directory.userAuthority])],
+    ca: [authority, ...(userAuthority === undefined ? [] : [userAuthority]), ...others],
     cert: tls.certificate,
     key: Buffer.from(tls.key),
     minVersion: 'TLSv1.3' as const,
@@ -149,7 +181,7 @@ export function callerOf(directory: Directory, certificate: X509Certificate | un
   if (
     party.role === 'machine' &&
     directory.userAuthority !== undefined &&
-    isSignedBy(certificate, directory.userAuthority)
+    certificatesOf(directory.userAuthority).some((issuer) => isSignedBy(certificate, issuer))
   )
     throw new MillraceError('E_AUTH', 'the authority of users has issued a certificate to a machine');
   return party;

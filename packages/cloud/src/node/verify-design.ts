@@ -1,12 +1,12 @@
 import { type Bytes, copyBytes, equalBytes, MillraceError } from '@millrace/base';
-import { type Directory, type MessageOf, sha256, verifyDesigner, verifyTransactionBy } from '@millrace/protocol';
+import { type Directory, type MessageOf, ownerParty, partyOf, sameParty, sha256, verifyFor } from '@millrace/protocol';
 import { type Manifest, readManifest } from '@millrace/vault';
 
 /**
- * Verifies a new design. Both proactive nodes check independently that its manifest names the owner, that the
- * administrator registered the owner or the owner is a designer of an organisation, and that the owner signed exactly
- * this manifest and is not revoked.
- * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_FORBIDDEN, E_REVOKED
+ * Verifies a new design. Both proactive nodes check independently that its manifest names the owner and the owner's
+ * organisation, that the administrator registered the owner or the owner is a designer of that organisation, and that
+ * the owner signed exactly this manifest and is not revoked.
+ * @throws {MillraceError} E_SIGNATURE, E_AUTH, E_INPUT, E_FORBIDDEN, E_EXPIRED, E_REVOKED
  */
 export async function verifyDesign(
   message: MessageOf<'design.add'>,
@@ -14,9 +14,9 @@ export async function verifyDesign(
 ): Promise<{ manifest: Manifest; keysHash: Bytes }> {
   const manifest = readManifest(message.manifest);
   const { owner, designId } = manifest;
-  if (!equalBytes(await verifyDesigner(message.registration, directory), owner))
-    throw new MillraceError('E_FORBIDDEN', 'the registration is not that of the design’s owner');
-  const { body } = await verifyTransactionBy(owner, message.transaction, directory);
+  const { body, signatory } = await verifyFor({ key: owner }, 'designer', message, directory);
+  if (!sameParty(ownerParty(manifest), partyOf(signatory)))
+    throw new MillraceError('E_FORBIDDEN', 'the design names another organisation than its owner’s');
   if (body.type !== 'design.add') throw new MillraceError('E_INPUT', 'not a design');
   if (!equalBytes(sha256(message.manifest), body.manifestHash))
     throw new MillraceError('E_INPUT', 'not the manifest that was signed');

@@ -1,5 +1,5 @@
-import { bytesOf, copyBytes } from '@millrace/base';
-import type { DesignAuthority, Directory, MessageOf } from '@millrace/protocol';
+import { bytesOf, copyBytes, hexOf } from '@millrace/base';
+import { copyOwner, type DesignAuthority, type Directory, type MessageOf } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { type Manifest, readManifest } from '@millrace/vault';
 import { z } from 'zod';
@@ -7,7 +7,12 @@ import { Deletions } from '../node/deletions.ts';
 import { Table } from '../node/table.ts';
 import { verifyDesign } from '../node/verify-design.ts';
 
-const recordSchema = z.strictObject({ owner: bytesOf(33), coreHash: bytesOf(32), manifest: z.instanceof(Uint8Array) });
+const recordSchema = z.strictObject({
+  owner: bytesOf(33),
+  organisation: hexOf(16).optional(),
+  coreHash: bytesOf(32),
+  manifest: z.instanceof(Uint8Array),
+});
 
 /** Owner and manifest of every design, as this node verified them when the design was added. */
 export class DesignRepository {
@@ -27,20 +32,18 @@ export class DesignRepository {
    */
   async add(message: MessageOf<'design.add'>): Promise<void> {
     const { manifest } = await verifyDesign(message, this.#directory);
-    const { designId, owner, coreHash } = manifest;
+    const { designId, coreHash } = manifest;
     await this.#deletions.requireKept(designId);
-    await this.#table.create(designId, { owner, coreHash, manifest: message.manifest });
+    await this.#table.create(designId, { ...copyOwner(manifest), coreHash, manifest: copyBytes(message.manifest) });
   }
 
   /**
    * Removes the design by its owner's signed deletion, which is kept. @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE,
    * E_AUTH
    */
-  async delete({ design, transaction }: MessageOf<'design.delete'>): Promise<void> {
-    if (!(await this.#deletions.has(design))) {
-      const { owner } = await this.#table.require(design);
-      await this.#deletions.note(design, transaction, copyBytes(owner));
-    }
+  async delete(deletion: MessageOf<'design.delete'>): Promise<void> {
+    const { design } = deletion;
+    if (!(await this.#deletions.has(design))) await this.#deletions.note(deletion, await this.#table.require(design));
     await this.#table.remove(design);
   }
 
@@ -52,7 +55,9 @@ export class DesignRepository {
   async authorityOf(design: string): Promise<DesignAuthority | undefined> {
     await this.#deletions.requireKept(design);
     const record = await this.#table.get(design);
-    return record && { owner: copyBytes(record.owner), coreHash: copyBytes(record.coreHash) };
+    if (record === undefined) return undefined;
+    const { approvals } = readManifest(record.manifest);
+    return { ...copyOwner(record), coreHash: copyBytes(record.coreHash), approvals };
   }
 
   /** @throws {MillraceError} E_NOT_FOUND, E_DESIGN_DELETED */

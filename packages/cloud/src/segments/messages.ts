@@ -1,6 +1,7 @@
 import { type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
 import type { DirectoryNode, LinkMessage, Message, MessageOf } from '@millrace/protocol';
 import type { Handler } from '../node/mail-client.ts';
+import { isForPackage } from '../streaming/package-release.ts';
 import type { SegmentsContext } from './context.ts';
 import type { SegmentsStreams } from './streams.ts';
 import { handleVaultMessage } from './vault-messages.ts';
@@ -30,10 +31,19 @@ export async function handleMail(
   goOn: Parameters<Handler>[2],
 ): Promise<void> {
   const { streams, vault } = context;
-  if (from.role === 'control' && message.type === 'stream.open') return streams.open(message.opening);
+  if (from.role === 'control' && message.type === 'stream.open') {
+    const { opening } = message;
+    // The design of a job package is not stored first: it may have been added just before.
+    if (isForPackage(opening)) return goOn(vault.run(() => streams.open(opening)));
+    return streams.open(opening);
+  }
   if (from.role === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
   if (from.role === 'control' && message.type === 'licence.resume') return streams.resume(message);
   if (from.role === 'control' && message.type === 'licence.status') return streams.setLicenceStatus(message);
+  if (from.role === 'control' && message.type === 'case.credit') return streams.credit(message);
+  if (from.role === 'control' && message.type === 'licence.amend') return streams.transferLicence(message);
+  if (from.role === 'control' && (message.type === 'group.set' || message.type === 'machine.assign'))
+    return streams.takeGroupMail(message);
   if (from.role === 'keys') {
     switch (message.type) {
       case 'stream.session':

@@ -3,6 +3,7 @@ import type { Addresses } from '@millrace/protocol';
 import { CellStore, PointsPool } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions } from '../node/deletions.ts';
+import { reportMetrics } from '../node/metrics-reporter.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { connectOutbound } from '../node/proactive.ts';
 import { RollbackGuard, SeenEpoch } from '../node/rollback-guard.ts';
@@ -60,6 +61,7 @@ export async function createSegmentsNode(
   const repairQueue = new IngestQueue({ job: repairJob, staged, logger, metrics });
   const streams = new SegmentsStreams({
     directory,
+    identity: config.identity,
     clock,
     logger,
     designs,
@@ -68,6 +70,7 @@ export async function createSegmentsNode(
     mail,
     control,
     link,
+    metrics,
   });
   const seen = await SeenEpoch.open(records);
   const guard = new RollbackGuard({ store: records, control, epoch: () => seen.epoch, logger });
@@ -88,6 +91,7 @@ export async function createSegmentsNode(
   closer.add(storeQueue);
   closer.add(repairQueue);
   closer.add(outbound);
+  closer.add(reportMetrics({ metrics, control, logger }));
   closer.add(guard);
   await storeQueue.start();
   await repairQueue.start();

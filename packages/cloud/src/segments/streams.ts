@@ -2,18 +2,23 @@ import type { ControlClient } from '@millrace/api';
 import {
   type Bytes,
   type Clock,
+  type Counter,
+  type Gauge,
   type Logger,
+  type Metrics,
   MillraceError,
   toBase64,
   toHex,
   toMillraceError,
   wipe,
 } from '@millrace/base';
+import type { P256Key } from '@millrace/identity';
 import { createEngine } from '@millrace/live-matrix';
 import {
   type Directory,
   encodeControl,
   encodeStream,
+  type LicensedPackage,
   type LinkControl,
   type LinkSocket,
   licenceOf,
@@ -21,15 +26,21 @@ import {
   type MatrixInUse,
   type MessageOf,
   type Opening,
+  type OwnerLookup,
+  openPackageShare,
   type Telemetry,
   type VerifiedOpening,
   verifyOpening,
 } from '@millrace/protocol';
 import type { CellStore } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
+import { creditedError } from '../streaming/credits.ts';
+import { takeGroupMail } from '../streaming/group-mail.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
+import { packageBinding, releaseShare } from '../streaming/package-release.ts';
+import { reportRefusedOpening } from '../streaming/refused-opening.ts';
 import { NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
 import { reportFailure } from '../streaming/stream-failure.ts';
 import type { DesignRepository } from './designs.ts';
@@ -51,6 +62,8 @@ interface Progress {
 
 export interface SegmentsStreamsModules {
   readonly directory: Directory;
+  /** This node's static key. Owners seal shares of job packages to it. */
+  readonly identity: P256Key;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly designs: DesignRepository;
@@ -59,6 +72,7 @@ export interface SegmentsStreamsModules {
   readonly mail: MailClient;
   readonly control: Pick<ControlClient, 'nodes'>;
   readonly link: LinkSocket;
+  readonly metrics: Metrics;
 }
 
 /** All streams of the segments node. */
@@ -70,10 +84,14 @@ export class SegmentsStreams {
   /** Progress that has not been reported to control yet. */
   readonly #progress = new Map<string, Progress>();
   readonly #engine = createEngine();
+  readonly #running: Gauge;
+  readonly #revisions: Counter;
   readonly #timer: NodeJS.Timeout;
 
   constructor(modules: SegmentsStreamsModules) {
     this.#modules = modules;
+    this.#running = modules.metrics.gauge('millrace_streams', 'streams to machines');
+    this.#revisions = modules.metrics.counter('millrace_revisions_total', 'revisions of all streams');
     this.#guards = new Guards(modules.clock);
     this.#timer = setInterval(() => {
       for (const { stream } of this.#streams.values()) stream.tick();
@@ -82,23 +100,47 @@ export class SegmentsStreams {
 
   /** Handles a machine's permit that control announces. This node verifies everything again. */
   async open(opening: Opening): Promise<void> {
+    try {
+      await this.#open(opening);
+    } catch (error) {
+      await reportRefusedOpening(this.#modules.mail, { opening, by: 'segments', error });
+      throw error;
+    }
+  }
+
+  async #open(opening: Opening): Promise<void> {
     const { directory, clock, designs, objects } = this.#modules;
     const verified = await verifyOpening(opening, {
       directory,
       now: clock.now(),
       designOf: (design) => designs.authorityOf(design),
       begun: (object) => objects.begun(object),
+      credits: (licence) => objects.credits(licence),
     });
     const { object } = verified.permit;
-    await objects.reach(object, this.#guards.acked(object));
     const permitId = toHex(verified.permit.id);
+    const { package: packaged } = verified.licence;
+    if (packaged !== undefined) return this.#releaseShare(verified, permitId, packaged);
+    await objects.reach(object, this.#guards.acked(object));
     if (!(await objects.use(verified, permitId))) return;
     this.#openings.set(permitId, verified);
     const oldest = this.#openings.keys().next().value;
     if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
     // Sent now instead of with the session. Otherwise the keys node's offer would wait until that node's mail arrives
     // here.
-    await this.#nameMachine({ type: 'admit', permitId, machine: verified.permit.machine });
+    await this.#nameMachine({ type: 'admit', permitId, machine: verified.link });
+  }
+
+  /** Counts an object that is made from a job package, and releases this node's share of the package's key. */
+  async #releaseShare(verified: VerifiedOpening, permitId: string, { shares }: LicensedPackage): Promise<void> {
+    const { directory, identity, objects } = this.#modules;
+    // First: an object whose package cannot be opened is not counted here.
+    const share = await openPackageShare('segments', identity, packageBinding(directory, verified), shares.segments);
+    try {
+      if (await objects.use(verified, permitId)) await releaseShare(this.#modules, 'segments', verified, share);
+    } finally {
+      wipe(share);
+    }
   }
 
   /** Starts the session that the keys node announces for a verified opening. */
@@ -119,13 +161,14 @@ export class SegmentsStreams {
     if (parameters.from !== from || parameters.segments !== segments || parameters.window !== window) {
       throw new MillraceError('E_PERMIT', 'the session does not match the machine’s request for this design');
     }
-    if (!(await this.#nameMachine({ type: 'route', session, machine: opening.permit.machine }))) return;
+    if (!(await this.#nameMachine({ type: 'route', session, machine: opening.link }))) return;
     await this.#closeStreamsOf(parameters.object);
     const guard = this.#guards.enter(
       parameters.object,
       () => new PaceGuard({ tenthsOfMs: times, factor, window, clock, from }),
     );
     const key = toHex(session);
+    let counted = 0n;
     const stream = await SegmentsStream.open({
       session,
       permitId: message.permitId,
@@ -137,6 +180,8 @@ export class SegmentsStreams {
       logger,
       sendFrame: (frame) => link.send(encodeStream('frame', frame, session)),
       onTelemetry: (telemetry, { revision, revisionMs }) => {
+        this.#revisions.add(Number(revision - counted));
+        counted = revision;
         const { order, suite } = parameters;
         this.#report(key, parameters.object, telemetry, revision, { order, suite, revisionMs });
       },
@@ -144,6 +189,7 @@ export class SegmentsStreams {
       onEnd: (error) => void this.#ended(key, message.permitId, error),
     });
     this.#streams.set(key, { stream, permitId: message.permitId });
+    this.#running.set(this.#streams.size);
     logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream started');
   }
 
@@ -199,21 +245,22 @@ export class SegmentsStreams {
   }
 
   /** Applies the owner's clearance of an alarm. */
-  clearAlarm({ object, transaction }: MessageOf<'alarm.clear'>): Promise<void> {
-    const { objects, directory, designs } = this.#modules;
-    return objects.clear(object, transaction, {
-      directory,
-      ownerOf: async (design) => (await designs.authorityOf(design))?.owner,
-    });
+  clearAlarm(clearance: MessageOf<'alarm.clear'>): Promise<void> {
+    return this.#modules.objects.clear(clearance, this.#owners());
   }
 
   /** Applies the owner's statement of how many objects of a licence are left. */
   resume(message: MessageOf<'licence.resume'>): Promise<void> {
-    const { objects, directory, designs } = this.#modules;
-    return objects.resume(message, {
-      directory,
-      ownerOf: async (design) => (await designs.authorityOf(design))?.owner,
-    });
+    return this.#modules.objects.resume(message, this.#owners());
+  }
+
+  /** Applies the owner's credit of a failed object. A stream of that object ends. */
+  async credit(message: MessageOf<'case.credit'>): Promise<void> {
+    const { objects, logger } = this.#modules;
+    const object = await objects.credit(message, this.#owners());
+    logger.info({ object }, 'object credited by its owner: it is final');
+    for (const { stream } of [...this.#streams.values()])
+      if (stream.object === object) stream.fail(creditedError(object));
   }
 
   /**
@@ -221,13 +268,29 @@ export class SegmentsStreams {
    * objects ends their streams.
    */
   async setLicenceStatus(message: MessageOf<'licence.status'>): Promise<void> {
-    const { objects, directory, designs, logger } = this.#modules;
-    const ownerOf = async (design: string) => (await designs.authorityOf(design))?.owner;
-    const { licence, status } = await objects.setStatus(message, { directory, ownerOf });
+    const { objects, logger } = this.#modules;
+    const { licence, status } = await objects.setStatus(message, this.#owners());
     logger.info({ licence, ...status }, 'licence status set by its owner');
     if (status.revoked !== 'stop') return;
     const error = new MillraceError('E_LICENCE_REVOKED', 'the owner has revoked the licence and stops its objects');
     for (const { stream } of [...this.#streams.values()]) if (licenceOf(stream.object) === licence) stream.fail(error);
+  }
+
+  #owners(): OwnerLookup {
+    const { directory, designs } = this.#modules;
+    return { directory, ownerOf: (design) => designs.authorityOf(design) };
+  }
+
+  /** Records the transfers of a licence. */
+  async transferLicence(message: MessageOf<'licence.amend'>): Promise<void> {
+    const { objects, directory, designs, logger } = this.#modules;
+    const designOf = (design: string) => designs.authorityOf(design);
+    const { licence, transfers } = await objects.transfer(message, { directory, designOf });
+    logger.info({ licence, transfers: transfers.length }, 'licence transferred by its holder');
+  }
+
+  takeGroupMail(message: MessageOf<'group.set' | 'machine.assign'>): Promise<void> {
+    return takeGroupMail(this.#modules, message);
   }
 
   mix({ session, revision, secret }: MessageOf<'stream.mix'>): void {
@@ -244,6 +307,7 @@ export class SegmentsStreams {
     const entry = this.#streams.get(session);
     this.#streams.delete(session);
     if (entry === undefined) return;
+    this.#running.set(this.#streams.size);
     const { object } = entry.stream;
     this.#guards.leave(object);
     await entry.stream.close();

@@ -4,8 +4,23 @@ import { ResumeRepository } from './resumes.ts';
 
 // Changes to a proactive node's records while the node is stopped.
 
-/** Collections of delivered objects, their prints, alarms and the owners' statements. */
-const COUNTED = ['object', 'print', 'alarm', 'resume', 'licence-status'];
+/**
+ * Collections of delivered objects, their prints, alarms, the owners' statements and credits, holders' transfers,
+ * spools, periods, groups of machines and who holds the machines.
+ */
+const COUNTED = [
+  'object',
+  'print',
+  'alarm',
+  'resume',
+  'licence-status',
+  'licence-transfers',
+  'credit',
+  'spool',
+  'period',
+  'group',
+  'machine-holder',
+];
 const BATCH = 500;
 
 /**
@@ -29,12 +44,12 @@ export async function keepCounts(present: RecordStore, restored: RecordStore): P
   }
 }
 
-/** Suspends the licences at this node, as control does. Each proactive node verifies the owner's statement itself. */
+/** Suspends licences with objects left at this node, as control does. Each proactive node verifies the owner's statement itself. */
 export async function suspendLicencesAtNode(
   store: RecordStore,
   restore: string,
-  licences: readonly { readonly licence: string; readonly most: number }[],
+  licences: readonly { readonly licence: string; readonly used: number; readonly most: number }[],
 ): Promise<void> {
   const resumes = new ResumeRepository(store);
-  for (const { licence, most } of licences) await resumes.suspend(licence, { restore, most });
+  for (const { licence, used, most } of licences) await resumes.restore(licence, { restore, used }, most > 0);
 }

@@ -1,18 +1,33 @@
-import { bytesOf, copyBytes, hexOf, KeyedMutex, MillraceError } from '@millrace/base';
+import { bytesOf, equalBytes, hexOf, KeyedMutex, MillraceError, toHex } from '@millrace/base';
 import {
+  type Directory,
+  type EarlyFailure,
+  type GroupStatement,
   type LicenceStatus,
   licenceOf,
   type MessageOf,
+  type OwnerLookup,
+  ownerParty,
+  requirePresent,
+  type TransactionOf,
   type VerifiedOpening,
+  verifyAssignment,
+  verifyCredit,
+  verifyFor,
+  verifyGroup,
   verifyLicenceStatement,
-  verifyTransactionBy,
 } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
+import { PeriodCounts } from '../node/period-counts.ts';
 import { Table } from '../node/table.ts';
+import { CreditRepository } from './credits.ts';
 import { alreadyPast, countDelivery, type Delivery } from './delivery-counts.ts';
 import { LicenceStatuses } from './licence-status.ts';
-import { ResumeRepository, type Verification } from './resumes.ts';
+import { GroupGuard } from './machine-groups.ts';
+import { ResumeRepository, verifyRemaining } from './resumes.ts';
+import { SpoolGuard } from './spools.ts';
+import { type DesignLookup, TransferRepository, verifyTransfers } from './transfers.ts';
 
 const uint = z.number().int().nonnegative();
 
@@ -22,6 +37,8 @@ const recordSchema = z.strictObject({
   machine: hexOf(16),
   licence: hexOf(16),
   design: hexOf(16),
+  /** Number of the period in which it began, if a subscription limits the objects. */
+  period: uint.optional(),
   /** Ids of the permits that were used. */
   permits: z.array(hexOf(16)),
   alarmed: z.boolean(),
@@ -53,6 +70,11 @@ export class ObjectRepository {
   readonly #licences = new KeyedMutex();
   readonly #resumes: ResumeRepository;
   readonly #statuses: LicenceStatuses;
+  readonly #spools: SpoolGuard;
+  readonly #credits: CreditRepository;
+  readonly #transfers: TransferRepository;
+  readonly #periods: PeriodCounts;
+  readonly #groups: GroupGuard;
 
   constructor(records: RecordStore) {
     this.#objects = new Table(records, 'object', recordSchema);
@@ -60,6 +82,11 @@ export class ObjectRepository {
     this.#alarms = new Table(records, 'alarm', named);
     this.#resumes = new ResumeRepository(records);
     this.#statuses = new LicenceStatuses(records);
+    this.#spools = new SpoolGuard(records);
+    this.#credits = new CreditRepository(records);
+    this.#transfers = new TransferRepository(records);
+    this.#periods = new PeriodCounts(records);
+    this.#groups = new GroupGuard(records);
   }
 
   /** Whether this node has ever started a session of the object. */
@@ -71,24 +98,41 @@ export class ObjectRepository {
    * Records the use of a permit.
    * @returns false when the permit was already used (the message was delivered again)
    * @throws {MillraceError} E_REPLAY for another print, run or object, or for segments that the machine has passed;
-   * E_ALARM; E_LICENCE_SUSPENDED, E_LICENCE_REVOKED, E_LICENCE_EXHAUSTED
+   * E_ALARM; E_MATERIAL; E_LICENCE_INVALID, E_LICENCE_SUSPENDED, E_LICENCE_REVOKED, E_LICENCE_EXHAUSTED,
+   * E_LICENCE_QUOTA; E_CREDITED
    */
   use(verified: VerifiedOpening, permitId: string): Promise<boolean> {
     return this.#serially(verified.permit.object, () => this.#use(verified, permitId));
   }
 
-  async #use({ permit, request }: VerifiedOpening, permitId: string): Promise<boolean> {
+  async #use(
+    { permit, request, spool, transfers, period, member }: VerifiedOpening,
+    permitId: string,
+  ): Promise<boolean> {
     const { print, object, machine, licence, design } = permit;
     const { run, from } = request;
     const known = await this.#objects.get(object);
+    await this.#credits.requireNone(object);
     await this.#resumes.require(permit, known !== undefined);
     await this.#statuses.require(licence, known !== undefined);
     if (known === undefined) {
+      await this.#transfers.take(licence, transfers);
       await this.#requireNoAlarm(permit);
+      if (member !== undefined) await this.#groups.use(machine, member);
+      if (spool !== undefined) await this.#spools.use(spool);
       // The print first, so that a process that is killed in between starts the same object again.
       if (!(await this.#prints.create(print, { object })) && (await this.#prints.require(print)).object !== object)
         throw new MillraceError('E_REPLAY', 'the print was already used for another object');
-      const record = { print, run, machine, licence, design, permits: [permitId], alarmed: false };
+      if (period !== undefined)
+        await this.#periods.take({
+          ...{ licence, period, name: object },
+          begun: (last) => this.begun(last),
+          credited: () => this.#creditedIn(licence, period.number),
+        });
+      const record = {
+        ...{ print, run, machine, licence, design, permits: [permitId], alarmed: false },
+        ...(period && { period: period.number }),
+      };
       await this.#objects.put(object, { ...record, reached: from, given: 0, again: 0, late: 0 });
       return true;
     }
@@ -114,7 +158,7 @@ export class ObjectRepository {
    * Records a slice and the acknowledged segments before the slice is sent. A crash therefore loses no record of sent
    * segments, and at most one window of acknowledgements.
    * @throws {MillraceError} E_REPLAY when more segments are requested again than broken links can lose, E_ALARM,
-   *   E_NOT_FOUND, E_LICENCE_REVOKED
+   *   E_NOT_FOUND, E_LICENCE_REVOKED, E_CREDITED
    */
   give(object: string, delivery: Delivery): Promise<void> {
     return this.#serially(object, async () => {
@@ -122,6 +166,7 @@ export class ObjectRepository {
       if (known === undefined) throw new MillraceError('E_NOT_FOUND', `this node has not started object ${object}`);
       if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
       await this.#statuses.require(known.licence, true);
+      await this.#credits.requireNone(object);
       await this.#objects.put(object, { ...known, ...countDelivery(known, delivery) });
     });
   }
@@ -140,12 +185,13 @@ export class ObjectRepository {
    * Applies the owner's clearance, which this node verifies. The object itself stays stopped.
    * @throws {MillraceError} E_NOT_FOUND, E_SIGNATURE, E_AUTH (another signer), E_FORBIDDEN
    */
-  async clear(object: string, transaction: Uint8Array, options: Verification): Promise<void> {
+  async clear(clearance: MessageOf<'alarm.clear'>, { directory, ownerOf }: OwnerLookup): Promise<void> {
+    const { object } = clearance;
     const known = await this.#objects.get(object);
     if (known === undefined) throw new MillraceError('E_NOT_FOUND', `this node has not streamed object ${object}`);
-    const found = await options.ownerOf(known.design);
+    const found = await ownerOf(known.design);
     if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${known.design}`);
-    const { body } = await verifyTransactionBy(copyBytes(found), transaction, options.directory);
+    const { body } = await verifyFor(ownerParty(found), 'designer', clearance, directory);
     if (body.type !== 'alarm.clear' || body.object !== object)
       throw new MillraceError('E_FORBIDDEN', 'not the owner’s clearance of this object');
     await this.#serially(object, () => this.#alarms.remove(alarmKey(known, object)));
@@ -155,9 +201,46 @@ export class ObjectRepository {
     return this.#licences.run(licenceOf(object), task);
   }
 
-  /** Applies the owner's statement of how many objects are left after a restore. This node verifies it. */
-  resume(message: MessageOf<'licence.resume'>, options: Verification): Promise<void> {
-    return this.#resumes.take(message, options);
+  /**
+   * Verifies and applies the owner's statement of how many objects are left after a restore.
+   * @throws {MillraceError} as `verifyRemaining` and `ResumeRepository.take`
+   */
+  async resume(message: MessageOf<'licence.resume'>, options: OwnerLookup): Promise<void> {
+    const remaining = await verifyRemaining(message, options);
+    const { licence } = remaining.statement;
+    // No credit in between, because the statement includes it or not.
+    await this.#licences.run(licence, async () => this.#resumes.take(remaining, await this.#credits.count(licence)));
+  }
+
+  /** Number of the licence's objects that are possible beyond the grant, by credits of its owner. */
+  credits(licence: string): Promise<number> {
+    return this.#credits.count(licence);
+  }
+
+  /**
+   * Verifies and applies the credit of a failed object, which is final from now on. Control can deliver an earlier
+   * credit after the owner's statement of the objects left: that number includes the credit, which adds none then.
+   * @throws {MillraceError} as `verifyCredit`; for a credit by policy E_QUOTA, and E_FORBIDDEN if this node began the
+   *   object for another run
+   */
+  async credit(message: MessageOf<'case.credit'>, options: OwnerLookup): Promise<string> {
+    const { object, issued, failure, terms } = await verifyCredit(message, options);
+    await this.#serially(object, async () => {
+      if (failure !== undefined) await this.#requireRunOf(object, failure);
+      if (await this.#credits.has(object)) return;
+      const policy = failure && terms.creditPolicy;
+      if (policy !== undefined) await this.#credits.requireLeft(object, policy);
+      const included = (await this.#resumes.isStatedAfter(toHex(terms.id), issued)) || undefined;
+      if (!included) await this.#resumes.credit(object);
+      await this.#credits.take(object, { byPolicy: policy && true, included });
+    });
+    return object;
+  }
+
+  async #requireRunOf(object: string, { machine, report }: EarlyFailure): Promise<void> {
+    const known = await this.#objects.get(object);
+    if (known !== undefined && !(known.machine === machine && equalBytes(known.run, report.run)))
+      throw new MillraceError('E_FORBIDDEN', 'the report is of another run than that of the object');
   }
 
   /**
@@ -166,11 +249,62 @@ export class ObjectRepository {
    */
   async setStatus(
     message: MessageOf<'licence.status'>,
-    options: Verification,
+    options: OwnerLookup,
   ): Promise<{ readonly licence: string; readonly status: LicenceStatus }> {
     const { licence, statement } = await verifyLicenceStatement(message, options);
     const status = await this.#licences.run(licence, () => this.#statuses.take(licence, statement));
     return { licence, status };
+  }
+
+  /**
+   * Verifies and records the transfers of a licence.
+   * @throws {MillraceError} as `verifyTransfers`, and E_LICENCE_INVALID for another chain than the one that is known
+   */
+  async transfer(
+    message: MessageOf<'licence.amend'>,
+    lookup: DesignLookup,
+  ): Promise<{ readonly licence: string; readonly transfers: readonly string[] }> {
+    const { licence, transfers } = await verifyTransfers(message, lookup);
+    await this.#licences.run(licence, () => this.#transfers.take(licence, transfers));
+    return { licence, transfers };
+  }
+
+  /** Number of the licence's credited objects that began in a period. */
+  async #creditedIn(licence: string, period: number): Promise<number> {
+    let count = 0;
+    for (const object of await this.#credits.list(licence))
+      if ((await this.#objects.get(object))?.period === period) count++;
+    return count;
+  }
+
+  /**
+   * Verifies and records the members of a group, as its organisation states them.
+   * @throws {MillraceError} as `verifyGroup`, and E_CLOCK
+   */
+  async setGroup(
+    { transaction, credential }: MessageOf<'group.set'>,
+    directory: Directory,
+    now: number,
+  ): Promise<GroupStatement> {
+    const group = await verifyGroup({ transaction, credential }, directory);
+    requirePresent(group.body, now);
+    await this.#groups.takeGroup(group);
+    return group.body;
+  }
+
+  /**
+   * Verifies and records which organisation holds a machine.
+   * @throws {MillraceError} as `verifyAssignment`, and E_CLOCK
+   */
+  async assignMachine(
+    { transaction }: MessageOf<'machine.assign'>,
+    directory: Directory,
+    now: number,
+  ): Promise<TransactionOf<'machine.assign'>> {
+    const assignment = await verifyAssignment(transaction, directory);
+    requirePresent(assignment, now);
+    await this.#groups.takeAssignment(assignment);
+    return assignment;
   }
 
   async #requireNoAlarm({ licence, machine }: { licence: string; machine: string }): Promise<void> {

@@ -1,11 +1,12 @@
-import { type Bytes, copyBytes, hexOf, MillraceError, toHex } from '@millrace/base';
+import { hexOf, MillraceError, toHex } from '@millrace/base';
 import {
-  type Directory,
+  licenceOf,
   type MessageOf,
+  numberOf,
+  type OwnerLookup,
   type Permit,
-  readTransaction,
-  verifyLicence,
-  verifyTransactionBy,
+  type TransactionOf,
+  verifyOnLicence,
 } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
@@ -15,18 +16,32 @@ const uint = z.number().int().nonnegative();
 const recordSchema = z.strictObject({
   /** Objects up to this number may only be resumed, if this node started them; no new one is started. */
   floor: uint,
-  /** The restore for which the owner's statement is missing. By the backup, at most `most` objects are left. */
-  suspended: z.strictObject({ restore: hexOf(16), most: uint }).optional(),
+  /** The newest restore, and the number of objects that were permitted by its backup. */
+  restored: z.strictObject({ restore: hexOf(16), used: uint }).optional(),
+  /** The owner's statement is missing for that restore. */
+  suspended: z.literal(true).optional(),
+  /** The restore of the owner's newest statement, and when the owner dated it, ms since 1970. */
+  stated: z.strictObject({ restore: hexOf(16), at: uint }).optional(),
 });
+type ResumeRecord = z.output<typeof recordSchema>;
 
-export interface Verification {
-  readonly directory: Directory;
-  ownerOf(design: string): Promise<Bytes | undefined> | Uint8Array;
+/** The owner's verified statement of how many objects of a licence are left. */
+export interface Remaining {
+  readonly licence: TransactionOf<'licence.grant'>;
+  readonly statement: TransactionOf<'licence.resume'>;
+}
+
+/** @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND, E_SIGNATURE, E_AUTH, E_FORBIDDEN */
+export async function verifyRemaining(message: MessageOf<'licence.resume'>, lookup: OwnerLookup): Promise<Remaining> {
+  const { terms: licence, body } = await verifyOnLicence(message, lookup);
+  if (body.type !== 'licence.resume' || body.licence !== toHex(licence.id))
+    throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
+  return { licence, statement: body };
 }
 
 /** Licences that a restore suspended. Only the owner's signed statement resumes them (docs/adr/0025). */
 export class ResumeRepository {
-  readonly #table: Table<z.output<typeof recordSchema>>;
+  readonly #table: Table<ResumeRecord>;
 
   constructor(store: RecordStore) {
     this.#table = new Table(store, 'resume', recordSchema);
@@ -39,7 +54,7 @@ export class ResumeRepository {
   async require({ licence, number }: Pick<Permit, 'licence' | 'number'>, begun: boolean): Promise<void> {
     const known = await this.#table.get(licence);
     if (known === undefined) return;
-    if (known.suspended !== undefined)
+    if (known.suspended)
       throw new MillraceError('E_LICENCE_SUSPENDED', 'the owner has not yet stated how many objects are left');
     if (!begun && number <= known.floor)
       throw new MillraceError(
@@ -49,35 +64,53 @@ export class ResumeRepository {
   }
 
   /**
-   * Verifies and applies the owner's statement. A repeated or older statement changes nothing, because the floor only
-   * rises.
-   * @throws {MillraceError} E_LICENCE_INVALID, E_NOT_FOUND, E_SIGNATURE, E_AUTH, E_FORBIDDEN; E_REPLAY (a statement for
-   * another restore), E_INPUT (more than the backup leaves)
+   * Applies the owner's statement. A repeated or older one changes nothing unless the licence waits for it.
+   * @param credits number of the licence's credited objects
+   * @throws {MillraceError} E_REPLAY (a statement for another restore, or an earlier one), E_INPUT (more than can be left)
    */
-  async take(message: MessageOf<'licence.resume'>, { directory, ownerOf }: Verification): Promise<void> {
-    const claimed = readTransaction(message.licence);
-    if (claimed.type !== 'licence.grant') throw new MillraceError('E_LICENCE_INVALID', 'not a licence');
-    const found = await ownerOf(claimed.design);
-    if (found === undefined) throw new MillraceError('E_NOT_FOUND', `no design ${claimed.design}`);
-    const owner = copyBytes(found);
-    const { body: licence } = await verifyLicence(message.licence, directory, owner);
-    const id = toHex(licence.id);
-    // The statement names its restore.
-    const { body } = await verifyTransactionBy(owner, message.transaction, directory);
-    if (body.type !== 'licence.resume' || body.licence !== id)
-      throw new MillraceError('E_FORBIDDEN', 'not the owner’s statement on this licence');
-    const known = await this.#table.get(id);
-    const suspended = known?.suspended;
-    if (suspended !== undefined && suspended.restore !== body.restore)
+  async take({ licence, statement }: Remaining, credits: number): Promise<void> {
+    const { restore, objects, issued } = statement;
+    const known = await this.#table.get(statement.licence);
+    const { suspended = false, restored, floor = 0, stated } = known ?? {};
+    if (suspended && restored?.restore !== restore)
       throw new MillraceError('E_REPLAY', 'the owner’s statement is for another restore');
-    if (body.objects > (suspended?.most ?? licence.objects))
+    const isOld = stated !== undefined && issued <= stated.at;
+    if (suspended && isOld && stated.restore === restore)
+      throw new MillraceError('E_REPLAY', 'an object was credited since the owner’s statement');
+    const allowed = licence.objects + credits;
+    if (objects > allowed - (suspended ? (restored?.used ?? 0) : 0))
       throw new MillraceError('E_INPUT', 'more objects than the licence can have left');
-    await this.#table.put(id, { floor: Math.max(known?.floor ?? 0, licence.objects - body.objects) });
+    // Credits since then are not in the statement.
+    if (!suspended && isOld) return;
+    await this.#table.put(statement.licence, {
+      ...{ floor: Math.max(floor, allowed - objects), restored },
+      stated: { restore, at: Math.max(stated?.at ?? 0, issued) },
+    });
   }
 
-  /** Suspends the licence until its owner's statement. Called on a stopped node when a backup is restored. */
-  async suspend(licence: string, suspended: { readonly restore: string; readonly most: number }): Promise<void> {
-    const floor = (await this.#table.get(licence))?.floor ?? 0;
-    await this.#table.put(licence, { floor, suspended });
+  /** Whether the owner's newest statement is later than this time, so that its number includes earlier credits. */
+  async isStatedAfter(licence: string, time: number): Promise<boolean> {
+    const { stated } = (await this.#table.get(licence)) ?? {};
+    return stated !== undefined && time < stated.at;
+  }
+
+  /**
+   * Suspends the licence again if the credit of an object may repeat one that the restore has lost. The object that it
+   * allows may have been made then. Call it before the credit counts.
+   */
+  async credit(object: string): Promise<void> {
+    const licence = licenceOf(object);
+    const known = await this.#table.get(licence);
+    if (known?.restored === undefined || numberOf(object) > known.restored.used) return;
+    await this.#table.put(licence, { ...known, suspended: true });
+  }
+
+  /**
+   * Called on a stopped node when a backup is restored.
+   * @param left whether the licence has objects left by the backup: it is suspended until its owner's statement
+   */
+  async restore(licence: string, restored: NonNullable<ResumeRecord['restored']>, left: boolean): Promise<void> {
+    const known = await this.#table.get(licence);
+    await this.#table.put(licence, { ...known, floor: known?.floor ?? 0, restored, suspended: left || undefined });
   }
 }

@@ -1,9 +1,14 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { wipe, writeDurably } from '@millrace/base';
+import { removeDurably, toHex, wipe, writeDurably } from '@millrace/base';
+import type { SafetyPolicy } from '@millrace/gcode';
 import { generateP256Key, keyName, type TlsIdentity } from '@millrace/identity';
+import { createTokenKey } from '@millrace/identity/pkcs11';
 import { discardStagedTls, type Machine, replaceTls, type SignedDirectory, stageTls } from '@millrace/protocol';
-import { machineFiles } from '../agent/config.ts';
+import { machineFiles, pinSource, type TokenSettings } from '../agent/config.ts';
+
+export type { OperatorRequest, OperatorStatus } from '../agent/operator-messages.ts';
+export { operate, operatorCommands, statusText } from './operate.ts';
 
 // Administrator operations on a machine's folder. A running agent loads a new certificate without a restart.
 
@@ -21,6 +26,41 @@ export async function createMachineKey(folder: string): Promise<Pick<Machine, 'm
   }
 }
 
+export interface NewToken {
+  /** Path of the PKCS #11 module. */
+  readonly module: string;
+  readonly label: string;
+  /** File with the PIN; absolute, or relative to the machine's folder. */
+  readonly pinFile?: string | undefined;
+}
+
+/**
+ * Creates the machine's key in a token.
+ * @param name label of the key
+ * @param attended somebody is at the terminal: a PIN that was refused before may be tried again
+ * @returns public key, the token as it describes itself, and the settings for machine.json
+ * @throws {MillraceError} E_CONFIG, E_HSM, E_PIN
+ */
+export async function createMachineKeyInToken(
+  folder: string,
+  name: string,
+  { module, label, pinFile }: NewToken,
+  { attended }: { readonly attended: boolean },
+): Promise<Pick<Machine, 'machine' | 'publicKey' | 'token'> & { settings: TokenSettings }> {
+  await mkdir(join(folder, machineFiles.data), { recursive: true, mode: 0o700 });
+  const place = { module, label, pin: pinSource(folder, pinFile) };
+  const { id, publicKey, token } = await createTokenKey(place, name, { attended });
+  const settings = {
+    module,
+    label,
+    serial: token.serial,
+    id: toHex(id),
+    publicKey: toHex(publicKey),
+    ...(pinFile === undefined ? {} : { pinFile }),
+  };
+  return { machine: keyName(publicKey), publicKey, token, settings };
+}
+
 /** Wipes the TLS key. @param settings contents of machine.json */
 export async function writeMachineSettings(
   folder: string,
@@ -31,6 +71,13 @@ export async function writeMachineSettings(
   await writeDurably(join(folder, machineFiles.tlsKey), tls.key);
   wipe(tls.key);
   await writeDurably(join(folder, machineFiles.settings), json(settings), 0o644);
+}
+
+/** The agent reads the policy when it starts. @param policy undefined: there is none from now on */
+export async function writeSafetyPolicy(folder: string, policy: SafetyPolicy | undefined): Promise<void> {
+  const path = join(folder, machineFiles.safety);
+  if (policy === undefined) await removeDurably(path);
+  else await writeDurably(path, json(policy), 0o644);
 }
 
 export async function writeMachineDirectory(folder: string, directory: SignedDirectory): Promise<void> {

@@ -32,24 +32,36 @@ import {
 } from '@millrace/protocol';
 import { PointsPool } from '@millrace/vault';
 import type { Driver } from '../drivers/contract.ts';
+import { Activity, type AgentStatus } from './activity.ts';
 import { openBegunObjects } from './begun-objects.ts';
 import { connectCloud } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
-import { createControlCalls, isPassing } from './control-calls.ts';
+import { type ControlCalls, createControlCalls, isPassing } from './control-calls.ts';
 import { Inbox } from './inbox.ts';
 import { createReports } from './machine-reports.ts';
+import { openOdometer } from './odometer.ts';
+import { Operator } from './operator.ts';
+import type { OperatorRequest } from './operator-messages.ts';
+import { serveOperator } from './operator-socket.ts';
 import { openOutbox } from './outbox.ts';
+import { makeFromPackage, type PackageQueue } from './packages/make-package.ts';
 import type { AgentParts } from './parts.ts';
 import { Print } from './print.ts';
+import { rehearse } from './rehearsal.ts';
 import { openRunStore, type RunRecord } from './run-record.ts';
+import { openSpoolState } from './spool-state.ts';
 import { createTables } from './tables.ts';
+import { takeSettings } from './take-settings.ts';
 import { defaultTiming, type Timing } from './timing.ts';
+import { isVisit, Visits } from './visits.ts';
 
 export interface AgentOptions {
   readonly config: MachineConfig;
   /** Address of the distribution node if the directory does not list one. */
   readonly distribution: () => Address;
   readonly timing?: Partial<Timing>;
+  /** For the driver of a workstation: it makes objects from these job packages, and from nothing else. */
+  readonly packages?: PackageQueue;
 }
 
 export interface AgentModules {
@@ -61,8 +73,21 @@ export interface AgentModules {
   readonly receiver?: typeof createReceiver;
 }
 
+/** Parts of the agent at its own cloud. */
+type OwnParts = AgentParts & {
+  readonly calls: ControlCalls;
+  readonly visits: Visits;
+  readonly packages: PackageQueue | undefined;
+  /** Aborted when settings came that the agent has to start with. */
+  readonly changed: AbortController;
+};
+
 /** A running agent. Closing it during a print cancels the print and reports it. */
 export interface Agent extends Closable {
+  /** For people at the machine. */
+  status(): AgentStatus;
+  /** Aborted when its settings have changed: it takes no more work, and has to be started again. */
+  readonly changed: AbortSignal;
   close(): Promise<void>;
 }
 
@@ -82,6 +107,13 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       await mkdir(join(config.data, folder), { recursive: true, mode: 0o700 });
     }
     const signer = { key: config.machineKey, installation: config.directory.installation };
+    let operator: Operator | undefined;
+    // First of all: two agents must not work with the same state.
+    const command = async (request: OperatorRequest) => {
+      if (operator === undefined) throw new MillraceError('E_STATE', 'the agent starts: try again');
+      return operator.command(request);
+    };
+    closer.add(await serveOperator(config.folder, command, logger));
     const driver = closer.add(await (modules.driver ?? configuredDriver)(config));
     const inbox = new Inbox(keyName(config.machineKey.publicKey));
     const link = closer.add(
@@ -122,11 +154,21 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const tables = createTables(config, { clock, random, logger, receiver: modules.receiver ?? createReceiver });
     const { name, detail } = createEngine(config.agent.engine === 'gpu' ? 'auto' : config.agent.engine);
     logger.info({ engine: name, detail, driver: driver.kind }, 'agent started');
-    const report = createReports({ config, outbox, clock, random });
+    const spool = await openSpoolState(config.data, signer, {
+      machine: keyName(config.machineKey.publicKey),
+      material: config.material,
+      directory: config.directory,
+      clock,
+      logger,
+    });
+    const odometer = await openOdometer(config.data, signer, { telemetry: () => driver.telemetry(), spool });
+    const report = createReports({ config, outbox, clock, random, spool, odometer });
     const runs = openRunStore(config.data, signer);
     const begun = openBegunObjects(config.data, signer);
     const points = closer.add(new PointsPool(1));
-    const state = { outbox, report, runs, begun };
+    const activity = new Activity(clock, driver, () => link.connected);
+    operator = await Operator.open(config.folder, signer, { driver, clock, logger });
+    const state = { operator, outbox, report, runs, begun, spool, odometer, activity };
     const own = {
       config,
       driver,
@@ -139,10 +181,22 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       points,
       secrets: secretMemory(),
     };
-    const parts = { ...own, clock, random, timing, logger };
+    const common = { ...own, clock, random, timing, logger };
+    const changed = new AbortController();
+    const visits = closer.add(new Visits(common));
+    const parts: OwnParts = { ...common, changed, visits, packages: options.packages };
     await reportUnfinished(parts);
-    const working = work(parts, stop.signal);
+    await parts.visits.start();
+    const { token } = config.machineKey;
+    if (token === undefined)
+      logger.warn(
+        'the machine’s key is in a file: whoever copies this folder can act as the machine (docs/machines.md)',
+      );
+    // Nothing can be signed without the token, so the machine stops at once.
+    const working = work(parts, token === undefined ? stop.signal : AbortSignal.any([stop.signal, token.lost]));
     return {
+      status: () => ({ ...activity.status(), held: operator.status.held?.cause }),
+      changed: changed.signal,
       close: async () => {
         stop.abort(new MillraceError('E_STATE', 'the agent stops', { data: { stopped: true } }));
         await working;
@@ -165,26 +219,30 @@ async function refreshed(fetching: Promise<unknown>, logger: Logger): Promise<vo
 }
 
 /** The driver of the machine's kind. The machine's settings override those derived from its profile. */
-function configuredDriver({ drivers, kind, serial, profile, driver }: MachineConfig): Promise<Driver> {
+function configuredDriver({ drivers, kind, serial, profile, driver, safety }: MachineConfig): Promise<Driver> {
   const settings = { serial, ...drivers.get(kind).settingsFor(profile), ...driver };
-  return drivers.create(kind, settings, { secrets: secretMemory() });
+  return drivers.create(kind, settings, { secrets: secretMemory(), ...(safety === undefined ? {} : { safety }) });
 }
 
 /** Reports a run that was unfinished when the agent was killed: the object on the machine is incomplete. */
-async function reportUnfinished({ runs, report, logger }: AgentParts): Promise<void> {
+async function reportUnfinished({ runs, report, visits, odometer, packages, logger }: OwnParts): Promise<void> {
   const record = await runs.read();
   if (record === undefined || !record.started || record.object === undefined) return;
   const { object, run, segments, sealed } = record;
   logger.error({ object, segments }, 'the agent was killed during a print; reporting the print as failed');
+  await odometer.end();
   const place = sealed === undefined ? {} : { sealed: fromHex(sealed) };
-  await report({ object, run }, 'failed', { segments, code: 'E_MACHINE', ...place });
+  const facts = { segments, code: 'E_MACHINE', ...place };
+  if (isVisit(record)) await visits.report(record, 'failed', facts);
+  else await report({ object, run, started: true }, 'failed', facts);
+  if (record.package !== undefined) await packages?.interrupted?.(record.package);
   await runs.clear();
 }
 
-async function work(parts: AgentParts, signal: AbortSignal): Promise<void> {
-  const { logger, timing } = parts;
+async function work(parts: OwnParts, signal: AbortSignal): Promise<void> {
+  const { logger, timing, activity, changed } = parts;
   const backoff = new Backoff(timing.backoff);
-  while (!signal.aborted) {
+  while (!signal.aborted && !changed.signal.aborted) {
     try {
       const outcome = await nextObject(parts, signal);
       if (outcome === 'completed' || outcome === 'failed' || outcome === 'none') {
@@ -194,6 +252,7 @@ async function work(parts: AgentParts, signal: AbortSignal): Promise<void> {
     } catch (cause) {
       if (signal.aborted) return;
       const error = toMillraceError(cause);
+      activity.failed(error);
       if (isPassing(error)) logger.warn({ err: error }, 'cannot ask control for work; trying again');
       else logger.error({ err: error }, 'asking control for work failed; trying again');
     }
@@ -201,31 +260,60 @@ async function work(parts: AgentParts, signal: AbortSignal): Promise<void> {
   }
 }
 
-async function nextObject(parts: AgentParts, signal: AbortSignal) {
-  const { link, outbox, runs, tables } = parts;
-  await checkMachine(parts);
-  await tables.measure(signal);
+async function nextObject(parts: OwnParts, signal: AbortSignal) {
+  const { link, operator, outbox, runs, tables, activity, packages } = parts;
+  const whenReady = async () => {
+    if (operator.isHalted) activity.step('held');
+    await operator.whenFree(signal);
+    activity.step('machine');
+    await checkMachine(parts);
+  };
+  await whenReady();
+  if (packages === undefined) await tables.measure(signal);
+  activity.step('cloud');
   await link.whenConnected(signal);
   // Send reports of earlier prints first: control considers this machine busy until it has them.
+  activity.step('reports');
   await outbox.whenEmpty(signal);
+  activity.step('work');
+  if (packages !== undefined) {
+    const queued = await packages.next(signal);
+    await whenReady(); // hours may have passed
+    activity.step('print');
+    return await makeFromPackage(parts, { queued, driverKey: packages.driverKey }, signal);
+  }
   const record = (await runs.read()) ?? (await newRun(parts, signal));
   if (record === undefined) return 'none';
+  activity.step('machine');
   await checkMachine(parts); // it may have been unplugged or replaced
-  return await new Print(parts, record, signal).run();
+  activity.step('print');
+  return isVisit(record) ? await parts.visits.make(record, signal) : await new Print(parts, record, signal).run();
 }
 
-async function newRun({ calls, random }: AgentParts, signal: AbortSignal): Promise<RunRecord | undefined> {
-  const print = await calls.next(signal);
-  if (print === undefined) return undefined;
-  const run = toHex(random(16));
-  return { print, run, started: false, segments: 0 };
+async function newRun(parts: OwnParts, signal: AbortSignal): Promise<RunRecord | undefined> {
+  const { calls, random, spool } = parts;
+  const next = await calls.next(signal);
+  if (next === undefined) return undefined;
+  await spool.take(next.spool);
+  if ('settings' in next) {
+    if (await takeSettings(parts, next.settings)) parts.changed.abort();
+    return undefined;
+  }
+  if ('rehearsal' in next) {
+    await rehearse(parts, next.rehearsal);
+    return undefined;
+  }
+  const { print, visit } = next;
+  const begun = { print, run: toHex(random(16)), started: false, segments: 0 };
+  return visit === undefined ? begun : { ...begun, visit };
 }
 
 /**
- * Connects to the machine if necessary and reads its serial number.
- * @throws {MillraceError} E_MACHINE_UNKNOWN, E_MACHINE
+ * Requires the machine's token, connects to the machine if necessary and reads its serial number.
+ * @throws {MillraceError} E_HSM, E_MACHINE_UNKNOWN, E_MACHINE
  */
 async function checkMachine({ driver, config }: AgentParts): Promise<void> {
+  await config.machineKey.token?.check();
   const { state } = driver.telemetry();
   if (state !== 'idle') await driver.connect({ serial: config.serial });
   const { serial, kind } = await driver.identify();

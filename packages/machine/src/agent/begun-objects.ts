@@ -3,7 +3,13 @@ import { hexOf, MillraceError } from '@millrace/base';
 import { z } from 'zod';
 import { type StateSigner, signedFile } from './signed-file.ts';
 
-const schema = z.strictObject({ print: hexOf(16), run: hexOf(16) });
+const schema = z.strictObject({
+  print: hexOf(16),
+  run: hexOf(16),
+  /** The machine has executed all of the object. */
+  made: z.literal(true).optional(),
+});
+type Begun = Pick<z.output<typeof schema>, 'print' | 'run'>;
 
 /**
  * Objects that this machine has begun: one signed file for each, kept forever. No object begins twice, whatever the
@@ -12,23 +18,32 @@ const schema = z.strictObject({ print: hexOf(16), run: hexOf(16) });
 export interface BegunObjects {
   /**
    * Records that the object begins with this run. The same run may record it again.
-   * @throws {MillraceError} E_REPLAY if another run has begun it, E_STORE if the file was altered
+   * @throws {MillraceError} E_REPLAY if another run has begun it, with `made` if it has made it; E_STORE if the file was
+   *   altered
    */
-  take(object: string, run: z.output<typeof schema>): Promise<void>;
+  take(object: string, run: Begun): Promise<void>;
+  /** Records that this run has made the object. Call it before the machine reports so. */
+  made(object: string, run: Begun): Promise<void>;
 }
 
 export function openBegunObjects(folder: string, signer: StateSigner): BegunObjects {
+  const fileOf = (object: string) =>
+    signedFile(join(folder, 'begun', `${object}.state`), signer, {
+      label: `begun/${object}`,
+      schema,
+      remedy: 'the object was begun, and is not begun again',
+    });
   return {
     take: async (object, { print, run }) => {
-      const file = signedFile(join(folder, 'begun', `${object}.state`), signer, {
-        label: `begun/${object}`,
-        schema,
-        remedy: 'the object was begun, and is not begun again',
-      });
+      const file = fileOf(object);
       const known = await file.read();
       if (known === undefined) return file.write({ print, run });
-      if (known.print !== print || known.run !== run)
-        throw new MillraceError('E_REPLAY', `this machine began object ${object} in another run`, { data: { object } });
+      if (known.print === print && known.run === run) return;
+      const { made = false } = known;
+      throw new MillraceError('E_REPLAY', `this machine ${made ? 'made' : 'began'} object ${object} in another run`, {
+        data: { object, made },
+      });
     },
+    made: (object, { print, run }) => fileOf(object).write({ print, run, made: true }),
   };
 }

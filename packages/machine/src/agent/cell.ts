@@ -1,4 +1,4 @@
-import { type Bytes, equalBytes, MillraceError, wipe } from '@millrace/base';
+import { type Bytes, copyBytes, equalBytes, MillraceError, wipe } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
 import {
   applyOuterLayer,
@@ -15,8 +15,8 @@ export { CONTENT_BYTES, type ContentMac };
 
 const KEY_BYTES = 32;
 
-/** Outer layer of a session's cells. */
-export type OuterLayer = 'ctr' | 'points';
+/** Outer layer of the cells. Segments of a job package have none. */
+export type OuterLayer = 'ctr' | 'points' | 'none';
 
 /** Length of every cell of a session, bytes. */
 export const cellBytes = (layer: OuterLayer): number => (layer === 'points' ? POINTS_BYTES : SEGMENT_BYTES);
@@ -43,10 +43,12 @@ export async function openCell(options: {
   const { layer, points, cell, keys, hash, ...place } = options;
   const outer = keys.subarray(0, KEY_BYTES);
   const label = keys.subarray(2 * KEY_BYTES);
-  const sealed =
-    layer === 'ctr'
-      ? applyOuterLayer(outer, cell)
-      : (await points.run({ kind: 'takeOff', scalar: outer, label, bytes: cell })).bytes;
+  const takeOff = async (): Promise<Bytes> => {
+    if (layer === 'none') return copyBytes(cell);
+    if (layer === 'ctr') return applyOuterLayer(outer, cell);
+    return (await points.run({ kind: 'takeOff', scalar: outer, label, bytes: cell })).bytes;
+  };
+  const sealed = await takeOff();
   try {
     if (!equalBytes(sha256(sealed), hash))
       throw new MillraceError('E_SEGMENT', `segment ${place.number} is not the one that the owner signed`, {

@@ -16,7 +16,7 @@ import {
 export type CallMethod = Extract<LinkControl, { type: 'call' }>['method'];
 /** Messages of streams, in order of arrival. */
 export type StreamMessage =
-  | Extract<LinkControl, { type: 'offer' | 'hashes' | 'mix' | 'end' | 'lost' }>
+  | Extract<LinkControl, { type: 'offer' | 'hashes' | 'mix' | 'release' | 'end' | 'lost' }>
   | { readonly type: 'frame' | 'key'; readonly payload: Bytes };
 
 export interface CallOptions {

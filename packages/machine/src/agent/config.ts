@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type Bytes, type Clock, hexOf, MillraceError, parse, systemClock, wipe } from '@millrace/base';
+import { join, resolve } from 'node:path';
+import { type Bytes, type Clock, fromHex, hexOf, MillraceError, parse, systemClock, wipe } from '@millrace/base';
+import { type SafetyPolicy, safetyPolicySchema } from '@millrace/gcode';
 import { type MachineKey, p256Key, type TlsIdentity } from '@millrace/identity';
+import { openTokenKey, type PinSource } from '@millrace/identity/pkcs11';
 import { engineNames } from '@millrace/live-matrix';
 import {
   type Directory,
@@ -14,21 +16,48 @@ import {
   profileSchema,
 } from '@millrace/protocol';
 import { z } from 'zod';
+import { type CameraSettings, cameraSchema } from '../camera/settings.ts';
 import { builtInDrivers } from '../drivers/built-in.ts';
 import { loadDriverModule } from '../drivers/driver-module.ts';
 import type { DriverRegistry } from '../drivers/registry.ts';
+import { readIfThere } from './files.ts';
+import { type OwnSettings, type RemoteVersion, readRemoteSettings, underRemote } from './remote-settings.ts';
 
 /** Contents of a machine's folder. Written when the machine is set up; read by the agent when it starts. */
 export const machineFiles = {
   settings: 'machine.json',
+  /** The safety policy of the machine's owner, if there is one. */
+  safety: 'safety.json',
+  /** The camera that watches the machine, if there is one. */
+  camera: 'camera.json',
   /** The directory as signed by the administrator. */
   directory: directoryFiles.directory,
   certificate: 'tls.crt.pem',
   tlsKey: 'tls.key.pem',
   /** 32 bytes, P-256: the machine's identity key if it has no PKCS#11 token. */
   identity: 'identity.key',
+  /** 32 bytes, P-256: the key of the driver that makes objects from job packages here. */
+  driverKey: 'driver.key',
+  /** RSA, PKCS #8: the key of the driver as a consumer of 3MF files. */
+  consumerKey: 'consumer.key',
+  /** The token has refused the PIN. */
+  pinRefused: 'pin.refused',
   data: 'data',
 } as const;
+
+/** The machine's identity key in a PKCS #11 token. */
+export const tokenSettings = z.strictObject({
+  /** Path of the PKCS #11 module. */
+  module: z.string().min(1).max(4_096),
+  /** Label and serial number of the token. */
+  label: z.string().min(1).max(32),
+  serial: z.string().max(16),
+  /** CKA_ID of the key, and the public key that it must have. */
+  id: hexOf(16),
+  publicKey: hexOf(65),
+  /** File with the PIN. By default the PIN agent gives it, whose socket MILLRACE_PIN_SOCKET names. */
+  pinFile: z.string().min(1).max(4_096).optional(),
+});
 
 const settingsSchema = z.strictObject({
   role: z.literal('machine'),
@@ -39,6 +68,8 @@ const settingsSchema = z.strictObject({
   serial: z.string().min(1).max(64),
   /** Kind of machine. Selects the driver. */
   kind: machineKind,
+  /** Absent if the key is in a file of this folder. */
+  token: tokenSettings.optional(),
   /** As registered: the profile that licences refer to. */
   profile: profileSchema,
   /** The loaded material. */
@@ -53,6 +84,11 @@ const settingsSchema = z.strictObject({
    * runs in the agent with the agent's access.
    */
   driverModules: z.array(z.string().min(1).max(4_096)).max(16).default([]),
+  /**
+   * Whether the organisation that holds the machine may set some settings from elsewhere by signed statements
+   * (docs/adr/0068). It can never loosen the safety policy in this folder.
+   */
+  remoteSettings: z.boolean().default(true),
   agent: z.strictObject({
     /**
      * `auto`: order 24 with keccak256 if this computer is fast enough, otherwise order 16 with turboshake128
@@ -68,7 +104,7 @@ const settingsSchema = z.strictObject({
     engine: z.enum(['auto', 'gpu', ...engineNames]).optional(),
     /** A stream is resumed after this much silence while something is due; ms. */
     stallMs: z.number().int().min(100).max(600_000).default(5_000),
-    /** A print fails after receiving nothing for this long; ms. */
+    /** A print fails after receiving nothing that was due for this long; ms. */
     giveUpMs: z.number().int().min(100).max(86_400_000).default(600_000),
   }),
 });
@@ -87,6 +123,13 @@ export interface MachineConfig {
   readonly profile: MachineProfile;
   readonly material: string;
   readonly driver: Readonly<Record<string, unknown>>;
+  readonly remoteSettings: boolean;
+  /** The settings of this folder alone, and the version of those from elsewhere that apply as well. */
+  readonly own: OwnSettings;
+  readonly remote?: RemoteVersion | undefined;
+  /** What designs may do on this machine. Without a policy: whatever the machine can do. */
+  readonly safety?: SafetyPolicy | undefined;
+  readonly camera?: CameraSettings | undefined;
   /** Drivers available to this machine. */
   readonly drivers: DriverRegistry;
   readonly agent: MatrixSettings;
@@ -111,8 +154,14 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
     machineFiles.settings,
     'E_CONFIG',
   );
-  const { installation, adminKey, driverModules, ...own } = settings;
+  const { installation, adminKey, driverModules, token, ...own } = settings;
   const drivers = await driversFor(own.kind, driverModules, folder);
+  const safety = await loadSafetyPolicy(folder);
+  if (safety !== undefined && drivers.get(own.kind).appliesSafety === undefined)
+    throw new MillraceError(
+      'E_CONFIG',
+      `the ${own.kind} driver cannot apply a safety policy: remove ${machineFiles.safety}`,
+    );
   const directories = await openDirectory({
     path: join(folder, machineFiles.directory),
     folder,
@@ -137,23 +186,71 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
       return (await directories.refresh()) || renewed;
     },
   };
-  const secret = await read('identity');
+  const machineKey =
+    token === undefined
+      ? readKey(await read('identity'), join(folder, machineFiles.identity))
+      : await openKeyInToken(folder, token);
+  const data = join(folder, machineFiles.data);
+  const local = { ...own, safety };
+  const remote = own.remoteSettings ? await readRemoteSettings(data, { key: machineKey, installation }) : undefined;
+  return {
+    ...(remote === undefined ? local : underRemote(local, remote.settings, drivers)),
+    own: local,
+    remote,
+    camera: await loadIfThere(folder, 'camera', cameraSchema),
+    drivers,
+    folder,
+    data,
+    directory: directories.directory,
+    renewal,
+    get tls() {
+      return tls.identity;
+    },
+    machineKey,
+  };
+}
+
+export type TokenSettings = z.output<typeof tokenSettings>;
+
+/** @throws {MillraceError} E_CONFIG, E_HSM, E_PIN */
+export function openKeyInToken(
+  folder: string,
+  { id, publicKey, pinFile, ...place }: TokenSettings,
+): Promise<MachineKey> {
+  return openTokenKey({ ...place, pin: pinSource(folder, pinFile), id: fromHex(id), publicKey: fromHex(publicKey) });
+}
+
+/** @param file absolute, or relative to the machine's folder; the PIN agent of the environment if undefined */
+export function pinSource(folder: string, file: string | undefined): PinSource {
+  return {
+    file: file && resolve(folder, file),
+    socket: process.env.MILLRACE_PIN_SOCKET,
+    refusal: join(folder, machineFiles.pinRefused),
+  };
+}
+
+/**
+ * The safety policy in a machine's folder.
+ * @throws {MillraceError} E_CONFIG if it is wrong: a machine never works with half a policy
+ */
+export function loadSafetyPolicy(folder: string): Promise<SafetyPolicy | undefined> {
+  return loadIfThere(folder, 'safety', safetyPolicySchema);
+}
+
+/** @throws {MillraceError} E_CONFIG if the file is wrong: a machine never works with half a setting */
+async function loadIfThere<S extends z.ZodType>(
+  folder: string,
+  name: keyof typeof machineFiles,
+  schema: S,
+): Promise<z.output<S> | undefined> {
+  const path = join(folder, machineFiles[name]);
+  let bytes: Bytes | undefined;
   try {
-    return {
-      ...own,
-      drivers,
-      folder,
-      data: join(folder, machineFiles.data),
-      directory: directories.directory,
-      renewal,
-      get tls() {
-        return tls.identity;
-      },
-      machineKey: readKey(secret, join(folder, machineFiles.identity)),
-    };
-  } finally {
-    wipe(secret);
+    bytes = await readIfThere(path);
+  } catch (cause) {
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
   }
+  return bytes && parse(schema, readJson(bytes, path), machineFiles[name], 'E_CONFIG');
 }
 
 async function driversFor(kind: string, modules: readonly string[], folder: string): Promise<DriverRegistry> {
@@ -174,11 +271,14 @@ function readJson(bytes: Bytes, path: string): unknown {
   }
 }
 
+/** Wipes the secret. */
 function readKey(secret: Bytes, path: string): MachineKey {
   if (secret.length !== 32) throw new MillraceError('E_CONFIG', `${path} must hold 32 bytes`);
   try {
     return p256Key(secret);
   } catch (cause) {
     throw new MillraceError('E_CONFIG', `${path} holds no P-256 key`, { cause });
+  } finally {
+    wipe(secret);
   }
 }

@@ -1,31 +1,108 @@
 import { controlRoutes } from '@millrace/api';
 import { type Bytes, decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
-import { type Machine, machineSchema } from '@millrace/protocol';
+import {
+  type Attested,
+  type Machine,
+  type MachineMembership,
+  machineSchema,
+  type OfferedSettings,
+  type SpoolProof,
+  spoolProof,
+  type VisitingSpool,
+} from '@millrace/protocol';
 import type { z } from 'zod';
 import type { CloudLink } from './cloud-link.ts';
 import type { Timing } from './timing.ts';
 
 const { next, callHome, report } = controlRoutes.machineCalls;
+const { give } = controlRoutes.visas;
 /** Routes by the name of the call on the link. */
-const routes = { next, 'call-home': callHome, report } as const;
+const routes = { next, 'call-home': callHome, report, visa: give } as const;
+const { visitorCalls } = controlRoutes;
+
+/** What the machine's own cloud gives it for a visit. */
+export type VisaAnswer = z.output<typeof give.answer.schema>;
+/** What the machine shows at the other cloud. */
+export type Visa = Pick<VisaAnswer, 'visa' | 'request' | 'key'>;
 
 /** Everything that authorises the stream, as received from control. */
 export interface PermitAnswer {
   readonly permit: Uint8Array;
   readonly print: Uint8Array;
   readonly licence: Uint8Array;
+  /** Credentials of the keys that signed the licence and the print. */
+  readonly licenceSigner: Uint8Array;
+  readonly printSigner: Uint8Array;
+  /** The owner's credits, one for each object beyond those granted, up to this one. */
+  readonly credits: readonly Attested[];
+  /** Approvals, extensions and transfers of the licence. */
+  readonly amendments: readonly Attested[];
+  /** The design's core. */
+  readonly core: Uint8Array;
   readonly machine: Machine;
-  /** The administrator's registration of the design's owner. */
-  readonly owner: Uint8Array;
+  /** Proves that the machine is a member of a group of the licence. */
+  readonly membership?: MachineMembership | undefined;
+  /** At another cloud: credentials there of the keys that signed for the spool of this machine. */
+  readonly signers?: VisitingSpool['signers'];
+}
+
+/** A rehearsal as control gives it: nothing in it is verified. */
+export interface RehearsalWork {
+  readonly rehearsal: string;
+  readonly request: Attested;
+  readonly licence: Attested;
+  readonly amendments: readonly Attested[];
+  readonly core: Uint8Array;
+  readonly envelope: Uint8Array;
+  readonly machine: Machine;
+  readonly membership?: MachineMembership | undefined;
+  /** What is left on the loaded spool, g. */
+  readonly left?: number | undefined;
+}
+
+/** A rehearsal, which comes before other work. */
+export interface NextRehearsal {
+  readonly rehearsal: RehearsalWork;
+  readonly spool: SpoolProof | undefined;
+}
+
+/** Settings as control gives them. */
+export interface SettingsWork extends OfferedSettings {
+  readonly machine: Machine;
+}
+
+/** Settings that the machine's organisation has signed. They come before other work. */
+export interface NextSettings {
+  readonly settings: SettingsWork;
+  readonly spool: SpoolProof | undefined;
+}
+
+/** The oldest work for the machine: a print of its cloud, or one of another cloud with the visit there. */
+export interface NextPrint {
+  readonly print: string;
+  readonly visit?: { readonly visit: string; readonly cloud: string } | undefined;
+  readonly spool: SpoolProof | undefined;
 }
 
 /** The agent's calls to control over its link (spec/protocol.md, 3). */
 export interface ControlCalls {
-  /** Waits up to `Timing.waitMs` for a print; undefined if none came. */
-  next(signal: AbortSignal): Promise<string | undefined>;
+  /**
+   * Waits up to `Timing.waitMs` for work, which comes with the loaded spool; undefined if none came.
+   * @param licence only prints of its job package; by default only those that are made without one
+   */
+  next(signal: AbortSignal, licence?: string): Promise<NextPrint | NextRehearsal | NextSettings | undefined>;
+  visa(request: Bytes, signal: AbortSignal): Promise<VisaAnswer>;
   callHome(request: Bytes, signal: AbortSignal): Promise<PermitAnswer>;
   report(report: Uint8Array, signal: AbortSignal): Promise<void>;
 }
+
+const answer = <S extends z.ZodType>(schema: S, reply: Bytes): z.output<S> =>
+  parse(schema, decodeCbor(reply, 'answer of control'), 'answer of control');
+
+const permitAnswer = (reply: Bytes): PermitAnswer => {
+  const { machine, ...permitted } = answer(callHome.answer.schema, reply);
+  return { ...permitted, machine: parse(machineSchema, machine, 'machine') };
+};
 
 export function createControlCalls(link: CloudLink, timing: Timing): ControlCalls {
   /** @returns the answer, encoded as CBOR */
@@ -35,20 +112,52 @@ export function createControlCalls(link: CloudLink, timing: Timing): ControlCall
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<Bytes> => link.call(method, encodeCbor(body), { timeoutMs, signal });
-  const answer = <S extends z.ZodType>(schema: S, reply: Bytes): z.output<S> =>
-    parse(schema, decodeCbor(reply, 'answer of control'), 'answer of control');
   return {
-    next: async (signal) => {
-      const wait = timing.waitMs;
-      return answer(next.answer.schema, await call('next', { wait }, wait + timing.callMs, signal)).print;
+    next: async (signal, licence) => {
+      // A driver knows whether a print was ordered.
+      const wait = licence === undefined ? timing.waitMs : 0;
+      const asked = licence === undefined ? { wait } : { wait, package: licence };
+      const reply = await call('next', asked, wait + timing.callMs, signal);
+      const { print, visit, rehearsal, settings, spool } = answer(next.answer.schema, reply);
+      const loaded = spool && parse(spoolProof, spool, 'loaded spool');
+      if (settings !== undefined) {
+        const machine = parse(machineSchema, settings.machine, 'machine');
+        return { settings: { ...settings, machine }, spool: loaded };
+      }
+      if (rehearsal !== undefined) {
+        const machine = parse(machineSchema, rehearsal.machine, 'machine');
+        return { rehearsal: { ...rehearsal, machine }, spool: loaded };
+      }
+      if (visit !== undefined) {
+        const { print: foreign, ...named } = visit;
+        return { print: foreign, visit: named, spool: loaded };
+      }
+      return print === undefined ? undefined : { print, spool: loaded };
     },
-    callHome: async (request, signal) => {
-      const reply = await call('call-home', { request }, timing.callMs, signal);
-      const { machine, ...permitted } = answer(callHome.answer.schema, reply);
-      return { ...permitted, machine: parse(machineSchema, machine, 'machine') };
-    },
+    visa: async (request, signal) => answer(give.answer.schema, await call('visa', { request }, timing.callMs, signal)),
+    callHome: async (request, signal) => permitAnswer(await call('call-home', { request }, timing.callMs, signal)),
     report: async (signed, signal) => {
       answer(report.answer.schema, await call('report', { report: signed }, timing.callMs, signal));
+    },
+  };
+}
+
+/** The calls of a visiting machine. @param visit what it shows; needed to call home only */
+export function createVisitorCalls(
+  link: CloudLink,
+  timing: Timing,
+  visit?: Visa,
+): Pick<ControlCalls, 'callHome' | 'report'> {
+  const { callMs: timeoutMs } = timing;
+  return {
+    callHome: async (request, signal) => {
+      if (visit === undefined) throw new MillraceError('E_VISA', 'there is no visa');
+      const body: z.input<typeof visitorCalls.callHome.body.schema> = { request, visit };
+      return permitAnswer(await link.call('call-home', encodeCbor(body), { timeoutMs, signal }));
+    },
+    report: async (signed, signal) => {
+      const body: z.input<typeof visitorCalls.report.body.schema> = { report: signed };
+      answer(visitorCalls.report.answer.schema, await link.call('report', encodeCbor(body), { timeoutMs, signal }));
     },
   };
 }

@@ -4,8 +4,10 @@ import { errorCodes, type MillraceError } from '@millrace/base';
  * The part of an error that may be shown at this machine; the cloud gets only the code. A line that cannot be executed
  * is not quoted, because its text is part of the design.
  */
-export function evidence({ code, message }: MillraceError): { readonly code: string; readonly reason: string } {
-  return { code, reason: (code === 'E_GCODE' ? errorCodes.E_GCODE.meaning : message).slice(0, 500) };
+export function evidence({ code, message, data }: MillraceError): { readonly code: string; readonly reason: string } {
+  if (code === 'E_GCODE') return { code, reason: errorCodes.E_GCODE.meaning };
+  if (code === 'E_SAFETY') return { code, reason: `${errorCodes.E_SAFETY.meaning} Rule: ${data.rule}.` };
+  return { code, reason: message.slice(0, 500) };
 }
 
 /** The full reason, for the owner. */

@@ -1,7 +1,7 @@
 import { type Bytes, copyBytes, MillraceError, wipe } from '@millrace/base';
 import { hold } from '@millrace/live-matrix';
 import type { StreamParameters } from '@millrace/protocol';
-import { CONTENT_BYTES, type ContentMac, openCell, startContentMac } from './cell.ts';
+import { CONTENT_BYTES, type ContentMac, type OuterLayer, openCell, startContentMac } from './cell.ts';
 import type { PrintJournal } from './journal.ts';
 import type { Design } from './licensed-design.ts';
 import type { AgentParts } from './parts.ts';
@@ -16,9 +16,14 @@ interface Got {
   readonly keys: Uint8Array;
 }
 
+/** What the feed needs to know of a design to open its segments. */
+export type FeedParameters = Pick<StreamParameters, 'segments' | 'size' | 'designNonce'> & {
+  readonly layer: OuterLayer;
+};
+
 /** State common to all sessions of a print, known from the first one on. */
 interface Opened {
-  readonly parameters: StreamParameters;
+  readonly parameters: FeedParameters;
   readonly designId: string;
   /** The design secret, in memory for secrets until the print ends. */
   readonly secret: Uint8Array;
@@ -29,7 +34,7 @@ interface Opened {
  * with buffered segments while the cloud is unreachable. Every buffer is wiped right after use.
  */
 export class Feed {
-  readonly #parts: Pick<AgentParts, 'driver' | 'points' | 'secrets'>;
+  readonly #parts: Pick<AgentParts, 'driver' | 'operator' | 'points' | 'secrets'>;
   readonly #progress: PrintProgress;
   readonly #journal: PrintJournal;
   readonly #queue: Got[] = [];
@@ -49,7 +54,7 @@ export class Feed {
   readonly done: Promise<Bytes>;
 
   constructor(
-    parts: Pick<AgentParts, 'driver' | 'points' | 'secrets'>,
+    parts: Pick<AgentParts, 'driver' | 'operator' | 'points' | 'secrets'>,
     { progress, journal }: { readonly progress: PrintProgress; readonly journal: PrintJournal },
   ) {
     this.#parts = parts;
@@ -66,7 +71,7 @@ export class Feed {
    * @param secret the design secret, 32 bytes; copied
    * @throws {MillraceError} E_PERMIT if the session is for another design
    */
-  open(parameters: StreamParameters, { designId }: Design, secret: Uint8Array): void {
+  open(parameters: FeedParameters, { designId }: Design, secret: Uint8Array): void {
     this.#stop.signal.throwIfAborted();
     if (this.#opened !== undefined) {
       if (this.#opened.designId !== designId)
@@ -171,10 +176,13 @@ export class Feed {
 
   /** Records that the object begins, before the first byte reaches the machine. */
   async #begin(): Promise<void> {
-    const { driver } = this.#parts;
+    const { driver, operator } = this.#parts;
+    await operator.whenFree(this.#stop.signal);
     const { odometer } = driver.telemetry();
     await this.#journal.starting();
+    await operator.whenFree(this.#stop.signal); // the operator may have paused the machine during the write
     await driver.begin();
+    await operator.begun();
     this.#progress.state = 'running';
     await this.#journal.started(odometer);
   }

@@ -1,6 +1,7 @@
 import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
 import type { SessionOffer } from '@millrace/protocol';
 import type { StreamMessage } from './cloud-link.ts';
+import { Releases } from './packages/releases.ts';
 
 /** Messages for one session, in order of arrival. */
 export type SessionEvent =
@@ -50,6 +51,8 @@ interface Expecting {
  * may arrive before its permit, so it is kept until the session is taken.
  */
 export class Inbox {
+  /** Shares of job packages that the nodes have released. */
+  readonly releases: Releases;
   readonly #machine: string;
   #latest: Incoming | undefined;
   #expecting: Expecting | undefined;
@@ -57,10 +60,13 @@ export class Inbox {
   /** @param machine key name of this machine */
   constructor(machine: string) {
     this.#machine = machine;
+    this.releases = new Releases(machine);
   }
 
   deliver(message: StreamMessage): void {
     switch (message.type) {
+      case 'release':
+        return this.releases.deliver(message);
       case 'offer':
         if (message.machine !== this.#machine) return; // for another machine: the session would not open
         this.#latest?.deliver({ type: 'lost', who: 'keys' });

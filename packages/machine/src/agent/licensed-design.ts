@@ -1,6 +1,6 @@
 import { type Bytes, equalBytes, MillraceError, toHex } from '@millrace/base';
 import { keyId, type MachineKey } from '@millrace/identity';
-import { type MachineSide, openDesignSecret, type StreamParameters } from '@millrace/protocol';
+import { type MachineSide, openDesignSecret, ownerParty, type StreamParameters, sameParty } from '@millrace/protocol';
 import { type NamedCore, readCore } from '@millrace/vault';
 import { type Capabilities, canMake } from '../drivers/contract.ts';
 import type { PermittedSession } from './permit.ts';
@@ -20,8 +20,8 @@ export function checkDesign(
   machine: Pick<Capabilities, 'formats'>,
 ): Design {
   const design = readCore(core);
-  const same =
-    equalBytes(design.coreHash, licence.core) && design.designId === permit.design && equalBytes(design.owner, owner);
+  const owned = sameParty(ownerParty(design), owner);
+  const same = equalBytes(design.coreHash, licence.core) && design.designId === permit.design && owned;
   if (!same) throw new MillraceError('E_PERMIT', 'the stream that was offered is not of the licensed design');
   if (!isOf(design, parameters))
     throw new MillraceError('E_PERMIT', 'the stream that was offered differs from the licensed design');
@@ -41,6 +41,9 @@ function isOf(design: Design, { segments, size, designNonce, layer }: StreamPara
   );
 }
 
+/** Names under which the design secret is sealed. */
+type SecretOf = Pick<PermittedSession['permit'], 'licence' | 'design'>;
+
 /**
  * The design secret, from the licence, which holds it for this machine, or from the keys node's custody.
  * @returns 32 bytes, the caller wipes them
@@ -48,7 +51,7 @@ function isOf(design: Design, { segments, size, designNonce, layer }: StreamPara
  */
 export async function designSecretOf(
   design: Design,
-  { licence, permit }: PermittedSession,
+  { licence, permit }: { readonly licence: PermittedSession['licence']; readonly permit: SecretOf },
   given: Bytes | undefined,
   { machineKey, installation }: { readonly machineKey: MachineKey; readonly installation: string },
 ): Promise<Bytes> {

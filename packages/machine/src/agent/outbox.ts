@@ -41,7 +41,7 @@ export interface Outbox extends Closable {
 
 export async function openOutbox(options: {
   folder: string;
-  calls: ControlCalls;
+  calls: Pick<ControlCalls, 'report'>;
   link: CloudLink;
   timing: Timing;
   logger: Logger;

@@ -4,7 +4,7 @@ import type { Driver } from '../drivers/contract.ts';
 import { ownerStateOf } from './machine-state.ts';
 
 /** Recipient of the facts that the cloud may not see, and what may be shown at the machine. */
-export type LicenceTerms = Pick<TransactionOf<'licence.grant'>, 'telemetryKey' | 'disclose'>;
+export type LicenceTerms = Pick<TransactionOf<'licence.grant'>, 'telemetryKey' | 'disclose' | 'creditPolicy'>;
 
 /** Facts of one print that only its owner may see. They can be sealed once a permit names the recipient. */
 export class OwnerFacts {
@@ -44,6 +44,14 @@ export class OwnerFacts {
   seal(reason?: string): { sealed: Bytes } | undefined {
     const sealed = this.#sealing?.seal({ ...this.state(), ...(reason === undefined ? {} : { reason }) });
     return sealed && { sealed };
+  }
+
+  /** Executed lines, if the licence credits an object that failed so early. Nobody else learns the position. */
+  earlyLines(): { lines: number } | undefined {
+    const { line, bytes } = this.state();
+    const lines = line ?? (bytes === 0 ? 0 : undefined);
+    const below = this.#terms?.creditPolicy?.below ?? 0;
+    return lines !== undefined && lines < below ? { lines } : undefined;
   }
 
   /** Whether the licence discloses positions at the machine. */

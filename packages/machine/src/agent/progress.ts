@@ -18,6 +18,8 @@ export class PrintProgress {
   /** Segments and bytes of the design that the machine has taken. */
   taken = 0;
   bytes = 0;
+  /** When the machine took the last of them, monotonic ms. */
+  takenAt: number | undefined;
   /** Hints received and solved. */
   hints = 0;
   sessions = 0;
@@ -48,7 +50,8 @@ export class PrintProgress {
   took(bytes: number): void {
     this.taken++;
     this.bytes += bytes;
-    this.#rate.taken(this.#parts.clock.monotonic());
+    this.takenAt = this.#parts.clock.monotonic();
+    this.#rate.taken(this.takenAt);
   }
 
   /** Bytes on the machine's link for this print, both directions, TLS included. */

@@ -16,6 +16,10 @@ const runSchema = z.strictObject({
   started: z.boolean(),
   /** Segments taken by the machine, as of the last update. */
   segments: uint,
+  /** For an object of another cloud: the visit, and that cloud. */
+  visit: z.strictObject({ visit: hexOf(16), cloud: hexOf(16) }).optional(),
+  /** For an object that is made from a job package: its licence. */
+  package: hexOf(16).optional(),
   /** The machine's position at that time, sealed to the owner, for the report of an agent that was killed. */
   sealed: z
     .string()

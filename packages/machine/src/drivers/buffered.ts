@@ -15,6 +15,7 @@ import type {
   DriverModules,
   DriverState,
   MachineIdentity,
+  Pause,
   RunSummary,
   Telemetry,
 } from './contract.ts';
@@ -22,10 +23,24 @@ import type {
 /** An engine's summary of its run. The driver adds how long the engine waited for content. */
 export type EngineSummary = Omit<RunSummary, 'starvedSeconds'>;
 
+/** What an engine reports on its own, without a call. */
+export interface EngineEvents {
+  /** The machine failed or is gone. */
+  failed(error: MillraceError): void;
+  /** The machine paused itself, or somebody paused it there. */
+  paused(pause: Pause): void;
+  /** Undoes `paused`. Has no effect on a pause that was asked for by the driver's caller. */
+  resumed(): void;
+}
+
 /** Executes the bytes behind a buffered driver. */
 export interface Engine {
+  /** Features of the machine; what a controller reports is known once it is connected. */
+  readonly capabilities: Capabilities;
+  /** Opens the machine, again if necessary. @throws {MillraceError} E_MACHINE, E_MACHINE_UNKNOWN */
+  connect(expected: { readonly serial: string }, events: EngineEvents): Promise<MachineIdentity>;
   /** Begins a new run. */
-  begin(): void;
+  begin(): void | Promise<void>;
   /**
    * Executes from the beginning of `bytes` at the machine's pace, and returns the number of bytes taken. Ends early
    * when `goOn` returns false. The signal aborts its sleep.
@@ -33,20 +48,31 @@ export interface Engine {
   take(bytes: Uint8Array, goOn: () => boolean, signal: AbortSignal): Promise<number>;
   /** Executes the rest. Returns false if `goOn` returned false first; it is then called again. */
   finish(goOn: () => boolean, signal: AbortSignal): Promise<boolean>;
-  /** The machine stands still, or continues. */
-  hold(): void;
-  release(): void;
-  /** Switches heaters and motors off. */
-  off(): void;
-  telemetry(): Omit<Telemetry, 'state' | 'starved' | 'bufferedBytes' | 'error'>;
+  /** There is nothing to execute from now on, until the next call of `take` or `finish`. */
+  starve(starved: boolean): void;
+  /** Resolves when the machine stands still. `goOn` returns false from before this call. */
+  pause(): void | Promise<void>;
+  resume(): void | Promise<void>;
+  /** The run was ended: stops the machine safely. */
+  cancel(): void | Promise<void>;
+  /** Switches heaters and motors off, as soon as the call is made. Never rejects. */
+  off(): void | Promise<void>;
+  telemetry(): Omit<Telemetry, 'state' | 'starved' | 'bufferedBytes' | 'error' | 'pause'>;
   summary(): EngineSummary;
   toolPath(): ToolPath | undefined;
   close(): Promise<void>;
 }
 
+/** The end of `connect`: compares serial numbers. @throws {MillraceError} E_MACHINE_UNKNOWN */
+export function checkSerial(identity: MachineIdentity, expected: { readonly serial: string }): MachineIdentity {
+  if (identity.serial === expected.serial) return identity;
+  throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine has another serial number than the registered one', {
+    data: { expected: expected.serial, found: identity.serial },
+  });
+}
+
 export interface BufferedOptions {
-  readonly identity: MachineIdentity;
-  readonly capabilities: Capabilities;
+  readonly kind: string;
   readonly bufferBytes: number;
   readonly telemetryMs: number;
 }
@@ -56,13 +82,18 @@ interface Run {
   readonly halt: AbortController;
 }
 
+const asked: Pause = {
+  actor: 'agent',
+  cause: 'the program beside the machine asked for a pause',
+  nextStep: 'resume or cancel the run',
+};
+
 /**
- * A driver for machines that live in this process: a bounded buffer in front of an engine. Implements the states of the
- * contract; does not interpret the bytes.
+ * A bounded buffer in front of an engine. Implements the states of the contract; does not interpret the bytes. The
+ * engine is a model in this process, or a controller at the end of a cable.
  */
 export class BufferedDriver implements Driver {
   readonly kind: string;
-  readonly capabilities: Capabilities;
   readonly #options: BufferedOptions;
   readonly #engine: Engine;
   readonly #clock: Clock;
@@ -71,7 +102,10 @@ export class BufferedDriver implements Driver {
   readonly #giveBack: () => void;
   readonly #change = new Condition();
   readonly #listeners = new Set<(telemetry: Telemetry) => void>();
+  #identity: MachineIdentity | undefined;
+  #connecting = false;
   #state: DriverState = 'disconnected';
+  #pause: Pause | undefined;
   #starved = false;
   #starvedMs = 0;
   #error: MillraceError | undefined;
@@ -80,8 +114,7 @@ export class BufferedDriver implements Driver {
   #told = Number.NEGATIVE_INFINITY;
 
   constructor(options: BufferedOptions, engine: Engine, modules: DriverModules) {
-    this.kind = options.identity.kind;
-    this.capabilities = options.capabilities;
+    this.kind = options.kind;
     this.#options = options;
     this.#engine = engine;
     this.#clock = modules.clock ?? systemClock;
@@ -92,33 +125,49 @@ export class BufferedDriver implements Driver {
     this.#giveBack = () => secrets?.give(memory);
   }
 
+  get capabilities(): Capabilities {
+    return this.#engine.capabilities;
+  }
+
   async connect(expected: { readonly serial: string }): Promise<MachineIdentity> {
-    if (this.#state === 'closed' || this.#run !== undefined) throw this.#wrongState('connect');
-    const { identity } = this.#options;
-    if (identity.serial !== expected.serial) {
-      throw new MillraceError('E_MACHINE_UNKNOWN', 'the machine has another serial number than the registered one', {
-        data: { expected: expected.serial, found: identity.serial },
+    if (this.#state === 'closed' || this.#run !== undefined || this.#connecting) throw this.#wrongState('connect');
+    this.#connecting = true;
+    try {
+      const identity = await this.#engine.connect(expected, {
+        failed: (error) => this.#failed(error),
+        paused: (pause) => this.#pausedBy(pause),
+        resumed: () => this.#resumedBy(),
       });
+      this.#stillOpen();
+      this.#identity = identity;
+      this.#error = undefined;
+      this.#enter('idle');
+      return identity;
+    } finally {
+      this.#connecting = false;
     }
-    this.#error = undefined;
-    this.#enter('idle');
-    return identity;
   }
 
   async identify(): Promise<MachineIdentity> {
-    if (this.#state === 'disconnected' || this.#state === 'closed') throw this.#wrongState('identify');
     if (this.#error !== undefined) throw this.#error;
-    return this.#options.identity;
+    if (this.#identity === undefined || this.#state === 'closed') throw this.#wrongState('identify');
+    return this.#identity;
   }
 
   async begin(): Promise<void> {
     if (this.#error !== undefined) throw this.#error;
-    if (this.#state !== 'idle') throw this.#wrongState('begin');
+    if (this.#state !== 'idle' || this.#run !== undefined) throw this.#wrongState('begin');
     const run: Run = { ending: false, halt: new AbortController() };
     this.#run = run;
     this.#queue.clear();
     this.#starvedMs = 0;
-    this.#engine.begin();
+    try {
+      await this.#engine.begin();
+      this.#stillIn(run);
+    } catch (error) {
+      if (this.#run === run) this.#run = undefined;
+      throw error;
+    }
     this.#enter('running');
     this.#work = this.#execute(run);
   }
@@ -143,29 +192,41 @@ export class BufferedDriver implements Driver {
     if (run.halt.signal.aborted) throw run.halt.signal.reason;
   }
 
-  async pause(): Promise<void> {
+  async pause(reason: Pause = asked): Promise<void> {
+    // The machine stands still already. This pause is not ended by whoever ends the one before at the machine.
+    if (this.#isPausedThere) return this.#enterPause(reason);
     if (this.#state !== 'running') throw this.#wrongState('pause');
-    this.#engine.hold();
-    this.#enter('paused');
+    this.#enterPause(reason);
+    await this.#engine.pause();
   }
 
   async resume(): Promise<void> {
     if (this.#state !== 'paused') throw this.#wrongState('resume');
-    this.#engine.release();
-    this.#enter('running');
+    await this.#engine.resume();
+    if (this.#state === 'paused') this.#leavePause();
   }
 
   async cancel(): Promise<void> {
-    if (this.#run === undefined) throw this.#wrongState('cancel');
-    this.#halt(new MillraceError('E_STATE', 'the run was cancelled'), 'idle');
+    const run = this.#run;
+    if (run === undefined) throw this.#wrongState('cancel');
+    this.#end(run, new MillraceError('E_STATE', 'the run was cancelled'));
     await this.#work;
+    try {
+      await this.#engine.cancel();
+    } catch (cause) {
+      const error = toMillraceError(cause);
+      this.#failed(error);
+      throw error;
+    }
+    if (this.#error === undefined && this.#state !== 'closed') this.#enter('idle');
   }
 
   async emergencyStop(): Promise<void> {
     if (this.#state === 'disconnected' || this.#state === 'closed') throw this.#wrongState('emergencyStop');
-    this.#engine.off();
+    const off = this.#engine.off();
     this.#error = new MillraceError('E_MACHINE', 'the machine was stopped in an emergency; connect it again');
     this.#halt(this.#error, 'stopped');
+    await off;
     await this.#work;
   }
 
@@ -176,6 +237,7 @@ export class BufferedDriver implements Driver {
       starved: this.#starved,
       bufferedBytes: this.#queue.length,
       ...(this.#error === undefined ? {} : { error: this.#error }),
+      ...(this.#pause === undefined ? {} : { pause: this.#pause }),
     };
   }
 
@@ -194,8 +256,10 @@ export class BufferedDriver implements Driver {
 
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
+    const ran = this.#run !== undefined;
     this.#halt(new MillraceError('E_STATE', 'the driver was closed'), 'closed');
     await this.#work;
+    if (ran) await Promise.resolve(this.#engine.cancel()).catch((err) => this.#logger.warn({ err }, 'no safe stop'));
     await this.#engine.close();
     this.#giveBack();
     this.#listeners.clear();
@@ -228,33 +292,71 @@ export class BufferedDriver implements Driver {
     } catch (cause) {
       if (this.#run !== run) return;
       const error = toMillraceError(cause);
-      this.#logger.error({ err: error }, 'the machine failed');
-      this.#engine.off();
-      this.#error = error;
-      this.#halt(error, 'failed');
+      this.#failed(error);
+      // A line that cannot be executed: the machine is well, and its heaters are on.
+      if (error.code === 'E_GCODE' || error.code === 'E_SAFETY')
+        await Promise.resolve(this.#engine.cancel()).catch(() => this.#engine.off());
+      else await this.#engine.off();
     }
   }
 
   async #starve(run: Run): Promise<void> {
     const since = this.#clock.monotonic();
     this.#starved = true;
-    this.#engine.hold();
+    this.#engine.starve(true);
     this.#tell(true);
     try {
       await this.#change.wait(run.halt.signal);
     } finally {
       this.#starved = false;
       this.#starvedMs += this.#clock.monotonic() - since;
-      if (this.#state === 'running') this.#engine.release();
+      if (this.#state === 'running') this.#engine.starve(false);
     }
   }
 
-  /** Ends the current run, if any. Pending calls fail with `reason`. */
-  #halt(reason: MillraceError, state: DriverState): void {
-    const run = this.#run;
+  #failed(error: MillraceError): void {
+    if (this.#error !== undefined || this.#state === 'closed' || this.#state === 'disconnected') return;
+    this.#logger.error({ code: error.code }, 'the machine failed');
+    this.#error = error;
+    this.#halt(error, 'failed');
+  }
+
+  #pausedBy(pause: Pause): void {
+    if (this.#state === 'running') this.#enterPause(pause);
+  }
+
+  #resumedBy(): void {
+    if (this.#isPausedThere) this.#leavePause();
+  }
+
+  /** By the controller, or by a person at it. */
+  get #isPausedThere(): boolean {
+    const actor = this.#pause?.actor;
+    return this.#state === 'paused' && (actor === 'controller' || actor === 'person');
+  }
+
+  #enterPause(pause: Pause): void {
+    this.#pause = pause;
+    this.#logger.warn({ ...pause }, 'the machine is paused');
+    this.#enter('paused');
+  }
+
+  #leavePause(): void {
+    this.#pause = undefined;
+    this.#enter('running');
+  }
+
+  /** Ends a run, and leaves the state as it is. Pending calls fail with `reason`. */
+  #end(run: Run | undefined, reason: MillraceError): void {
     this.#run = undefined;
+    this.#pause = undefined;
     this.#queue.clear();
     run?.halt.abort(reason);
+    this.#change.notify();
+  }
+
+  #halt(reason: MillraceError, state: DriverState): void {
+    this.#end(this.#run, reason);
     this.#enter(state);
   }
 
@@ -266,6 +368,10 @@ export class BufferedDriver implements Driver {
 
   #stillIn(run: Run): void {
     if (this.#run !== run) throw run.halt.signal.reason ?? this.#wrongState('write');
+  }
+
+  #stillOpen(): void {
+    if (this.#state === 'closed') throw this.#wrongState('connect');
   }
 
   #wrongState(what: string): MillraceError {

@@ -1,4 +1,5 @@
 import type { Bytes, Clock, Logger, MillraceError } from '@millrace/base';
+import type { SafetyPolicy } from '@millrace/gcode';
 import type { SecretMemory } from '@millrace/live-matrix';
 import type { Heater } from '@millrace/protocol';
 import type { ToolPath } from '@millrace/toolpath';
@@ -35,9 +36,20 @@ export function canMake({ formats }: Pick<Capabilities, 'formats'>, designKind: 
  */
 export type DriverState = 'disconnected' | 'idle' | 'running' | 'paused' | 'failed' | 'stopped' | 'closed';
 
+/** Why a machine stands still in the middle of a run. */
+export interface Pause {
+  /** Who paused it: the program that calls the driver, by itself or for its operator; the controller; a person there. */
+  readonly actor: 'agent' | 'operator' | 'controller' | 'person';
+  readonly cause: string;
+  /** What has to happen before the run continues. */
+  readonly nextStep: string;
+}
+
 /** Current state of the machine. */
 export interface Telemetry {
   readonly state: DriverState;
+  /** Set in the state `paused`. */
+  readonly pause?: Pause;
   /** Running, but waiting for content because its buffer is empty. */
   readonly starved: boolean;
   /** mm. */
@@ -106,14 +118,22 @@ export interface Driver {
   /**
    * Writes the next bytes of the run, split anywhere. Resolves when all of them are in the machine's buffer; the caller
    * may then wipe them. One call at a time.
-   * @throws {MillraceError} E_GCODE, E_STATE, E_MACHINE; the signal's reason
+   * @throws {MillraceError} E_GCODE, E_SAFETY, E_STATE, E_MACHINE; the signal's reason
    */
   write(content: Uint8Array, signal?: AbortSignal): Promise<void>;
   /** Ends the run's content. Resolves when all of it has been executed. Throws like `write`. */
   drain(signal?: AbortSignal): Promise<void>;
-  pause(): Promise<void>;
+  /**
+   * Sends nothing more. Resolves when the machine stands still; heaters stay on. A controller or a person at the machine
+   * may pause it as well: `telemetry().pause` says who did, and why. This call then replaces their pause, so that only
+   * `resume` ends it.
+   */
+  pause(reason?: Pause): Promise<void>;
   resume(): Promise<void>;
-  /** Drops the buffer and ends the run; the machine is then idle. Pending calls fail with E_STATE. */
+  /**
+   * Drops the buffer, stops safely (heaters, spindle and coolant off) and ends the run; the machine is then idle. Pending
+   * calls fail with E_STATE.
+   */
   cancel(): Promise<void>;
   /** Switches everything off immediately. Pending calls fail with E_MACHINE. The machine must be connected again. */
   emergencyStop(): Promise<void>;
@@ -134,6 +154,8 @@ export interface DriverModules {
   readonly logger?: Logger;
   /** Memory for the design's bytes while they wait for the machine. */
   readonly secrets?: SecretMemory;
+  /** What designs may do on this machine. Default: whatever the machine can do. */
+  readonly safety?: SafetyPolicy;
   /** For tests: the bytes that the machine takes, in order; valid only during the call. */
   readonly onExecuted?: (bytes: Uint8Array) => void;
 }

@@ -19,6 +19,7 @@ const moduleSchema = z.object({
       layers: z.boolean(),
       filament: z.boolean(),
     }),
+    appliesSafety: z.enum(['printer', 'mill']).optional(),
     settings: z.custom<z.ZodType>(
       (value) => isFunction((value as { safeParse?: unknown } | null | undefined)?.safeParse),
       { error: 'expected a zod schema' },

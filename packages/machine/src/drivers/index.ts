@@ -6,6 +6,7 @@ export type {
   DriverState,
   Heat,
   MachineIdentity,
+  Pause,
   RunSummary,
   Telemetry,
 } from './contract.ts';

@@ -1,4 +1,5 @@
 import { MillraceError, parse } from '@millrace/base';
+import type { Dialect } from '@millrace/gcode';
 import type { MachineProfile } from '@millrace/protocol';
 import type { z } from 'zod';
 import type { Capabilities, Driver, DriverModules } from './contract.ts';
@@ -11,6 +12,10 @@ export interface DriverRegistration<Settings extends z.ZodType = z.ZodType> {
   readonly capabilities: Capabilities;
   /** The driver's settings: the machine's `serial`, and the contents of `driver` in its folder's machine.json. */
   readonly settings: Settings;
+  /**
+   * Its driver checks every line against a safety policy before the machine executes it, as G-code of this dialect.
+   */
+  readonly appliesSafety?: Dialect | undefined;
   /** Settings derived from the registered profile. Those of machine.json override them. */
   settingsFor(profile: MachineProfile): Readonly<Record<string, unknown>>;
   /** Loads the driver's code. Called only when a machine of this kind is created. */

@@ -47,6 +47,8 @@ export const logCases: readonly Case<OpenLog>[] = [
     await writer.append([put('entry/3'), { delete: utf8('head') }]);
     assert.deepEqual(await log.get(utf8('entry/2')), utf8('value of entry/2'));
     assert.equal(await log.get(utf8('head')), undefined);
+    const several = await log.getMany([utf8('head'), utf8('entry/3'), utf8('entry/1')]);
+    assert.deepEqual(several, [undefined, utf8('value of entry/3'), utf8('value of entry/1')]);
     assert.deepEqual(await keysOf(log), ['entry/1', 'entry/2', 'entry/3']);
     assert.deepEqual(await keysOf(log, { gte: utf8('entry/2') }), ['entry/2', 'entry/3']);
     assert.deepEqual(await keysOf(log, { gte: Uint8Array.of(0) }), ['entry/1', 'entry/2', 'entry/3']);
@@ -83,12 +85,14 @@ export const logCases: readonly Case<OpenLog>[] = [
     for (const wrong of [new Uint8Array(), new Uint8Array(512), Uint8Array.of(0)]) {
       await assert.rejects(writer.append([put('a'), { put: wrong, value: wrong }]), coded('E_INPUT'));
       await assert.rejects(log.get(wrong), coded('E_INPUT'));
+      await assert.rejects(log.getMany([utf8('a'), wrong]), coded('E_INPUT'));
     }
     assert.deepEqual(await keysOf(log), []);
     await log.close();
     await assert.rejects(writer.append([put('a')]), coded('E_STORE'));
     await assert.rejects(log.acquire(), coded('E_STORE'));
     await assert.rejects(log.get(utf8('a')), coded('E_STORE'));
+    await assert.rejects(log.getMany([utf8('a')]), coded('E_STORE'));
     await assert.rejects(keysOf(log), coded('E_STORE'));
   }),
 ];

@@ -20,6 +20,7 @@ export async function rewritten(
     signer,
     origin: genuine.origin,
     clock: systemClock,
+    map: { changes: Number.MAX_SAFE_INTEGER },
   });
   for (let index = 0; index < genuine.size; index++) {
     const { event } = await genuine.entry(index);
@@ -29,7 +30,8 @@ export async function rewritten(
       type,
       actor,
       body,
-      eventId: id,
+      // The ids of logged roots are those of their places. This log may log a root of its own there.
+      eventId: type === 'mapped' ? `rewritten/${id}` : id,
       ...(evidence === undefined ? {} : { evidence }),
     } as EventRequest);
     if (request !== undefined) await log.append(request);

@@ -1,4 +1,4 @@
-import { MillraceError, sleep } from '@millrace/base';
+import { sleep } from '@millrace/base';
 import type { PrintView } from '@millrace/client';
 import { expect } from 'vitest';
 import { randomDesign } from '../designs.ts';
@@ -6,6 +6,8 @@ import type { Answer } from '../http.ts';
 import { license, order, store, untilEnded } from '../job.ts';
 import type { HostileInstallation } from './hostile-installation.ts';
 import type { TestAgent } from './test-agent.ts';
+
+export { outcomeOf } from '../protocol/support.ts';
 
 /** A design of the owner in the vault, and a licence for the operator on the licensed machine. */
 export interface Licensed {
@@ -54,17 +56,7 @@ export async function permitted(system: HostileInstallation, { licence }: Pick<L
   return (await system.owner.api.licence(licence)).permitted;
 }
 
-/** The error code of a refused call, or `accepted`. */
-export async function outcomeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'accepted';
-  } catch (error) {
-    return error instanceof MillraceError ? error.code : String(error);
-  }
-}
-
-/** The same for an HTTP answer. */
+/** The error code of an HTTP answer, or `accepted`. */
 export async function answerOf(work: Promise<Answer>): Promise<string> {
   const { status, error } = await work;
   return status === 200 ? 'accepted' : (error?.code ?? `status ${status}`);

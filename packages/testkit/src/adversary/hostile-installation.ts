@@ -33,6 +33,7 @@ import { openAuthority, type TlsIdentity } from '@millrace/identity';
 import type { Addresses, NodeRole } from '@millrace/protocol';
 import { type Answer, type CallOptions, call } from '../http.ts';
 import { setMachine, setMaintenance } from '../settings.ts';
+import { plainUsers } from '../test-installation.ts';
 import { addMachine, addUser } from './parties.ts';
 import { type Alteration, startTestAgent, type TestAgent } from './test-agent.ts';
 
@@ -103,7 +104,7 @@ async function build(base: string, closer: Closer, options: HostileInstallationO
   const home = join(base, 'installation');
   const scratch = join(base, 'scratch');
   await mkdir(scratch);
-  const { layout } = await initInstallation({ home, clock: systemClock, random: systemRandom });
+  const { layout } = await initInstallation({ home, users: plainUsers, clock: systemClock, random: systemRandom });
   const authority = await openAuthority(await authorityFiles(layout), systemClock.now);
   await addUser(layout, authority, 'tenant');
   await addMachine(layout, authority, ELSEWHERE);

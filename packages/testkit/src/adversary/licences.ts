@@ -1,5 +1,5 @@
 import { type Bytes, systemRandom } from '@millrace/base';
-import { findMachine, machineFromJson } from '@millrace/cli/parts';
+import { machineFromJson } from '@millrace/cli/parts';
 import { type Session, sealAttachment, signNew } from '@millrace/client';
 import { generateP256Key } from '@millrace/identity';
 import { licenceSecretInfo, registrationHash, sealDesignSecret, sha256 } from '@millrace/protocol';
@@ -15,7 +15,9 @@ export async function ownLicence(
 ): Promise<{ readonly transaction: Bytes; readonly secret: Bytes; readonly licence: string }> {
   const { directory, description } = system.installation;
   const { owner, coreHash } = readManifest(await system.nodes.keys.parts.playbook.manifest(design));
-  const registered = machineFromJson(findMachine(description, machine).registration);
+  const entry = description.machines.find(({ name }) => name === machine);
+  if (entry === undefined) throw new Error(`there is no machine ${machine}`);
+  const registered = machineFromJson(entry.registration);
   const id = systemRandom(16);
   const licence = Buffer.from(id).toString('hex');
   const binding = { installation: directory.installation, licence, design };

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Bytes, silentLogger, systemClock, systemRandom } from '@millrace/base';
-import { generateP256Key } from '@millrace/identity';
+import { keyName } from '@millrace/identity';
 import {
   type ControlCalls,
   connectCloud,
@@ -10,6 +10,7 @@ import {
   type MachineConfig,
 } from '@millrace/machine/parts';
 import { type MachineReport, type PermitRequest, signMachineDocument } from '@millrace/protocol';
+import { permitRequest } from '../permit-request.mjs';
 import type { HostileInstallation } from './hostile-installation.ts';
 
 /** A caller that makes a machine's calls with the machine's keys. */
@@ -46,21 +47,12 @@ export async function callAsMachine(system: HostileInstallation, name: string): 
     calls: createControlCalls(link, { ...defaultTiming, callMs: 10_000, waitMs: 0 }),
     signal: stop.signal,
     request: async (print, changes = {}) => {
-      const body: PermitRequest = {
-        type: 'permit.request',
-        ...common(),
-        print,
-        serial,
-        material,
-        ephemeral: generateP256Key().publicKey,
-        run: systemRandom(16),
-        from: 0,
-        order: 16,
-        suite: 'keccak256',
-        hints: 'dense',
-        tableMs: 10,
+      const stated = await system.nodes.control.context.records.odometers.get(keyName(machineKey.publicKey));
+      const body = permitRequest({
+        ...{ print, serial, material },
+        ...(stated && { odometer: stated.last }),
         ...changes,
-      };
+      });
       return { body, bytes: await signMachineDocument(machineKey, directory.installation, body) };
     },
     report: (object, event, changes = {}) =>

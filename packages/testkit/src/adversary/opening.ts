@@ -1,7 +1,8 @@
 import { systemClock, systemRandom, toHex } from '@millrace/base';
 import { signNew } from '@millrace/client';
+import { parseSign1 } from '@millrace/identity';
 import { checkPermit, loadMachineConfig, type MachineConfig } from '@millrace/machine/parts';
-import type { Opening, Permit, PermitRequest } from '@millrace/protocol';
+import type { Attested, MachineMembership, Opening, Permit, PermitRequest } from '@millrace/protocol';
 import { objectId, readTransaction, sha256, signPermit } from '@millrace/protocol';
 import type { Licensed } from './honest.ts';
 import { type HostileInstallation, SITE } from './hostile-installation.ts';
@@ -13,12 +14,15 @@ export interface ForgedOpening {
   readonly request: PermitRequest;
   /** The target machine. */
   readonly config: MachineConfig;
-  /** The owner's registration that the machine receives. */
-  readonly owner: Uint8Array;
+  readonly credits: readonly Attested[];
+  /** The design's core that the machine receives. */
+  readonly core: Uint8Array;
 }
 
 export interface Lies {
   readonly permit?: Partial<Permit>;
+  /** What the machine signs in its request. */
+  readonly request?: Partial<PermitRequest>;
   /** The machine that calls home; by default the licensed one. */
   readonly machine?: string;
   /** The signer of the print request; by default the licence's holder. */
@@ -26,6 +30,15 @@ export interface Lies {
   readonly licence?: Uint8Array;
   /** An opening whose print request is reused. */
   readonly print?: Uint8Array;
+  /** Credentials that come with licence and print; by default those of their signers. */
+  readonly licenceSigner?: Uint8Array;
+  readonly printSigner?: Uint8Array;
+  /** The owner's credits that the machine receives. */
+  readonly credits?: readonly Attested[];
+  /** The amendments that control shows, with their signers' credentials; by default all that it has. */
+  readonly amendments?: readonly Uint8Array[];
+  /** The membership of the machine that control shows. */
+  readonly membership?: MachineMembership;
 }
 
 /** Signed honestly by all parties except control. */
@@ -43,11 +56,9 @@ export async function forgeOpening(
   const fresh = await signNew(lies.holder ?? system.operator, body);
   const print = lies.print ?? fresh.bytes;
   const printId = lies.print === undefined ? fresh.id : printOf(print);
-  const { bytes, body: request } = await caller.request(printId);
+  const { bytes, body: request } = await caller.request(printId, lies.request);
   caller.close();
   const licence = await context.records.licences.require(job.licence);
-  const design = await context.records.designs.require(job.design);
-  const owner = await context.records.users.require(design.owner);
   const now = systemClock.now();
   const number = lies.permit?.number ?? 1;
   const permit = await signPermit(context.permitKey, system.installation.directory.installation, {
@@ -65,15 +76,32 @@ export async function forgeOpening(
     count: 1,
     ...lies.permit,
   });
-  const opening = { permit, request: bytes, print, licence: lies.licence ?? licence.transaction, machine };
-  return { opening, request, config, owner: owner.document };
+  const signed = { permit, request: bytes, print, licence: lies.licence ?? licence.transaction };
+  const credentials = {
+    licenceSigner: lies.licenceSigner ?? (await credentialOf(system, signed.licence)),
+    printSigner: lies.printSigner ?? (await credentialOf(system, print)),
+  };
+  const shown = lies.amendments ?? (licence.amendments ?? []).map(({ transaction }) => transaction);
+  const amendments: Attested[] = [];
+  for (const transaction of shown)
+    amendments.push({ transaction, credential: await credentialOf(system, transaction) });
+  const { core } = await context.records.designs.require(job.design);
+  const { membership } = lies;
+  const opening = { ...signed, ...credentials, amendments, machine, ...(membership && { membership }) };
+  return { opening, request, config, core, credits: lies.credits ?? [] };
 }
 
 /** The agent's verdict. */
-export function asMachine({ opening, request, config, owner }: ForgedOpening) {
-  const { permit, print, licence, machine } = opening;
-  const answer = { permit, print, licence, machine, owner };
+export function asMachine({ opening, request, config, core, credits }: ForgedOpening) {
+  const { request: _asked, ...permitted } = opening;
+  const answer = { ...permitted, core, credits };
   return checkPermit(config, systemClock.now(), { body: request, bytes: new Uint8Array(opening.request) }, answer);
+}
+
+/** The credential of the key that signed a document, as control has it. */
+export async function credentialOf({ nodes }: HostileInstallation, document: Uint8Array): Promise<Uint8Array> {
+  const signer = toHex(parseSign1(document).keyId);
+  return (await nodes.control.context.records.users.require(signer)).document;
 }
 
 function machineOf({ installation }: HostileInstallation, name: string): string {

@@ -2,7 +2,14 @@ import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toHex } from '@millrace/base';
 import { type Layout, machineFiles, machineToJson, userFiles } from '@millrace/cli/parts';
-import { type Authority, generateP256Key, generateUserKey, keyName, type TlsIdentity } from '@millrace/identity';
+import {
+  type Authority,
+  generateP256Key,
+  generateUserKey,
+  keyName,
+  type MemorySigner,
+  type TlsIdentity,
+} from '@millrace/identity';
 
 type Json = Record<string, unknown>;
 
@@ -22,10 +29,14 @@ async function writeTls(
 }
 
 /** Registers another user in the administrator's name. */
-export async function addUser(layout: Layout, authority: Authority, name: string): Promise<void> {
+export async function addUser(
+  layout: Layout,
+  authority: Authority,
+  name: string,
+  key: MemorySigner = generateUserKey(),
+): Promise<void> {
   const folder = layout.user(name);
   await mkdir(folder, { recursive: true });
-  const key = generateUserKey();
   const user = keyName(key.publicKey);
   await writeFile(join(folder, userFiles.key), key.exportSecret(), { mode: 0o600 });
   await writeTls(folder, userFiles, await authority.issue({ role: 'user', name: user }));

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, concatBytes, copyBytes, silentLogger } from '@millrace/base';
 import { builtInDrivers } from '@millrace/machine';
+import type { PackageQueue } from '@millrace/machine/agent';
 import type { Timing } from '@millrace/machine/parts';
 import {
   type Agent,
@@ -20,6 +21,8 @@ export interface Alteration {
   readonly modules?: Partial<AgentModules>;
   readonly distribution?: () => Address;
   readonly timing?: Partial<Timing>;
+  /** For the driver of a workstation. */
+  readonly packages?: PackageQueue;
 }
 
 /** A machine's agent in this process. Records every byte that its machine takes. */
@@ -70,6 +73,7 @@ export async function startTestAgent(
       config,
       distribution: alteration.distribution ?? (() => distribution),
       timing: { ...quick, ...alteration.timing },
+      ...(alteration.packages === undefined ? {} : { packages: alteration.packages }),
     },
     { logger: silentLogger, driver, ...alteration.modules },
   );

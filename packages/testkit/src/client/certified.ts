@@ -31,6 +31,7 @@ import {
 } from '@millrace/protocol';
 import { MemoryLog } from '@millrace/stores';
 import { coreHashOf, type DesignCore, designIdOf, encodeCore } from '@millrace/vault';
+import { permitRequest } from '../permit-request.mjs';
 
 export const INSTALLATION = 'ab'.repeat(16);
 const CONTENT_MAC = new Uint8Array(32).fill(3);
@@ -78,6 +79,8 @@ export interface Story {
   readonly events: readonly EventRequest[];
   readonly object: string;
   readonly request: PermitRequest;
+  /** The administrator's registrations of owner and holder. */
+  readonly credentials: { readonly owner: Bytes; readonly holder: Bytes };
   /** Another report of the same run. */
   report(event: MachineReport['event'], changes?: Partial<MachineReport>): Promise<EventRequest>;
   /** Another stream of the same object. */
@@ -103,15 +106,20 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
     eventId: toHex(systemRandom(8)),
   });
 
-  const userRegistration = await signTransaction(keys.admin, installation, {
-    ...common(),
-    type: 'user.register',
-    publicKey: keys.owner.publicKey,
-    name: 'Owner Ltd',
-    ...changes.registration,
-  });
+  const registered = (user: MemorySigner, name: string, more: Changes['registration'] = {}) =>
+    signTransaction(keys.admin, installation, {
+      ...common(),
+      type: 'user.register',
+      publicKey: user.publicKey,
+      name,
+      ...more,
+    });
+  const [owner, holder] = [
+    await registered(keys.owner, 'Owner Ltd', changes.registration),
+    await registered(keys.holder, 'Holder Ltd'),
+  ];
   const machineRegister = { ...common(), type: 'machine.register' as const, machine };
-  const registered = event(machineFact(machineRegister, keyName(keys.admin.publicKey)), [
+  const ofMachine = event(machineFact(machineRegister, keyName(keys.admin.publicKey)), [
     await signTransaction(keys.admin, installation, machineRegister),
   ]);
   const core = encodeCore({
@@ -144,7 +152,7 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
   };
   const licensed = event(licenceFact(grant, keyName(keys.owner.publicKey)), [
     await signTransaction(keys.owner, installation, grant),
-    userRegistration,
+    owner,
     core,
   ]);
 
@@ -157,8 +165,9 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
     machine: machine.machine,
     ...changes.print,
   };
-  const ordered = event({ ...orderFact(print, { ...grant, holder: keys.holder.publicKey }, number), account: object }, [
+  const ordered = event({ ...orderFact(print, grant, number, keyName(keys.holder.publicKey), []), account: object }, [
     await signTransaction(keys.holder, installation, print),
+    holder,
   ]);
   const permitKeyDocument = await signTransaction(keys.admin, installation, {
     ...common(),
@@ -167,21 +176,11 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
     ...changes.permitKey,
   });
   const control = keyName(keys.permit.publicKey);
-  const firstRequest: PermitRequest = {
+  const firstRequest = permitRequest({
     ...common(),
-    type: 'permit.request',
-    print: toHex(print.id),
-    serial: machine.serial,
-    material: 'PLA',
-    ephemeral: keys.machine.publicKey,
-    run: systemRandom(16),
-    from: 0,
-    order: 16,
-    suite: 'keccak256',
-    hints: 'dense',
-    tableMs: 10,
+    ...{ print: toHex(print.id), serial: machine.serial, ephemeral: keys.machine.publicKey },
     ...changes.request,
-  };
+  });
   const permitted = async (request: PermitRequest) => {
     const asked = await signMachineDocument(keys.machine, installation, request);
     const permit: Permit = {
@@ -227,8 +226,9 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
   return {
     object,
     request: firstRequest,
+    credentials: { owner, holder },
     events: [
-      registered,
+      ofMachine,
       licensed,
       ordered,
       event({ ...permitFact(first.permit, machine, control), account: object }, first.evidence),
@@ -243,7 +243,7 @@ export async function makeStory(keys: Keys, changes: Changes = {}): Promise<Stor
     },
     clear: async (signer = keys.owner) => {
       const body = { ...common(), type: 'alarm.clear' as const, object };
-      const evidence = [await signTransaction(signer, installation, body)];
+      const evidence = [await signTransaction(signer, installation, body), owner];
       return event(clearedFact(body, keyName(signer.publicKey)), evidence);
     },
   };

@@ -17,18 +17,21 @@ import {
 } from '@millrace/base';
 import type { Installation } from '@millrace/cli';
 import { makeFolder, toJsonFile } from '@millrace/client/parts';
-import { keyName, type P256Key, p256Key, partyOf } from '@millrace/identity';
+import { answerMapQuery } from '@millrace/cloud/parts';
+import { keyName, type P256Key, p256Key, parseSign1, partyOf } from '@millrace/identity';
 import { ed25519NoteSigner, exportCertificate, type Ledger, openLedger } from '@millrace/ledger';
 import {
   contentKeysInfo,
   createFactsSealing,
   createOwnerSealing,
+  holderParty,
   licenceFact,
   licenceSecretInfo,
   type MachineReport,
   machineFact,
   openFromBox,
   orderFact,
+  partyName,
   permitFact,
   readPermit,
   registrationHash,
@@ -42,6 +45,7 @@ import {
 } from '@millrace/protocol';
 import { MemoryLog } from '@millrace/stores';
 import { type Manifest, readManifest } from '@millrace/vault';
+import { permitRequest } from '../permit-request.mjs';
 import { type KeysBox, keysBox } from './helpers.ts';
 
 interface Request {
@@ -53,8 +57,18 @@ interface Request {
   readonly user: string;
 }
 
+interface FakeLicence {
+  readonly body: TransactionOf<'licence.grant'>;
+  readonly bytes: Uint8Array;
+  /** Of the owner. */
+  readonly credential: Uint8Array;
+  readonly secret: Bytes;
+  used: number;
+}
+
 interface FakeDesign {
-  readonly view: Record<'design' | 'name' | 'core' | 'custody' | 'kind' | 'maintenance', string> & {
+  readonly view: Record<'design' | 'name' | 'core' | 'custody' | 'kind' | 'maintenance' | 'owner', string> & {
+    readonly addedBy: { readonly key: string };
     readonly size: number;
     readonly segments: number;
     state: string;
@@ -66,7 +80,8 @@ interface FakeDesign {
 export function fakeDesign(manifest: Manifest, state: string): FakeDesign {
   const { designId: design, core, custody, kind, size, segments } = manifest;
   const view = { design, name: 'part.gcode', core: toBase64(core), custody, kind, size, segments, state };
-  return { manifest, view: { ...view, maintenance: 'rekey' } };
+  const owner = keyName(manifest.owner);
+  return { manifest, view: { ...view, maintenance: 'rekey', owner, addedBy: { key: owner } } };
 }
 
 /**
@@ -80,7 +95,7 @@ export class FakeCloud {
   readonly machines = new Map<string, TransactionOf<'machine.register'>['machine'] & { document: string }>();
   readonly designs = new Map<string, FakeDesign>();
   readonly uploads = new Map<number, Bytes>();
-  readonly licences = new Map<string, { body: TransactionOf<'licence.grant'>; secret: Bytes; used: number }>();
+  readonly licences = new Map<string, FakeLicence>();
   readonly prints = new Map<string, Record<string, unknown>>();
   readonly seen = new Set<string>();
   readonly log: string[] = [];
@@ -109,7 +124,8 @@ export class FakeCloud {
     const { layout, directory } = installation;
     const origin = directory.logKey.slice(0, directory.logKey.indexOf('+'));
     const signer = ed25519NoteSigner(origin, readFileSync(join(layout.node('control'), 'log.key')));
-    const ledger = await openLedger({ store: new MemoryLog(), signer, origin, clock: systemClock });
+    const map = { changes: 2_048 };
+    const ledger = await openLedger({ store: new MemoryLog(), signer, origin, clock: systemClock, map });
     const cloud = new FakeCloud(installation, ledger, await keysBox(installation));
     const control = await cloud.#listen('control');
     const distribution = await cloud.#listen('distribution');
@@ -189,7 +205,12 @@ export class FakeCloud {
       if (what === 'uploaded') view.state = 'stored';
       return view;
     }
-    if (kind === 'licences') return { items: [...this.licences].map(([licence]) => this.#licenceView(licence)) };
+    if (kind === 'organisations') return { items: [] };
+    if (kind === 'keys') return { key: id, name: 'user', credential: toBase64(required(this.#registrations.get(id))) };
+    if (kind === 'licences')
+      return id === ''
+        ? { items: [...this.licences.keys()].map((each) => this.#licenceView(each)) }
+        : this.#licenceView(id);
     if (kind === 'machines') {
       const items = [...this.machines.values()].map((registered) => {
         const { document, ...machine } = registered;
@@ -210,9 +231,11 @@ export class FakeCloud {
     if (path === '/v1/ledger/checkpoint') return this.ledger.checkpoint();
     if (path === '/v1/ledger/openings') {
       const items: { index: number; opening: string }[] = [];
-      for await (const { index, opening } of this.ledger.events(0)) items.push({ index, opening: toBase64(opening) });
+      for await (const { index, opening } of this.ledger.events(Number(query.get('cursor') ?? 0)))
+        items.push({ index, opening: toBase64(opening) });
       return { items };
     }
+    if (path === '/v1/ledger/map') return answerMapQuery(this.ledger, JSON.parse(Buffer.from(body).toString()));
     if (path === '/v1/ledger/verify') return { ok: true, root: null, entries: 0, problems: [], more: 0 };
     if (path.startsWith('/v1/ledger/tile/')) return this.ledger.tile(path.slice('/v1/ledger/'.length));
     if (path === '/v1/status')
@@ -260,7 +283,8 @@ export class FakeCloud {
       }
       case 'licence.grant': {
         const secret = await openFromBox(this.box, licenceSecretInfo(body.design, signer), attached('secret'));
-        this.licences.set(id, { body, secret, used: 0 });
+        const credential = required(this.#registrations.get(keyName(signer)));
+        this.licences.set(id, { body, bytes, credential, secret, used: 0 });
         const { core } = required(this.designs.get(body.design)).manifest;
         const evidence = [bytes, required(this.#registrations.get(keyName(signer))), core];
         await this.ledger.append({ ...licenceFact(body, keyName(signer)), evidence, eventId: id });
@@ -282,20 +306,8 @@ export class FakeCloud {
     const registered = required(this.machines.get(body.machine));
     const { serial } = registered;
     const run = systemRandom(16);
-    const request = await signMachineDocument(this.#machineKey, installation, {
-      ...common(),
-      type: 'permit.request',
-      print,
-      serial,
-      material: 'PLA',
-      ephemeral: this.box.body.point,
-      run,
-      from: 0,
-      order: 16,
-      suite: 'keccak256',
-      hints: 'dense',
-      tableMs: 10,
-    });
+    const asked = permitRequest({ ...common(), print, serial, ephemeral: this.box.body.point, run });
+    const request = await signMachineDocument(this.#machineKey, installation, asked);
     const permit = await signPermit(this.#permitKey, installation, {
       ...common(),
       type: 'permit',
@@ -317,8 +329,10 @@ export class FakeCloud {
     const { contentMac } = required(this.designs.get(licence.body.design)).manifest;
     const document = readFileSync(join(this.installation.layout.node('control'), 'permit-key.register'));
     const { ledger } = this;
-    const order = orderFact(body, licence.body, licence.used);
-    await ledger.append({ ...order, evidence: [bytes], eventId: print });
+    const signer = toHex(parseSign1(bytes).keyId);
+    const order = orderFact(body, licence.body, licence.used, signer, []);
+    const ordered = [bytes, required(this.#registrations.get(signer))];
+    await ledger.append({ ...order, evidence: ordered, eventId: print });
     const permitted = permitFact(readPermit(permit), registered, keyName(this.#permitKey.publicKey));
     const evidence = [permit, request, new Uint8Array(document)];
     await ledger.append({ ...permitted, evidence, eventId: `permitted/${object}` });
@@ -336,6 +350,9 @@ export class FakeCloud {
       licence: body.licence,
       design: licence.body.design,
       machine: body.machine,
+      owner: required(this.designs.get(licence.body.design)).view.owner,
+      holder: partyName(holderParty(licence.body.holder)),
+      orderedBy: { key: signer },
       state: 'completed',
       created: 0,
       startBy: 0,
@@ -346,15 +363,22 @@ export class FakeCloud {
   }
 
   #licenceView(licence: string) {
-    const { body, used } = required(this.licences.get(licence));
+    const { body, bytes, credential, used } = required(this.licences.get(licence));
     return {
       licence,
       design: body.design,
       objects: body.objects,
+      credits: [],
       permitted: used,
       status: 'active',
-      holder: keyName(body.holder),
+      owner: required(this.designs.get(body.design)).view.owner,
+      grantedBy: required(this.designs.get(body.design)).view.addedBy,
+      document: toBase64(bytes),
+      credential: toBase64(credential),
+      approvals: { needed: 0, by: [], waiting: 0 },
+      holder: partyName(holderParty(body.holder)),
       machines: body.machines.map(({ machine }) => machine),
+      groups: [],
       materials: body.materials,
       notBefore: body.notBefore,
       notAfter: body.notAfter,
@@ -374,7 +398,8 @@ export class FakeCloud {
         ? { report: { signed: toBase64(event.evidence[0]), key: toBase64(this.#machineKey.publicKey) } }
         : {}),
     }));
-    return { object, state: 'completed', events };
+    const life = { owner: events[0]?.actor ?? '', inspectors: [], retired: false };
+    return { object, state: 'completed', life, events };
   }
 }
 

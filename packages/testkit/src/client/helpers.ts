@@ -1,12 +1,16 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Bytes, MillraceError, systemClock, systemRandom } from '@millrace/base';
+import { type Bytes, MillraceError, systemClock, systemRandom, toBase64 } from '@millrace/base';
 import { type Installation, initInstallation, openInstallation } from '@millrace/cli';
+import { userFiles } from '@millrace/cli/parts';
+import type { KeyView } from '@millrace/client';
 import { nodeFiles } from '@millrace/cloud';
-import { generateP256Key, p256Key } from '@millrace/identity';
+import { generateP256Key, keyName, p256Key, userKey } from '@millrace/identity';
 import { type BoxKey, type BoxSecrets, signBoxKey } from '@millrace/protocol';
 import { afterAll } from 'vitest';
+import { registerKey } from '../protocol/support.ts';
+import { plainUsers } from '../test-installation.ts';
 
 const folders: string[] = [];
 afterAll(async () => {
@@ -22,7 +26,7 @@ export async function temporaryFolder(): Promise<string> {
 
 export async function testInstallation(): Promise<Installation> {
   const home = join(await temporaryFolder(), 'home');
-  await initInstallation({ home, clock: systemClock, random: systemRandom });
+  await initInstallation({ home, users: plainUsers, clock: systemClock, random: systemRandom });
   return openInstallation(home);
 }
 
@@ -50,4 +54,12 @@ export async function keysBox({ layout, directory }: Installation, changes: Part
   const body: BoxKey = { ...kind, number: now, point: key.publicKey, ...times, ...changes };
   const document = await signBoxKey(identity, directory.installation, body);
   return { body, document, keyOf: (number) => (number === body.number ? key : undefined) };
+}
+
+/** The credential of a user without an organisation, as control shows it. */
+export async function keyView({ layout, directory }: Installation, publicKey: Bytes): Promise<KeyView> {
+  const admin = userKey(await readFile(join(layout.user('admin'), userFiles.key)));
+  const document = await registerKey(admin, directory.installation, publicKey, 'owner');
+  admin.close();
+  return { key: keyName(publicKey), name: 'owner', credential: toBase64(document) };
 }

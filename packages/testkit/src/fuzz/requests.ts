@@ -66,6 +66,7 @@ const reads = [
   '/v1/ledger/tile/entries/000.p/1',
   '/v1/ledger/openings',
   '/v1/ledger/openings?cursor=1&limit=3',
+  '/v1/ledger/map',
   '/v1/ledger/verify',
   '/v1/deletions',
   '/v1/directory',

@@ -36,6 +36,10 @@ export class MemoryStore implements LedgerStore {
     return this.map.get(toHex(key));
   }
 
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    return Promise.all(keys.map((key) => this.get(key)));
+  }
+
   async acquire(): Promise<LedgerWriter> {
     const token = ++this.#token;
     return {

@@ -2,6 +2,7 @@ import { type Bytes, concatBytes, type MillraceError, Mutex, u32be, u64be, utf8 
 import { generateP256Key, type HpkeSender, type P256Key } from '@millrace/identity';
 import { createEngine, createReceiver, createSender, type Receiver, type Sender } from '@millrace/live-matrix';
 import {
+  type Attested,
   type Disclosure,
   encodeControl,
   encodeKey,
@@ -50,13 +51,20 @@ export interface CallHomeAnswer {
   readonly permit: Bytes;
   readonly print: Bytes;
   readonly licence: Bytes;
+  /** Credentials of the keys that signed the licence and the print. */
+  readonly licenceSigner: Bytes;
+  readonly printSigner: Bytes;
+  readonly amendments: readonly Attested[];
+  readonly credits: readonly Attested[];
+  readonly core: Bytes;
   readonly machine: Machine;
-  readonly owner: Bytes;
 }
 
 export interface CloudOptions {
   readonly design: StoredDesign;
   readonly machine: Omit<Machine, 'machine' | 'publicKey'>;
+  /** Public key of a machine whose key is in a token; absent: the cloud's own `machineKey`. */
+  readonly publicKey?: Bytes;
   readonly window?: number;
   /** Number of frames after which the sender starts the next revision, if the machine is ready. */
   readonly framesPerRevision?: number;

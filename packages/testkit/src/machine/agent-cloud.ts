@@ -36,16 +36,21 @@ import {
   type OwnerState,
   objectId,
   offerSession,
+  openingHash as openingHashOf,
   openOwnerFacts,
   openOwnerState,
   type Permit,
   type PermitRequest,
+  readSpoolLoad,
   registrationHash,
+  type SettingsReport,
+  type SpoolProof,
   type StreamParameters,
   sealDesignSecret,
   sha256,
   signPermit,
   signTransaction,
+  spoolFacts,
   type Telemetry,
   type TransactionOf,
   usualDisclosures,
@@ -73,6 +78,11 @@ export class TestCloud {
   readonly sealingKey = ownerSealingKey(systemRandom(32));
   readonly reports: MachineReport[] = [];
   readonly requests: PermitRequest[] = [];
+  /** Settings that wait for the machine, and its reports on them. */
+  settings: Record<string, unknown> | undefined;
+  readonly settingsReports: SettingsReport[] = [];
+  /** The proof of the spool that is loaded on the machine. */
+  spool: SpoolProof | undefined;
   readonly requestBytes: Bytes[] = [];
   readonly telemetry: Telemetry[] = [];
   readonly sessions: CloudStream[] = [];
@@ -82,9 +92,12 @@ export class TestCloud {
   /** Signed print requests by id, in order. */
   readonly prints = new Map<string, Bytes>();
   licence = new Uint8Array();
-  /** The administrator's registration of the design's owner. */
+  /** The administrator's registrations of the design's owner and of the licence's holder. */
   ownerDocument = new Uint8Array();
+  holderDocument = new Uint8Array();
   connections = 0;
+  /** Whether connections are refused. */
+  away = false;
   readonly #server: Server;
   readonly #sockets: WebSocketServer;
   readonly #permits = new Map<string, CallHomeAnswer>();
@@ -104,8 +117,8 @@ export class TestCloud {
     this.admin = made.admin;
     this.registration = {
       ...options.machine,
-      machine: keyName(made.machineKey.publicKey),
-      publicKey: made.machineKey.publicKey,
+      machine: keyName(options.publicKey ?? made.machineKey.publicKey),
+      publicKey: options.publicKey ?? made.machineKey.publicKey,
     };
     this.#server = createServer({
       cert: made.tls.certificate,
@@ -127,15 +140,16 @@ export class TestCloud {
     this.#server.on('upgrade', (request, socket, head) => {
       const certificate = (socket as TLSSocket).getPeerX509Certificate();
       const party = certificate === undefined ? undefined : partyOf(certificate);
-      if (request.url !== '/v1/machine' || party?.role !== 'machine') return socket.destroy();
+      if (this.away || request.url !== '/v1/machine' || party?.role !== 'machine') return socket.destroy();
       this.#sockets.handleUpgrade(request, socket, head, (link) => this.#serve(link));
     });
   }
 
   static async start(options: CloudOptions): Promise<TestCloud> {
-    const cloud = new TestCloud(options, await makeInstallation());
+    const cloud = new TestCloud(options, await makeInstallation(options));
     cloud.licence = await cloud.signLicence();
     cloud.ownerDocument = await cloud.register(options.design.owner.publicKey);
+    cloud.holderDocument = await cloud.register(cloud.holder.publicKey);
     await cloud.listen();
     return cloud;
   }
@@ -188,6 +202,18 @@ export class TestCloud {
     const dates = { id: systemRandom(16), issued: now, expires: now + 60_000 };
     const document = { type: 'user.register' as const, ...dates, publicKey, name: 'owner' };
     return signTransaction(signer, this.directory.installation, document);
+  }
+
+  /** Loads a spool that nobody certifies, as the holder. @returns its id */
+  async loadSpool(): Promise<string> {
+    const now = Date.now();
+    const load = await signTransaction(this.holder, this.directory.installation, {
+      type: 'spool.load',
+      ...{ id: systemRandom(16), issued: now, expires: now + 60_000, machine: this.registration.machine, number: now },
+      description: { name: 'PLA' },
+    });
+    this.spool = { load, operator: this.holderDocument };
+    return spoolFacts(readSpoolLoad(load)).spool;
   }
 
   /** Opens the sealed part of a report as the owner. */
@@ -305,16 +331,23 @@ export class TestCloud {
   async #answer(link: WebSocket, method: string, input: Record<string, unknown>, call: number): Promise<unknown> {
     switch (method) {
       case 'next': {
+        if (this.settings !== undefined) return { settings: this.settings };
         const deadline = Date.now() + (input.wait as number);
         while (this.queue.length === 0 && Date.now() < deadline && link.readyState === WebSocket.OPEN) {
           await new Promise((resolve) => setTimeout(resolve, 10));
         }
-        return this.queue.length === 0 ? {} : { print: this.queue[0] };
+        const spool = this.spool && { spool: this.spool };
+        return this.queue.length === 0 ? { ...spool } : { print: this.queue[0], ...spool };
       }
       case 'call-home':
         return this.#callHome(copyBytes(input.request as Uint8Array), call);
       case 'report': {
         const { body } = await this.#verify(input.report as Uint8Array);
+        if (body.type === 'settings.report') {
+          this.settings = undefined;
+          this.settingsReports.push(body);
+          return {};
+        }
         if (body.type !== 'report') throw new MillraceError('E_INPUT', 'not a report');
         const known = this.reports.some(({ id }) => Buffer.compare(id, body.id) === 0);
         if (!known) this.reports.push(body);
@@ -326,7 +359,7 @@ export class TestCloud {
   }
 
   #verify(bytes: Uint8Array) {
-    return verifyMachineDocument(bytes, this.directory.installation, () => this.machineKey.publicKey, Date.now());
+    return verifyMachineDocument(bytes, this.directory.installation, () => this.registration.publicKey, Date.now());
   }
 
   async #callHome(bytes: Bytes, call: number): Promise<CallHomeAnswer> {
@@ -344,8 +377,12 @@ export class TestCloud {
       permit: await signPermit(this.permitKey, this.directory.installation, permit),
       print,
       licence: this.licence,
+      licenceSigner: this.ownerDocument,
+      printSigner: this.holderDocument,
+      amendments: [],
+      credits: [],
+      core: this.options.design.manifest.core,
       machine: this.registration,
-      owner: this.ownerDocument,
     };
     const answer = (await this.meddling.callHome?.(honest, call)) ?? honest;
     this.#permits.set(toHex(sha256(bytes)), answer);
@@ -376,7 +413,7 @@ export class TestCloud {
   async #offer(permit: Permit, request: PermitRequest, bytes: Bytes, answer: CallHomeAnswer): Promise<void> {
     const { design, window = 4 } = this.options;
     const session = systemRandom(16);
-    const openingHash = sha256(sha256(answer.permit), sha256(bytes), sha256(answer.print), sha256(answer.licence));
+    const openingHash = openingHashOf({ ...answer, request: bytes });
     const honest: StreamParameters = {
       object: permit.object,
       design: permit.design,
@@ -417,14 +454,14 @@ export class TestCloud {
   }
 }
 
-async function makeInstallation() {
+async function makeInstallation({ publicKey }: Pick<CloudOptions, 'publicKey'>) {
   const authority = await createAuthority('test', Date.now());
   const machineKey = generateP256Key();
   const permitKey = generateP256Key();
   const keysNode = generateP256Key();
   const admin = generateUserKey();
   const tls = await authority.issue({ role: 'distribution', id: 'distribution-1' }, ['127.0.0.1']);
-  const machineTls = await authority.issue({ role: 'machine', name: keyName(machineKey.publicKey) });
+  const machineTls = await authority.issue({ role: 'machine', name: keyName(publicKey ?? machineKey.publicKey) });
   const node = (role: NodeRole, { publicKey } = generateP256Key()) => ({
     id: `${role}-1`,
     role,

@@ -10,6 +10,7 @@ import {
   HashTree,
   type Manifest,
   readManifest,
+  sealEnvelope,
   sealSegment,
 } from '@millrace/vault';
 
@@ -28,11 +29,13 @@ export interface StoreOptions {
   readonly owner?: MemorySigner;
   readonly custody?: Custody;
   readonly kind?: string;
+  /** How far the design goes; CBOR. Sealed under its secret. */
+  readonly envelope?: Bytes;
 }
 
 export function storeDesign(
   bytes: Bytes,
-  { owner = generateUserKey(), custody = 'owner', kind = 'gcode' }: StoreOptions = {},
+  { owner = generateUserKey(), custody = 'owner', kind = 'gcode', envelope }: StoreOptions = {},
 ) {
   const [nonce, secret] = [systemRandom(16), systemRandom(32)];
   const segments = Math.ceil(bytes.length / CONTENT_BYTES);
@@ -52,6 +55,7 @@ export function storeDesign(
       times: new Uint32Array(segments),
       contentMac: mac.digest(),
       private: undefined,
+      envelope: envelope && sealEnvelope({ designSecret: secret, nonce }, envelope),
     }),
   );
   const cells = sealed.map((one, number) => applyOuterLayer(outerOf(keys[number] ?? new Uint8Array()), one));

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, concatBytes, createLogger } from '@millrace/base';
+import { type Clock, concatBytes, createLogger, fromHex } from '@millrace/base';
 import type { createReceiver } from '@millrace/live-matrix';
 import type { Driver, ObjectRecord, Timing } from '@millrace/machine/parts';
 import {
@@ -46,6 +46,12 @@ export interface BenchOptions extends Omit<CloudOptions, 'machine'> {
   readonly bytesPerSecond?: number;
   readonly driver?: Record<string, unknown>;
   readonly agent?: Record<string, unknown>;
+  /** Contents of the machine's safety.json. */
+  readonly safety?: Record<string, unknown>;
+  /** Contents of the machine's camera.json. */
+  readonly camera?: Record<string, unknown>;
+  /** Settings of the token that holds the machine's key. */
+  readonly token?: Record<string, unknown> & { readonly publicKey: string };
   /** Replaces or changes the configured driver. */
   readonly wrapDriver?: (driver: Driver) => Driver;
   readonly receiver?: typeof createReceiver;
@@ -65,6 +71,7 @@ export const settingsOf = (cloud: TestCloud, options: Partial<BenchOptions> = {}
   profile: cloud.registration.profile,
   material: 'PLA',
   driver: options.driver ?? {},
+  ...(options.token === undefined ? {} : { token: options.token }),
   agent: { order: 16, suite: 'turboshake128', hints: 'dense', stallMs: 400, giveUpMs: 5_000, ...options.agent },
 });
 
@@ -77,7 +84,8 @@ export async function writeFolder(cloud: TestCloud, settings: unknown): Promise<
   await writeFile(join(folder, 'directory.json'), JSON.stringify(signed));
   await writeFile(join(folder, 'tls.crt.pem'), cloud.machineTls.certificate);
   await writeFile(join(folder, 'tls.key.pem'), cloud.machineTls.key);
-  await writeFile(join(folder, 'identity.key'), cloud.machineKey.exportSecret());
+  if (cloud.options.publicKey === undefined)
+    await writeFile(join(folder, 'identity.key'), cloud.machineKey.exportSecret());
   return folder;
 }
 
@@ -86,16 +94,23 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
   onTestFailed(() => console.log(log.join('')));
   const { kind = 'sink', factor = 1_000_000, bytesPerSecond = 100_000 } = options;
   const profile = kind === 'sink' ? { factor, bytesPerSecond } : { factor };
-  const cloud = await TestCloud.start({ ...options, machine: { serial: 'MR-TEST-1', kind, profile } });
+  const cloud = await TestCloud.start({
+    ...options,
+    machine: { serial: 'MR-TEST-1', kind, profile },
+    ...(options.token === undefined ? {} : { publicKey: fromHex(options.token.publicKey) }),
+  });
   const folder = await writeFolder(cloud, settingsOf(cloud, options));
+  if (options.safety !== undefined) await writeFile(join(folder, 'safety.json'), JSON.stringify(options.safety));
+  if (options.camera !== undefined) await writeFile(join(folder, 'camera.json'), JSON.stringify(options.camera));
   const config = await loadMachineConfig(folder);
   const logger = createLogger('machine', { level: 'debug', destination: { write: (line) => void log.push(line) } });
   const executed: Uint8Array[] = [];
+  const safety = config.safety === undefined ? {} : { safety: config.safety };
   const driver = async () => {
     const made = await builtInDrivers().create(
       kind,
       { serial: config.serial, ...profile, ...config.driver },
-      { onExecuted: (bytes) => void executed.push(bytes.slice()) },
+      { onExecuted: (bytes) => void executed.push(bytes.slice()), ...safety },
     );
     return options.wrapDriver?.(made) ?? made;
   };
@@ -109,7 +124,13 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
         ...(options.clock === undefined ? {} : { clock: options.clock }),
       },
     );
-  const idle: Agent = { close: async () => undefined };
+  const idle: Agent = {
+    changed: new AbortController().signal,
+    status: () => {
+      throw new Error('no agent was started');
+    },
+    close: async () => undefined,
+  };
   const bench: Bench = {
     cloud,
     folder,

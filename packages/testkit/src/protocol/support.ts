@@ -1,6 +1,7 @@
-import { MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
-import { generateP256Key, generateUserKey, keyName, type P256Key } from '@millrace/identity';
+import { type Bytes, copyBytes, MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
+import { generateP256Key, generateUserKey, keyName, type MemorySigner, type P256Key } from '@millrace/identity';
 import {
+  type Attested,
   type BoxKey,
   type BoxRole,
   type BoxSecrets,
@@ -19,6 +20,7 @@ import {
   signTransaction,
   type Transaction,
 } from '@millrace/protocol';
+import { permitRequest } from '../permit-request.mjs';
 
 export const codeOf = async (action: () => unknown): Promise<string> => {
   try {
@@ -30,8 +32,29 @@ export const codeOf = async (action: () => unknown): Promise<string> => {
   return 'nothing thrown';
 };
 
+/** The error code of a refused call, or `accepted`. */
+export async function outcomeOf(work: Promise<unknown> | (() => unknown)): Promise<string> {
+  try {
+    await (typeof work === 'function' ? work() : work);
+    return 'accepted';
+  } catch (error) {
+    return error instanceof MillraceError ? error.code : String(error);
+  }
+}
+
 export const NOW = 1_800_000_000_000;
 export const dated = () => ({ id: systemRandom(16), issued: NOW, expires: NOW + 600_000 });
+
+/** The administrator's registration of a key without an organisation: its credential. */
+export function registerKey(
+  admin: MemorySigner,
+  installation: string,
+  publicKey: Uint8Array,
+  name = 'user',
+): Promise<Bytes> {
+  const document = { type: 'user.register' as const, ...dated(), publicKey: copyBytes(publicKey), name };
+  return signTransaction(admin, installation, document);
+}
 
 /** A box key: its announcement and its secret key. */
 export function boxOf(
@@ -103,6 +126,7 @@ export interface Changes {
   request?: Partial<PermitRequest>;
   permit?: Partial<Omit<Permit, 'type' | 'id' | 'count' | 'request'>>;
   machine?: Partial<Machine>;
+  amendments?: readonly Attested[];
   signLicence?: ProtocolFixture['keys']['owner'];
   signPrint?: ProtocolFixture['keys']['owner'];
   signRequest?: ProtocolFixture['keys']['machine'];
@@ -139,21 +163,11 @@ export async function createOpening(
     machine: fixture.machine.machine,
     ...changes.print,
   };
-  const request = {
-    type: 'permit.request' as const,
+  const request = permitRequest({
     ...dated(),
-    print: toHex(print.id),
-    serial: 'SN-1',
-    material: 'PLA',
-    ephemeral: keys.ephemeral.publicKey,
-    run: systemRandom(16),
-    from: 0,
-    order: 16 as const,
-    suite: 'keccak256' as const,
-    hints: 'dense' as const,
-    tableMs: 10,
+    ...{ print: toHex(print.id), serial: 'SN-1', ephemeral: keys.ephemeral.publicKey },
     ...changes.request,
-  };
+  });
   const requestBytes = await signMachineDocument(changes.signRequest ?? keys.machine, directory.installation, request);
   const number = changes.permit?.number ?? 1;
   const permit = {
@@ -169,11 +183,16 @@ export async function createOpening(
     count: 1 as const,
     ...changes.permit,
   };
+  const [licensor, orderer] = [changes.signLicence ?? keys.owner, changes.signPrint ?? keys.holder];
+  const registered = ({ publicKey }: MemorySigner) => registerKey(keys.admin, directory.installation, publicKey);
   return {
     permit: await signPermit(changes.signPermit ?? keys.permit, directory.installation, permit),
     request: requestBytes,
-    print: await signTransaction(changes.signPrint ?? keys.holder, directory.installation, print),
-    licence: await signTransaction(changes.signLicence ?? keys.owner, directory.installation, licence),
+    print: await signTransaction(orderer, directory.installation, print),
+    licence: await signTransaction(licensor, directory.installation, licence),
+    licenceSigner: await registered(licensor),
+    printSigner: await registered(orderer),
+    amendments: changes.amendments ?? [],
     machine,
     body: request,
   };

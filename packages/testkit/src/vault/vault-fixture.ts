@@ -91,6 +91,10 @@ class FusedLog implements Log {
     this.fuse.check();
     return this.inner.get(key);
   }
+  async getMany(keys: readonly Uint8Array[]) {
+    this.fuse.check();
+    return this.inner.getMany(keys);
+  }
   range(options?: Range) {
     this.fuse.check();
     return this.inner.range(options);

@@ -1,8 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { sleep, systemClock } from '@millrace/base';
-import { BufferedDriver, type Engine, type EngineSummary } from '../buffered.ts';
-import type { Driver, DriverModules } from '../contract.ts';
+import { BufferedDriver, checkSerial, type Engine, type EngineSummary } from '../buffered.ts';
+import type { Driver, DriverModules, MachineIdentity } from '../contract.ts';
 import { digestSoFar } from '../digest.ts';
 import { Pacer } from '../pacer.ts';
 import { type SinkSettings, sinkCapabilities } from './settings.ts';
@@ -14,8 +14,7 @@ import { type SinkSettings, sinkCapabilities } from './settings.ts';
 export function createSink(settings: SinkSettings, modules: DriverModules): Driver {
   return new BufferedDriver(
     {
-      identity: { kind: 'sink', firmware: 'Millrace sink 1', serial: settings.serial },
-      capabilities: sinkCapabilities,
+      kind: 'sink',
       bufferBytes: settings.bufferBytes,
       telemetryMs: settings.telemetryMs,
     },
@@ -25,6 +24,7 @@ export function createSink(settings: SinkSettings, modules: DriverModules): Driv
 }
 
 class SinkEngine implements Engine {
+  readonly capabilities = sinkCapabilities;
   readonly #settings: SinkSettings;
   readonly #modules: DriverModules;
   #pacer!: Pacer;
@@ -38,6 +38,10 @@ class SinkEngine implements Engine {
     this.#settings = settings;
     this.#modules = modules;
     this.begin();
+  }
+
+  async connect(expected: { readonly serial: string }): Promise<MachineIdentity> {
+    return checkSerial({ kind: 'sink', firmware: 'Millrace sink 1', serial: this.#settings.serial }, expected);
   }
 
   begin(): void {
@@ -71,13 +75,20 @@ class SinkEngine implements Engine {
     return true;
   }
 
-  hold(): void {
+  starve(starved: boolean): void {
+    if (starved) this.#pacer.hold();
+    else this.#pacer.release();
+  }
+
+  pause(): void {
     this.#pacer.hold();
   }
 
-  release(): void {
+  resume(): void {
     this.#pacer.release();
   }
+
+  cancel(): void {}
 
   off(): void {}
 

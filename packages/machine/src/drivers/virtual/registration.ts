@@ -5,6 +5,7 @@ import { virtualCapabilities, virtualSettings } from './settings.ts';
 export const virtualDriver: DriverRegistration<typeof virtualSettings> = {
   kind: 'virtual',
   capabilities: virtualCapabilities,
+  appliesSafety: 'printer',
   settings: virtualSettings,
   settingsFor: ({ factor }) => ({ factor }),
   load: async () => ({ create: (await import('./virtual-machine.ts')).createVirtualMachine }),

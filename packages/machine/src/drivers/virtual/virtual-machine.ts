@@ -1,9 +1,16 @@
 import { createHash, type Hash } from 'node:crypto';
 import { MillraceError, sleep, systemClock } from '@millrace/base';
-import { desktopLimits, Execution, type ExecutionListener, SegmentTimes } from '@millrace/gcode';
+import {
+  desktopLimits,
+  Execution,
+  type ExecutionListener,
+  PolicyLimits,
+  SafetyGuard,
+  SegmentTimes,
+} from '@millrace/gcode';
 import { ToolPath } from '@millrace/toolpath';
-import { BufferedDriver, type Engine, type EngineSummary } from '../buffered.ts';
-import type { Driver, DriverModules } from '../contract.ts';
+import { BufferedDriver, checkSerial, type Engine, type EngineSummary } from '../buffered.ts';
+import type { Driver, DriverModules, MachineIdentity } from '../contract.ts';
 import { digestSoFar } from '../digest.ts';
 import { Pacer } from '../pacer.ts';
 import { type VirtualSettings, virtualCapabilities } from './settings.ts';
@@ -15,8 +22,7 @@ import { type VirtualSettings, virtualCapabilities } from './settings.ts';
 export function createVirtualMachine(settings: VirtualSettings, modules: DriverModules): Driver {
   return new BufferedDriver(
     {
-      identity: { kind: 'virtual', firmware: 'Millrace virtual machine 1', serial: settings.serial },
-      capabilities: virtualCapabilities,
+      kind: 'virtual',
       bufferBytes: settings.bufferBytes,
       telemetryMs: settings.telemetryMs,
     },
@@ -41,8 +47,10 @@ interface Done {
 const nothingDone: Done = { x: 0, y: 0, z: 0, line: 0, layer: 0, feed: 0, bytes: 0, filament: 0, seconds: 0 };
 
 class VirtualEngine implements Engine, ExecutionListener {
+  readonly capabilities = virtualCapabilities;
   readonly #settings: VirtualSettings;
   readonly #modules: DriverModules;
+  #guard: SafetyGuard | undefined;
   #execution!: Execution;
   #pacer!: Pacer;
   #hash!: Hash;
@@ -63,6 +71,13 @@ class VirtualEngine implements Engine, ExecutionListener {
     this.#unplugged = settings.faults.unpluggedAtLine;
     this.#thermal = settings.faults.thermalAtLine;
     this.#reset();
+  }
+
+  async connect(expected: { readonly serial: string }): Promise<MachineIdentity> {
+    return checkSerial(
+      { kind: 'virtual', firmware: 'Millrace virtual machine 1', serial: this.#settings.serial },
+      expected,
+    );
   }
 
   begin(): void {
@@ -97,13 +112,20 @@ class VirtualEngine implements Engine, ExecutionListener {
     return true;
   }
 
-  hold(): void {
+  starve(starved: boolean): void {
+    if (starved) this.#pacer.hold();
+    else this.#pacer.release();
+  }
+
+  pause(): void {
     this.#pacer.hold();
   }
 
-  release(): void {
+  resume(): void {
     this.#pacer.release();
   }
+
+  cancel(): void {}
 
   off(): void {
     this.#off = true;
@@ -150,6 +172,18 @@ class VirtualEngine implements Engine, ExecutionListener {
 
   async close(): Promise<void> {}
 
+  command(execution: Execution): void {
+    this.#guard?.command(execution);
+  }
+
+  aimed(execution: Execution): void {
+    this.#guard?.aimed(execution);
+  }
+
+  planned(direction: Float64Array, feed: number): void {
+    this.#guard?.planned(direction, feed);
+  }
+
   spent(lineEnd: number, seconds: number): void {
     this.#segments.spent(lineEnd, seconds);
   }
@@ -162,6 +196,8 @@ class VirtualEngine implements Engine, ExecutionListener {
   #reset(): void {
     const { factor, bucketMs, segmentBytes, maxMoves } = this.#settings;
     const clock = this.#modules.clock ?? systemClock;
+    const { safety } = this.#modules;
+    this.#guard = safety === undefined ? undefined : new SafetyGuard(new PolicyLimits(safety, 'printer'), 'printer');
     this.#execution = new Execution(this, desktopLimits);
     this.#pacer = new Pacer({ factor, bucketMs, clock, sleep: this.#modules.sleep ?? sleep });
     this.#hash = createHash('sha256');

@@ -1,0 +1,32 @@
+import type { FastifyRequest } from 'fastify';
+import { WHOLE_MS } from './sessions.ts';
+
+/** The cookie that holds the secret of a session. Scripts cannot read it, and other sites cannot make browsers send it. */
+export interface SessionCookie {
+  /** The secret in the request. */
+  read(request: Pick<FastifyRequest, 'headers'>): string | undefined;
+  /** Value of Set-Cookie. */
+  set(secret: string): string;
+  clear(): string;
+}
+
+/**
+ * With TLS the name has the prefix `__Host-`, so that no other host and no unprotected page can set it. Without TLS the
+ * browser is on this computer; cookies of localhost are shared by all ports, so the name has the port.
+ */
+export function sessionCookie(origin: string): SessionCookie {
+  const { protocol, port } = new URL(origin);
+  const secure = protocol === 'https:';
+  const name = secure ? '__Host-millrace' : `millrace-${port}`;
+  const attributes = `Path=/; HttpOnly; SameSite=Strict${secure ? '; Secure' : ''}`;
+  return {
+    read: ({ headers }) => {
+      const all = (headers.cookie ?? '').split(';').map((pair) => pair.trim().split('='));
+      const values = all.filter(([key]) => key === name).map(([, value = '']) => value);
+      // Two cookies of one name: somebody has set another one for a path.
+      return values.length === 1 ? values[0] : undefined;
+    },
+    set: (secret) => `${name}=${secret}; Max-Age=${WHOLE_MS / 1000}; ${attributes}`,
+    clear: () => `${name}=; Max-Age=0; ${attributes}`,
+  };
+}

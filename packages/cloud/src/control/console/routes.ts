@@ -1,0 +1,122 @@
+import { consoleRoutes, type SessionView } from '@millrace/api';
+import { type Bytes, fromBase64, MillraceError, systemRandom, toMillraceError } from '@millrace/base';
+import { requireUnrevoked } from '@millrace/protocol';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { commonHandlers, type DirectorySource } from '../../node/common-handlers.ts';
+import { FailureLimit } from '../../node/failure-limit.ts';
+import type { IdempotentAnswers } from '../../node/idempotency.ts';
+import { type Call, mountRoutes } from '../../node/mount.ts';
+import { type Actor, guest, type UserActor } from '../../node/policy.ts';
+import type { CheckBoard } from '../checks.ts';
+import type { ControlContext } from '../context.ts';
+import { mailHandlers } from '../node-handlers.ts';
+import { PairingBoard } from '../pairings.ts';
+import { requireEnrolmentCounting, requireInForce, signingActor, verifyRequest } from '../people.ts';
+import { openApi } from '../routes.ts';
+import { userHandlers } from '../user-handlers.ts';
+import { sessionCookie } from './cookie.ts';
+import { IDLE_MS, Sessions } from './sessions.ts';
+
+export interface ConsoleRoutesOptions {
+  readonly checks: CheckBoard;
+  readonly answers: IdempotentAnswers;
+  readonly directories: DirectorySource | undefined;
+  /** Address that people open; known when the server listens. */
+  readonly origin: () => string;
+}
+
+/** The part of control's API that browsers use. A session identifies the caller; without one, it is a guest. */
+export function addConsoleRoutes(
+  server: FastifyInstance,
+  context: ControlContext,
+  { checks, answers, directories, origin }: ConsoleRoutesOptions,
+): void {
+  const { clock, directory, records } = context;
+  const cookie = () => sessionCookie(origin());
+  const sessions = new Sessions(clock, systemRandom);
+  const failures = new FailureLimit(clock, 'too many failed sign-ins came from this address');
+
+  const viewOf = async (actor: UserActor, until: number): Promise<SessionView> => {
+    const { name: key, admin, member } = actor;
+    const user = await records.users.get(key);
+    const organisation = member && (await records.organisations.get(member.organisation));
+    return {
+      ...{ key, name: user?.name ?? 'administrator', admin, until, idleMs: IDLE_MS },
+      ...(member && { organisation: member.organisation, roles: [...member.roles] }),
+      ...(organisation && { organisationName: organisation.name }),
+    };
+  };
+  const actorOf = async (request: FastifyRequest): Promise<Actor> => {
+    const secret = cookie().read(request);
+    const session = secret === undefined ? undefined : sessions.use(secret);
+    if (secret === undefined || session === undefined) return guest;
+    try {
+      requireUnrevoked(directory, session.key);
+      await requireEnrolmentCounting(context, session.key);
+      await requireInForce(context, session.key);
+    } catch (error) {
+      // Otherwise the browser, which cannot remove the cookie, could not sign in with another key either.
+      if (['E_REVOKED', 'E_EXPIRED'].includes(toMillraceError(error).code)) sessions.close(secret);
+      throw error;
+    }
+    return signingActor(context, session.key);
+  };
+  const open = async ({ body, address, request, answerHeader, allow }: Call<typeof consoleRoutes.sessions.open>) => {
+    allow();
+    failures.require(address);
+    const opened = await signedIn(context, base64(body.request), origin()).catch((error: unknown) => {
+      failures.failed(address);
+      throw error;
+    });
+    // The browser's former session ends: a sign-in always gets a new secret.
+    const former = cookie().read(request);
+    if (former !== undefined) sessions.close(former);
+    const { secret, until } = sessions.open(opened);
+    answerHeader('set-cookie', cookie().set(secret));
+    return viewOf(await signingActor(context, opened), until);
+  };
+
+  mountRoutes<typeof consoleRoutes>(
+    server,
+    consoleRoutes,
+    {
+      ...userHandlers(context, checks, new PairingBoard(clock)),
+      ...commonHandlers(openApi, directories),
+      boxes: mailHandlers(context).boxes,
+      sessions: {
+        open,
+        current: async ({ actor, request, allow }) => {
+          allow();
+          const session = sessions.use(cookie().read(request) ?? '');
+          if (session === undefined || actor.role !== 'user') return undefined;
+          return viewOf(actor, session.until);
+        },
+        close: async ({ request, answerHeader, allow }) => {
+          allow();
+          sessions.close(cookie().read(request) ?? '');
+          answerHeader('set-cookie', cookie().clear());
+        },
+      },
+    },
+    { actorOf, answers },
+  );
+}
+
+/**
+ * The key that has signed a request for a session at this console. A request for another origin is refused: a page that
+ * imitates the console cannot use what people sign for it.
+ */
+async function signedIn(context: ControlContext, bytes: Bytes, origin: string): Promise<string> {
+  const { body, key } = await verifyRequest(context, bytes, 'session.open');
+  if (body.origin !== origin) throw new MillraceError('E_AUTH', 'the session was asked for at another address');
+  await requireEnrolmentCounting(context, key);
+  return key;
+}
+
+function base64(text: string): Bytes {
+  try {
+    return fromBase64(text);
+  } catch (cause) {
+    throw new MillraceError('E_INPUT', 'body: not base64', { cause });
+  }
+}

@@ -1,0 +1,24 @@
+import type { Action } from '@millrace/api';
+import type { TokenScope } from '@millrace/protocol';
+
+/**
+ * The actions of each scope. A token may perform an action if one of its scopes has it and its person may perform it.
+ * No scope has an action that a signature decides.
+ */
+export const scopeActions: Readonly<Record<TokenScope, readonly Action[]>> = {
+  'designs:read': ['design.list', 'design.read', 'design.open'],
+  'licences:read': ['licence.list', 'licence.read', 'usage.list', 'usage.read'],
+  'prints:read': ['print.list', 'print.read', 'print.readInFull', 'object.read'],
+  'machines:read': ['machine.read', 'group.list', 'material.list'],
+  'ledger:read': ['ledger.read'],
+  'people:read': ['organisation.list', 'member.list', 'key.read', 'token.list', 'token.listAll'],
+  'status:read': ['status.read', 'status.readDamaged', 'metrics.read', 'usage.total'],
+  'vault:check': ['vault.check'],
+};
+
+/** Actions of every token. */
+const always: readonly Action[] = ['api.read', 'directory.read', 'token.readCurrent'];
+
+export function inScope(scopes: readonly TokenScope[], action: Action): boolean {
+  return always.includes(action) || scopes.some((scope) => scopeActions[scope].includes(action));
+}

@@ -1,0 +1,46 @@
+import { type Bytes, type Logger, toHex } from '@millrace/base';
+import type { P256Key } from '@millrace/identity';
+import {
+  type Directory,
+  encodeControl,
+  type LinkSocket,
+  type Opening,
+  type ReleasingRole,
+  readTransaction,
+  type SecretBinding,
+  sealRelease,
+  type VerifiedOpening,
+} from '@millrace/protocol';
+import { NO_LINK, sendWhenConnected } from './send-when-connected.ts';
+
+/** Context of the shares of an opening's package. */
+export function packageBinding({ installation }: Directory, { permit }: VerifiedOpening): SecretBinding {
+  return { installation, licence: permit.licence, design: permit.design };
+}
+
+/** Whether the licence, which is not verified yet, is for a job package. */
+export function isForPackage({ licence }: Opening): boolean {
+  try {
+    const terms = readTransaction(licence);
+    return terms.type === 'licence.grant' && terms.package !== undefined;
+  } catch {
+    return false; // the verification says what is wrong with it
+  }
+}
+
+/**
+ * Sends this node's share of a job package to the driver, once the permit is counted here. A driver that did not get it
+ * calls home again.
+ */
+export async function releaseShare(
+  { identity, link, logger }: { readonly identity: P256Key; readonly link: LinkSocket; readonly logger: Logger },
+  role: ReleasingRole,
+  { permit, request, link: machine, hash }: VerifiedOpening,
+  share: Bytes,
+): Promise<void> {
+  const sealed = await sealRelease(identity, request.ephemeral, { role, openingHash: hash }, share);
+  const { object } = permit;
+  const release = encodeControl({ type: 'release', machine, permitId: toHex(permit.id), role, sealed });
+  if (await sendWhenConnected(link, release)) logger.info({ object }, 'share of the job package released');
+  else logger.warn({ object }, `${NO_LINK}: the driver will call home again`);
+}

@@ -1,0 +1,157 @@
+import { Closer, silentLogger, systemClock, systemRandom, toBase64 } from '@millrace/base';
+import { generateUserKey, keyName, type MemorySigner } from '@millrace/identity';
+import { signTransaction, type TransactionOf } from '@millrace/protocol';
+import { fastify } from 'fastify';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { CheckBoard } from '../src/control/checks.ts';
+import { addConsoleRoutes } from '../src/control/console/routes.ts';
+import { IDLE_MS, WHOLE_MS } from '../src/control/console/sessions.ts';
+import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
+import { setUp, type TlsServer } from '../src/node/server.ts';
+import { fixtureWithMachine } from './control-fixture.ts';
+
+// Sessions of browsers at a control node in memory. What a session may do is the policy's, as for certificates.
+
+const ORIGIN = 'https://console.example';
+const COOKIE = '__Host-millrace';
+const closer = new Closer();
+let now = systemClock.now();
+let system: Awaited<ReturnType<typeof fixtureWithMachine>>;
+let server: TlsServer;
+beforeAll(async () => {
+  system = await fixtureWithMachine(() => now);
+  server = fastify() as unknown as TlsServer;
+  setUp(server, silentLogger);
+  addConsoleRoutes(server, system.fixture.context, {
+    checks: new CheckBoard(systemClock),
+    answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
+    directories: undefined,
+    origin: () => ORIGIN,
+  });
+  closer.add({ close: () => server.close() });
+});
+afterAll(() => closer.close());
+
+type Method = 'GET' | 'POST' | 'DELETE';
+async function ask(method: Method, url: string, { cookie, json }: { cookie?: string; json?: unknown } = {}) {
+  const answer = await server.inject({
+    ...{ method, url, headers: cookie === undefined ? {} : { cookie } },
+    ...(json === undefined ? {} : { payload: json as object }),
+  });
+  const set = String(answer.headers['set-cookie'] ?? '');
+  const body = answer.body === '' ? {} : (JSON.parse(answer.body) as Record<string, unknown>);
+  return { status: answer.statusCode, body, set, cookie: set.split(';')[0] ?? '' };
+}
+
+async function request(signer: MemorySigner, changes: Partial<TransactionOf<'session.open'>> = {}): Promise<string> {
+  const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
+  const body = { type: 'session.open' as const, ...times, origin: ORIGIN, ...changes };
+  return toBase64(await signTransaction(signer, system.fixture.context.directory.installation, body));
+}
+const open = async (signed: string, cookie?: string) =>
+  ask('POST', '/v1/sessions', { json: { request: signed }, ...(cookie === undefined ? {} : { cookie }) });
+
+it('a signed request opens a session, which reads what the key may read', async () => {
+  const { owner, holder } = system.fixture.keys;
+  const opened = await open(await request(owner));
+  expect(opened.status).toBe(200);
+  expect(opened.body).toMatchObject({ key: keyName(owner.publicKey), admin: false, idleMs: IDLE_MS });
+  expect(opened.set).toMatch(/^__Host-millrace=[\w-]{43}; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict; Secure$/);
+  const { cookie } = opened;
+  expect((await ask('GET', '/v1/sessions/current', { cookie })).body).toEqual(opened.body);
+  const design = `/v1/designs/${system.design}`;
+  expect((await ask('GET', design, { cookie })).status).toBe(200);
+  // Without a session, with another secret, and for somebody else.
+  expect((await ask('GET', design)).status).toBe(401);
+  expect((await ask('GET', design, { cookie: `${COOKIE}=${'A'.repeat(43)}` })).status).toBe(401);
+  expect((await ask('GET', design, { cookie: `${cookie}; ${cookie}` })).status).toBe(401);
+  const other = await open(await request(holder));
+  expect([(await ask('GET', design, { cookie: other.cookie })).body.code]).toEqual(['E_FORBIDDEN']);
+  expect(JSON.stringify((await ask('GET', '/v1/designs', { cookie: other.cookie })).body)).not.toContain(system.design);
+});
+
+it('a session changes nothing without a signature', async () => {
+  const { owner, holder } = system.fixture.keys;
+  const { cookie } = await open(await request(owner));
+  for (const path of [`/v1/designs/${system.design}/uploaded`, `/v1/designs/${system.design}/repair`, '/v1/checks'])
+    expect([path, (await ask('POST', path, { cookie, json: {} })).status]).toEqual([path, 404]);
+  // A transaction that another key has signed.
+  const foreign = { transaction: await request(holder) };
+  expect((await ask('POST', '/v1/transactions', { cookie, json: foreign })).body.code).toBe('E_FORBIDDEN');
+  const own = { transaction: await request(owner) };
+  expect((await ask('POST', '/v1/transactions', { cookie, json: own })).body.code).toBe('E_INPUT');
+});
+
+it('refuses requests that were used, are for another address, or are not signed by a known key', async () => {
+  const { owner } = system.fixture.keys;
+  const used = await request(owner);
+  expect((await open(used)).status).toBe(200);
+  expect((await open(used)).body.code).toBe('E_REPLAY');
+  expect((await open(await request(owner, { origin: 'https://console.example.evil.test' }))).body.code).toBe('E_AUTH');
+  expect(
+    (await open(await request(owner, { expires: now - 2 * 3_900_000, issued: now - 3 * 3_900_000 }))).body.code,
+  ).toBe('E_EXPIRED');
+  expect((await open(await request(generateUserKey()))).body.code).toMatch(/^E_(AUTH|SIGNATURE)$/);
+  expect((await open('AAAA')).body.code).toBe('E_SIGNATURE');
+  expect((await open('*')).status).toBe(400);
+});
+
+it('a sign-in always gets a new secret, and ends the browser’s former session', async () => {
+  const { owner, holder } = system.fixture.keys;
+  const chosen = `${COOKIE}=${'B'.repeat(43)}`;
+  const first = await open(await request(owner), chosen);
+  expect(first.cookie).not.toBe(chosen);
+  expect((await ask('GET', '/v1/sessions/current', { cookie: chosen })).status).toBe(204);
+  const second = await open(await request(holder), first.cookie);
+  expect(second.cookie).not.toBe(first.cookie);
+  expect((await ask('GET', '/v1/sessions/current', { cookie: first.cookie })).status).toBe(204);
+  const out = await ask('DELETE', '/v1/sessions/current', { cookie: second.cookie });
+  expect([out.status, out.set]).toEqual([200, expect.stringContaining(`${COOKIE}=; Max-Age=0`)]);
+  expect((await ask('GET', '/v1/sessions/current', { cookie: second.cookie })).status).toBe(204);
+});
+
+it('ends after half an hour without a request, and after half a day in any case', async () => {
+  const { owner } = system.fixture.keys;
+  const idle = await open(await request(owner));
+  now += IDLE_MS + 1;
+  expect((await ask('GET', '/v1/sessions/current', { cookie: idle.cookie })).status).toBe(204);
+  const busy = await open(await request(owner));
+  const begun = now;
+  for (; now <= begun + WHOLE_MS; now += IDLE_MS - 1)
+    expect((await ask('GET', '/v1/sessions/current', { cookie: busy.cookie })).status).toBe(200);
+  expect((await ask('GET', '/v1/sessions/current', { cookie: busy.cookie })).status).toBe(204);
+});
+
+it('ends when the key is revoked, and the browser may sign in with another key', async () => {
+  const { owner, holder } = system.fixture.keys;
+  const { cookie } = await open(await request(owner));
+  const name = keyName(owner.publicKey);
+  const of = (key: string) => (key === name ? [{ name: key, at: 1, kept: new Set<string>() }] : []);
+  Object.assign(system.fixture.context.directory, { revocations: { of } });
+  expect((await ask('GET', `/v1/designs/${system.design}`, { cookie })).body.code).toBe('E_REVOKED');
+  expect((await open(await request(owner))).body.code).toBe('E_REVOKED');
+  expect((await ask('GET', '/v1/sessions/current', { cookie })).status).toBe(204);
+  expect((await open(await request(holder), cookie)).status).toBe(200);
+  Object.assign(system.fixture.context.directory, { revocations: undefined });
+});
+
+it('ends when the key expires', async () => {
+  const { other } = system.fixture.keys;
+  const { cookie } = await open(await request(other));
+  const key = keyName(other.publicKey);
+  const { users } = system.fixture.context.records;
+  const registered = await users.require(key);
+  const member = { organisation: 'a'.repeat(32), person: 'b'.repeat(32), roles: [], device: 'browser', until: now };
+  const enrolled = { created: now, invitation: 'c'.repeat(32), invitedBy: 'd'.repeat(32) };
+  await users.put(key, { ...registered, member: { ...member, ...enrolled } });
+  now += 1;
+  expect((await ask('GET', '/v1/designs', { cookie })).body.code).toBe('E_EXPIRED');
+  expect((await ask('GET', '/v1/sessions/current', { cookie })).status).toBe(204);
+});
+
+it('limits the sessions of a key', async () => {
+  const { owner } = system.fixture.keys;
+  const codes: unknown[] = [];
+  for (let n = 0; n < 21; n += 1) codes.push((await open(await request(owner))).body.code);
+  expect(codes.at(-1)).toBe('E_QUOTA');
+});

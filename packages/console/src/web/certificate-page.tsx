@@ -1,0 +1,266 @@
+import { fromHex, toMillraceError } from '@millrace/base';
+import {
+  type CertificateSummary,
+  checkCertificate,
+  isCertificatePage,
+  type PageTrust,
+  readCertificatePage,
+} from '@millrace/client';
+import { useEffect, useState } from 'preact/hooks';
+import { Card, Facts, Failure, Verdict } from './parts.tsx';
+import { api, installation } from './server.ts';
+import { formatCount, formatTime, words } from './words.ts';
+
+/** No certificate is larger, bytes. */
+const MAX_FILE = 32 * 1024 * 1024;
+
+interface Given {
+  readonly certificate: Uint8Array;
+  readonly trust: PageTrust;
+  /** Whether the file named the keys, not this server. */
+  readonly ownKeys: boolean;
+}
+
+interface Result extends Given {
+  readonly summary?: CertificateSummary;
+  readonly error?: unknown;
+}
+
+/** The certificate of an object of the person who is signed in. */
+async function readObject(id: string): Promise<Given> {
+  const { logKeys, adminKey: authority, witnesses } = await installation();
+  const certificate = await api.objects.certificate({ id });
+  return { certificate, trust: { logKeys, authority, witnesses }, ownKeys: false };
+}
+
+/** The certificate in a file, and the keys to verify it with. */
+async function readFile(file: Blob): Promise<Given> {
+  if (file.size > MAX_FILE) throw new RangeError(words.value.tooLarge);
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (isCertificatePage(bytes)) return { ...readCertificatePage(bytes), ownKeys: true };
+  const { logKeys, adminKey: authority, witnesses } = await installation();
+  return { certificate: bytes, trust: { logKeys, authority, witnesses }, ownKeys: false };
+}
+
+async function verify(given: Given): Promise<Result> {
+  try {
+    const { logKeys, authority, witnesses } = given.trust;
+    const trust = { logKey: logKeys, authority: fromHex(authority), witnesses };
+    return { ...given, summary: await checkCertificate(given.certificate, trust) };
+  } catch (error) {
+    return { ...given, error };
+  }
+}
+
+/** @param object whose certificate the server has; absent: a file */
+export function CertificatePage({ object }: { readonly object: string | undefined }) {
+  const w = words.value;
+  const [result, setResult] = useState<Result>();
+  const [failure, setFailure] = useState<unknown>();
+  const show = (given: Promise<Given>) => {
+    setFailure(undefined);
+    given.then(verify).then(setResult, setFailure);
+  };
+  useEffect(() => {
+    if (object !== undefined) show(readObject(object));
+  }, [object]);
+  if (result === undefined && object !== undefined)
+    return failure === undefined ? <p role="status">{w.loading}</p> : <Failure error={failure} />;
+  if (result === undefined)
+    return (
+      <>
+        <h1>{w.certificateTitle}</h1>
+        <p>{w.certificateText}</p>
+        <Drop onFile={(file) => show(readFile(file))} />
+        {failure === undefined ? undefined : <Failure error={failure} />}
+      </>
+    );
+  const { summary, error, certificate, trust, ownKeys } = result;
+  return (
+    <>
+      <h1>{w.certificate}</h1>
+      {summary === undefined ? <NotGenuine error={error} /> : <Found summary={summary} />}
+      <Keys
+        trust={trust}
+        ownKeys={ownKeys}
+        onVerify={(given) => show(Promise.resolve({ certificate, trust: given, ownKeys }))}
+      />
+      <div>
+        <button
+          type="button"
+          class="plain"
+          onClick={() => {
+            setResult(undefined);
+            location.hash = '#/certificate';
+          }}
+        >
+          {w.another}
+        </button>
+      </div>
+    </>
+  );
+}
+
+function Drop({ onFile }: { readonly onFile: (file: Blob) => void }) {
+  const w = words.value;
+  const [over, setOver] = useState(false);
+  const drag = (inside: boolean) => (event: DragEvent) => {
+    event.preventDefault();
+    setOver(inside);
+  };
+  return (
+    <label
+      class={over ? 'drop over' : 'drop'}
+      onDragOver={drag(true)}
+      onDragLeave={drag(false)}
+      onDrop={(event) => {
+        drag(false)(event);
+        const file = event.dataTransfer?.files[0];
+        if (file !== undefined) onFile(file);
+      }}
+    >
+      <strong>{w.dropTitle}</strong>
+      <span class="quiet">{w.dropText}</span>
+      <input
+        type="file"
+        onChange={(event) => {
+          const file = event.currentTarget.files?.[0];
+          if (file !== undefined) onFile(file);
+        }}
+      />
+    </label>
+  );
+}
+
+function NotGenuine({ error }: { readonly error: unknown }) {
+  const { code, message } = toMillraceError(error);
+  return (
+    <Verdict tone="bad" title={words.value.notGenuine} text={`${words.value.notGenuineText} ${message}. (${code})`} />
+  );
+}
+
+function Found({ summary }: { readonly summary: CertificateSummary }) {
+  const w = words.value;
+  const { made, life, machine } = summary;
+  return (
+    <>
+      {made ? (
+        <Verdict
+          tone="good"
+          title={life.retired === undefined ? w.genuine : w.retired(life.retired.reason)}
+          text={w.genuineText}
+        />
+      ) : (
+        <Verdict tone="open" title={w.notCompleted(summary.state)} text={w.notCompletedText} />
+      )}
+      <Card>
+        <Facts
+          rows={[
+            [w.object, summary.object, 'code'],
+            [w.state, summary.state],
+            [w.number, w.numberOf(formatCount(summary.number), formatCount(summary.of))],
+            [w.partOwner, life.owner, 'code'],
+            [w.machine, machine?.serial],
+            [w.material, summary.material],
+            [w.design, summary.design, 'code'],
+            [w.licence, summary.licence, 'code'],
+            [w.signatures, w.verifiedCount(formatCount(summary.signatures))],
+          ]}
+        />
+      </Card>
+      <Card title={w.proven} kind="proven">
+        <Statements mark="✓" lines={summary.checked} />
+      </Card>
+      <Card title={w.unproven} kind="unproven">
+        <Statements mark="?" lines={summary.unchecked} />
+      </Card>
+      <Card title={w.happened}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">{w.event}</th>
+              <th scope="col">{w.time}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {summary.events.map(({ type, time }, at) => (
+              <tr key={at}>
+                <td>{type}</td>
+                <td>
+                  <time dateTime={time}>{formatTime(time)}</time>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Card>
+    </>
+  );
+}
+
+/** The sentences of the verifier, which are English. "log: every entry is …" has its topic in bold. */
+function Statements({ mark, lines }: { readonly mark: string; readonly lines: readonly string[] }) {
+  return (
+    <ul class="statements" lang="en">
+      {lines.map((line) => {
+        const [, topic, rest] = /^([a-z’ ]{3,20}): (.*)$/s.exec(line) ?? [];
+        return (
+          <li key={line}>
+            <span aria-hidden="true">{mark}</span>
+            <span>{topic === undefined ? line : [<b key="topic">{topic}: </b>, rest]}</span>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+function Keys({
+  trust,
+  ownKeys,
+  onVerify,
+}: {
+  readonly trust: PageTrust;
+  readonly ownKeys: boolean;
+  readonly onVerify: (trust: PageTrust) => void;
+}) {
+  const w = words.value;
+  const [logKeys, setLogKeys] = useState(trust.logKeys.join('\n'));
+  const [authority, setAuthority] = useState(trust.authority);
+  return (
+    <Card title={w.whoseWord}>
+      <p>{ownKeys ? w.pageKeysText : w.whoseWordText}</p>
+      <label for="log-key">{w.logKey}</label>
+      <textarea
+        id="log-key"
+        rows={2}
+        spellcheck={false}
+        autocomplete="off"
+        value={logKeys}
+        onInput={(event) => setLogKeys(event.currentTarget.value)}
+      />
+      <label for="admin-key">{w.adminKey}</label>
+      <textarea
+        id="admin-key"
+        rows={2}
+        spellcheck={false}
+        autocomplete="off"
+        value={authority}
+        onInput={(event) => setAuthority(event.currentTarget.value)}
+      />
+      <button
+        type="button"
+        class="plain"
+        onClick={() =>
+          onVerify({
+            ...trust,
+            logKeys: logKeys.split(/\s+/).filter((key) => key !== ''),
+            authority: authority.trim(),
+          })
+        }
+      >
+        {w.verifyWith}
+      </button>
+    </Card>
+  );
+}

@@ -1,0 +1,26 @@
+import { z } from 'zod';
+
+// The key of this browser, wrapped, and what it belongs to. It is one more device of its person.
+
+export const identitySchema = z.strictObject({
+  version: z.literal(1),
+  /** Trust anchor, from the invitation. */
+  installation: z.string(),
+  adminKey: z.string(),
+  /** Key name, 32 hexadecimal digits. */
+  key: z.string(),
+  /** The person, as the administrator's key proves. */
+  name: z.string(),
+  /** Base64: which passkey to ask for. */
+  passkey: z.string().optional(),
+  wrapped: z.strictObject({
+    kind: z.enum(['passkey', 'passphrase']),
+    salt: z.string(),
+    iv: z.string(),
+    sealed: z.string(),
+  }),
+});
+export type Identity = z.output<typeof identitySchema>;
+
+/** What a wrapped key is bound to. */
+export const aboutOf = ({ installation, key }: Pick<Identity, 'installation' | 'key'>) => `${installation}/${key}`;

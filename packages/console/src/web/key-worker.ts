@@ -1,0 +1,133 @@
+import { consoleRoutes, createApiClient, fetchTransport } from '@millrace/api';
+import { MillraceError, systemClock, systemRandom, toBase64, toMillraceError, wipe } from '@millrace/base';
+import {
+  cancelPrint,
+  createMemoryStorage,
+  createSession,
+  enrol,
+  grantLicence,
+  guestDirectory,
+  parseInvitation,
+  requestPrint,
+  type Session,
+  type SigningContext,
+  signNew,
+} from '@millrace/client';
+import { generateUserKey, keyName, ownerSealingKey, userKey } from '@millrace/identity';
+import {
+  type Directory,
+  type DirectoryAnchor,
+  directoryAt,
+  type HttpClient,
+  verifyDirectory,
+} from '@millrace/protocol';
+import { aboutOf, type Identity } from './identity-shape.ts';
+import type { Job, JobAnswer, JobRequest } from './jobs.ts';
+import { type Unlock, unwrapKey, wrapKey } from './wrap.ts';
+
+// A worker of its own for every job. It has the person's key for the time of the job, and ends with it.
+
+/** Uploads need a certificate, which browsers do not have. */
+const noDistribution: HttpClient = {
+  call: async () => {
+    throw new MillraceError('E_KEY_NEEDED', 'the distribution node needs a user’s certificate');
+  },
+  close: () => undefined,
+};
+const control: HttpClient = { ...fetchTransport(''), close: () => undefined };
+
+/** The newest directory, verified by the administrator's key of the invitation. */
+async function directoryBy(anchor: DirectoryAnchor): Promise<Directory> {
+  return directoryAt(verifyDirectory(await guestDirectory(control), anchor), systemClock.now());
+}
+
+/** Opens the key for a session with control, and wipes it. */
+async function withKey<T>(identity: Identity, unlock: Unlock, work: (session: Session) => Promise<T>): Promise<T> {
+  const directory = await directoryBy(identity);
+  const secret = await unwrapKey(identity.wrapped, unlock, aboutOf(identity));
+  const signer = userKey(secret);
+  wipe(secret);
+  const session = createSession({
+    ...{ directory, user: { name: identity.name, signer }, contacts: { users: [], machines: [] } },
+    ...{ storage: createMemoryStorage(), transports: { control, distribution: noDistribution } },
+    ...{ clock: systemClock, random: systemRandom, patienceMs: 5_000 },
+  });
+  try {
+    return await work(session);
+  } finally {
+    session.close();
+  }
+}
+
+async function enrolHere(
+  { invitation, device, salt, passkey }: Extract<Job, { type: 'enrol' }>,
+  unlock: Unlock,
+  origin: string,
+): Promise<Identity> {
+  const { secret, installation, adminKey } = parseInvitation(invitation);
+  const signer = generateUserKey(systemRandom);
+  const own = signer.exportSecret();
+  try {
+    const directory = await directoryBy({ installation, adminKey });
+    const enrolling = { control, directory, signer, clock: systemClock, random: systemRandom };
+    const sealing = ownerSealingKey(own);
+    sealing.close();
+    const credential = await enrol(enrolling, secret, { name: device, sealingKey: sealing.publicKey });
+    const key = keyName(signer.publicKey);
+    const about = aboutOf({ installation, key });
+    const wrapped = await wrapKey(own, unlock, { salt, about, random: systemRandom });
+    await signIn(enrolling, origin);
+    const { name } = credential;
+    return { version: 1, installation, adminKey, key, name, wrapped, ...(passkey === undefined ? {} : { passkey }) };
+  } finally {
+    wipe(own, secret);
+    signer.close();
+  }
+}
+
+/** Asks control for a session: its answer sets a cookie that scripts cannot read. */
+async function signIn(context: SigningContext, origin: string): Promise<void> {
+  const { bytes } = await signNew(context, { type: 'session.open', origin });
+  const { sessions } = createApiClient(consoleRoutes, { transport: control });
+  await sessions.open({ body: { request: toBase64(bytes) } });
+}
+
+function perform({ origin, unlock, job }: JobRequest): Promise<unknown> {
+  switch (job.type) {
+    case 'enrol':
+      return enrolHere(job, unlock, origin);
+    case 'sign-in':
+      return withKey(job.identity, unlock, (session) => signIn(session, origin));
+    case 'print':
+      return withKey(job.identity, unlock, (session) => requestPrint(session, job.licence, job.machine));
+    case 'cancel':
+      return withKey(job.identity, unlock, (session) => cancelPrint(session, job.print));
+    case 'grant': {
+      const { identity, type: _, ...terms } = job;
+      return withKey(identity, unlock, (session) => grantLicence(session, terms));
+    }
+  }
+}
+
+/** The part of a worker's global scope used here. */
+interface Scope {
+  onmessage: ((event: { readonly data: JobRequest }) => void) | null;
+  postMessage(answer: JobAnswer): void;
+}
+
+const scope = globalThis as unknown as Scope;
+scope.onmessage = ({ data }) => {
+  const { unlock } = data;
+  perform(data)
+    .then(
+      (value): JobAnswer => ({ ok: true, value }),
+      (error: unknown): JobAnswer => {
+        const { code, message } = toMillraceError(error);
+        return { ok: false, code, message };
+      },
+    )
+    .then((answer) => {
+      if (unlock.kind === 'passphrase') wipe(unlock.passphrase);
+      scope.postMessage(answer);
+    });
+};

@@ -1,0 +1,59 @@
+import { useEffect, useRef } from 'preact/hooks';
+import { words } from './words.ts';
+
+/** After `g`, a letter opens a page. */
+const pages: Readonly<Record<string, string>> = {
+  m: 'machines',
+  l: 'licences',
+  p: 'prints',
+  c: 'certificate',
+  e: 'ledger',
+};
+
+/** The keyboard: `?` lists the keys. Nothing happens while somebody types. */
+export function Keys() {
+  const w = words.value;
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    let goes = false;
+    const onKey = (event: KeyboardEvent) => {
+      const { key, target, ctrlKey, metaKey, altKey } = event;
+      if (ctrlKey || metaKey || altKey || isTypedInto(target)) return;
+      const page = goes ? pages[key] : undefined;
+      goes = key === 'g';
+      if (page !== undefined) location.hash = `#/${page}`;
+      else if (key === '?') dialog.current?.showModal();
+    };
+    addEventListener('keydown', onKey);
+    return () => removeEventListener('keydown', onKey);
+  }, []);
+  const rows = [
+    ['?', w.keysTitle],
+    ['g m', w.machines],
+    ['g l', w.licences],
+    ['g p', w.prints],
+    ['g c', w.certificate],
+    ['g e', w.ledger],
+  ] as const;
+  return (
+    <dialog ref={dialog} class="card" aria-labelledby="keys-title">
+      <h2 id="keys-title">{w.keysTitle}</h2>
+      <dl>
+        {rows.map(([key, text]) => (
+          <>
+            <dt>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{text}</dd>
+          </>
+        ))}
+      </dl>
+      <button type="button" class="plain" onClick={() => dialog.current?.close()}>
+        {w.close}
+      </button>
+    </dialog>
+  );
+}
+
+const isTypedInto = (target: EventTarget | null) =>
+  target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;

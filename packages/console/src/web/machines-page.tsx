@@ -1,0 +1,102 @@
+import type { MachineView, PrintView } from '@millrace/api';
+import { type Live, STALE_MS, useLive } from './live.ts';
+import { Shown } from './parts.tsx';
+import { readMachines, readPrints } from './reading.ts';
+import { isActive } from './reading-order.ts';
+import { formatCount, formatSeconds, formatTemperature, words } from './words.ts';
+
+const read = async () => ({ machines: await readMachines(), prints: await readPrints() });
+
+export function MachinesPage() {
+  const w = words.value;
+  const live = useLive('machines', read);
+  return (
+    <>
+      <h1>{w.machines}</h1>
+      <Age live={live} />
+      <Shown loaded={live}>
+        {({ machines, prints }) =>
+          machines.length === 0 ? (
+            <p>{w.noMachines}</p>
+          ) : (
+            <div class={live.age > STALE_MS ? 'two stale' : 'two'}>
+              {machines.map((machine) => (
+                <Machine
+                  key={machine.machine}
+                  machine={machine}
+                  prints={prints.filter((print) => print.machine === machine.machine)}
+                />
+              ))}
+            </div>
+          )
+        }
+      </Shown>
+    </>
+  );
+}
+
+/** How old the values of a page are. Old ones are grey. */
+export function Age({ live }: { readonly live: Live<unknown> }) {
+  const w = words.value;
+  if (live.value === undefined) return undefined;
+  const stale = live.age > STALE_MS;
+  return (
+    <p class={stale ? 'age old' : 'age'}>
+      {stale ? w.staleSince(formatSeconds(live.age / 1000)) : w.readAgo(formatSeconds(live.age / 1000))}
+    </p>
+  );
+}
+
+function Machine({ machine, prints }: { readonly machine: MachineView; readonly prints: readonly PrintView[] }) {
+  const w = words.value;
+  const running = prints.find(({ state }) => state === 'running' || state === 'permitted');
+  const waiting = prints.filter(({ state }) => state === 'queued').length;
+  const state = !machine.online ? 'offline' : running === undefined ? 'idle' : 'printing';
+  const figures = running?.progress?.machine;
+  const temperatures = figures?.temperatures;
+  return (
+    <section class="card machine" data-state={state}>
+      <h2>{machine.serial}</h2>
+      <p>
+        <span class={`badge ${state}`}>{w.machineStates[state]}</span>{' '}
+        <span class="quiet">
+          {machine.kind} · <span class="mono">{machine.machine.slice(0, 8)}</span>
+        </span>
+      </p>
+      {running === undefined ? undefined : <Progress print={running} />}
+      <dl class="small">
+        {temperatures?.hotend === undefined ? undefined : (
+          <>
+            <dt>{w.hotend}</dt>
+            <dd>{formatTemperature(temperatures.hotend)}</dd>
+          </>
+        )}
+        {temperatures?.bed === undefined ? undefined : (
+          <>
+            <dt>{w.bed}</dt>
+            <dd>{formatTemperature(temperatures.bed)}</dd>
+          </>
+        )}
+        {figures?.buffer === undefined ? undefined : (
+          <>
+            <dt>{w.buffer}</dt>
+            <dd>{formatSeconds(figures.buffer)}</dd>
+          </>
+        )}
+        <dt>{w.waiting}</dt>
+        <dd>{formatCount(prints.filter(isActive).length === 0 ? 0 : waiting)}</dd>
+      </dl>
+    </section>
+  );
+}
+
+export function Progress({ print }: { readonly print: PrintView }) {
+  const w = words.value;
+  const share = print.segments === 0 ? 0 : Math.min(1, (print.progress?.acked ?? 0) / print.segments);
+  const percent = Math.floor(100 * share);
+  return (
+    <progress class="bar-of" max={100} value={percent} aria-label={w.progressOf(formatCount(percent))}>
+      {percent}
+    </progress>
+  );
+}

@@ -1,0 +1,196 @@
+import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { Closer } from '@millrace/base';
+import { enrolled, resultOf } from '@millrace/testkit/cli/helpers';
+import { chromium } from '@millrace/testkit/live-matrix/page';
+import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
+import axe from 'axe-core';
+import { type Browser, type BrowserContextOptions, type Page, chromium as playwright } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+/** Folder for pictures, by hand: `MILLRACE_PICTURES=docs/images npx vitest run …`. */
+const pictures = process.env.MILLRACE_PICTURES;
+const PASSPHRASE = 'correct horse battery';
+const HOSTILE = 'Olga <img src=x onerror=alert(1)>';
+
+if (chromium === undefined) console.log('the console in a browser: NOT CHECKED, there is no Chromium');
+describe.runIf(chromium !== undefined)('the console', () => {
+  const closer = new Closer();
+  let system: TestInstallation;
+  let browser: Browser;
+  let origin: string;
+  /** What pages reported: errors, and requests to other servers. */
+  const complaints: string[] = [];
+
+  beforeAll(async () => {
+    system = closer.add(await createTestInstallation({ console: true, machine: { factor: 200 } }));
+    origin = `http://localhost:${system.addresses.console?.port}`;
+    browser = await playwright.launch({ executablePath: chromium ?? '', args: ['--no-sandbox'] });
+    closer.add({ close: () => browser.close() });
+  }, 120_000);
+  afterAll(() => closer.close());
+
+  /** A browser of its own, with a passkey that has secrets (PRF). */
+  async function person(options: BrowserContextOptions = {}): Promise<Page> {
+    const context = await browser.newContext({ locale: 'en-GB', ...options });
+    const page = await context.newPage();
+    const devtools = await context.newCDPSession(page);
+    await devtools.send('WebAuthn.enable');
+    await devtools.send('WebAuthn.addVirtualAuthenticator', {
+      options: {
+        ...{ protocol: 'ctap2', ctap2Version: 'ctap2_1', transport: 'internal', hasResidentKey: true },
+        ...{ hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true, hasPrf: true },
+      },
+    });
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('request', (request) => {
+      if (!request.url().startsWith(`${origin}/`)) complaints.push(request.url());
+    });
+    page.on('dialog', (dialog) => complaints.push(dialog.message()));
+    return page;
+  }
+  async function enrol(page: Page, invitation: string, device: string, passphrase?: string): Promise<void> {
+    await page.goto(`${origin}/#/sign-in/${encodeURIComponent(invitation)}`);
+    await page.getByLabel('Name of this browser').fill(device);
+    if (passphrase !== undefined) {
+      await page.getByRole('button', { name: 'Use a passphrase' }).click();
+      await page.getByLabel('Passphrase').fill(passphrase);
+    }
+    await page.getByRole('button', { name: 'Make a key' }).click();
+    await page.getByRole('heading', { name: 'Machines' }).waitFor();
+  }
+  async function finish(page: Page, name: string): Promise<void> {
+    await page.evaluate(axe.source);
+    const run = 'axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + nodes[0].html))';
+    expect([name, await page.evaluate(run)]).toEqual([name, []]);
+    if (pictures !== undefined) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+  }
+  const statusOf = (page: Page, path: string, method = 'GET') =>
+    page.evaluate(`fetch(${JSON.stringify(path)}, { method: '${method}' }).then(({ status }) => status)`);
+
+  it('owner grants, operator prints, stranger verifies', { timeout: 180_000 }, async () => {
+    const server = system.home;
+    const run = <T>(home: string, ...argv: string[]) => resultOf<T>(home, argv);
+    const organisation = async (name: string, kind: string) =>
+      (await run<{ organisation: string }>(server, 'org', 'create', name, '--kind', kind)).organisation;
+    const [brand, bureau] = [await organisation('Brand', 'brand'), await organisation('Bureau', 'bureau')];
+    const invite = async (name: string, org: string, role: string) =>
+      (await run<{ text: string }>(server, 'user', 'invite', name, '--org', org, '--role', role)).text;
+
+    // Dora has a computer; her browser is one more device.
+    const dora = join(system.scratch, 'dora');
+    await enrolled(dora, await invite('Dora', brand, 'designer'));
+    const device = (await run<{ text: string }>(dora, 'user', 'add-device')).text;
+    const owner = await person();
+    await enrol(owner, device, 'browser');
+    await writeFile(join(system.scratch, 'part.gcode'), 'G28\nG1 X10 Y10 F6000\nG1 X20 Y10 E1\nG1 X20 Y20 E2\n');
+    await run(dora, 'design', 'add', join(system.scratch, 'part.gcode'));
+
+    await owner.goto(`${origin}/#/licences`);
+    await owner.getByText('New licence').click();
+    await owner.getByLabel('Objects').fill('3');
+    await owner.locator('fieldset input').check();
+    await finish(owner, 'console-grant');
+    await owner.getByRole('button', { name: 'Sign the licence' }).click();
+    await owner.getByText('The licence is signed and granted.').waitFor();
+    const strip = owner.locator('.strip li');
+    await strip.first().waitFor();
+    expect(await strip.count()).toBe(3);
+
+    // Otto's browser had a cookie that somebody else has chosen.
+    const operator = await person();
+    const chosen = { name: `millrace-${new URL(origin).port}`, value: 'A'.repeat(43), url: origin };
+    await operator.context().addCookies([chosen]);
+    await enrol(operator, await invite('Otto', bureau, 'operator'), 'workshop');
+    const [cookie] = await operator.context().cookies(origin);
+    expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict' });
+    expect(cookie?.value).not.toBe(chosen.value);
+    await operator.locator('[data-state=idle]').waitFor();
+    await finish(operator, 'console-machines');
+
+    await operator.goto(`${origin}/#/licences`);
+    await operator.locator('.checks [data-ok=true]').nth(3).waitFor();
+    await operator.getByRole('button', { name: 'Print one object' }).click();
+    await operator.locator('[data-print-state=completed]').waitFor({ timeout: 120_000 });
+    await finish(operator, 'console-prints');
+    await operator.locator('.print a').click();
+    await operator.locator('[data-verdict=good]').waitFor();
+    const object = (await operator.evaluate("location.hash.split('/')[2]")) as string;
+
+    await operator.goto(`${origin}/#/licences`);
+    await operator.locator('.strip [data-state=completed]').waitFor();
+    await finish(operator, 'console-licence');
+
+    // A stranger has the certificate, and no session.
+    const bytes = await operator.evaluate(
+      `fetch('/v1/objects/${object}/certificate').then((a) => a.arrayBuffer()).then((b) => [...new Uint8Array(b)])`,
+    );
+    const stranger = await person();
+    await stranger.goto(`${origin}/#/certificate`);
+    const buffer = Buffer.from(bytes as number[]);
+    const file = { name: 'part.millrace', mimeType: 'application/octet-stream', buffer };
+    await stranger.locator('input[type=file]').setInputFiles(file);
+    await stranger.locator('[data-verdict=good]').waitFor();
+    expect(await statusOf(stranger, `/v1/objects/${object}`)).toBe(401);
+
+    // Somebody of another company, with a hostile name.
+    const other = await person();
+    await enrol(other, await invite(HOSTILE, await organisation('Other', 'bureau'), 'operator'), 'browser', PASSPHRASE);
+    await other.getByText(HOSTILE).waitFor();
+    expect(await other.locator('header img').count()).toBe(0);
+    for (const path of [`/v1/objects/${object}`, `/v1/objects/${object}/certificate`])
+      expect([path, await statusOf(other, path)]).toEqual([path, 403]);
+    await other.goto(`${origin}/#/licences`);
+    await other.getByText('No licence names you yet.').waitFor();
+
+    // The session ends; the key of the browser opens another one.
+    await operator.getByRole('button', { name: 'Sign out' }).click();
+    expect(await statusOf(operator, '/v1/prints')).toBe(401);
+    await operator.goto(`${origin}/#/sign-in`);
+    await operator.getByRole('button', { name: 'Sign in' }).click();
+    await operator.getByRole('heading', { name: 'Machines' }).waitFor();
+
+    await attackAcrossSites(operator);
+
+    // Control ends while pages are open, and is started again: its sessions have ended.
+    await other.goto(`${origin}/#/machines`);
+    await other.locator('[data-state=idle]').waitFor();
+    await system.processes.control.kill();
+    await other.getByText('The server does not answer.').waitFor();
+    await system.processes.control.start();
+    await other.getByText('Sign in to see this page.').waitFor();
+    await other.getByRole('link', { name: 'Sign in' }).first().click();
+    await other.getByLabel('Passphrase').fill(PASSPHRASE);
+    await other.getByRole('button', { name: 'Sign in' }).click();
+    await other.locator('[data-state]').first().waitFor();
+    expect(complaints).toEqual([]);
+  });
+
+  /** A page of another port is of the same site for cookies. Its requests carry the cookie, and are refused. */
+  async function attackAcrossSites(victim: Page): Promise<void> {
+    const evil = createServer((_request, response) => {
+      response.setHeader('content-type', 'text/html').end(`<title>evil</title><iframe src="${origin}/"></iframe>`);
+    });
+    await new Promise<void>((resolve) => evil.listen(0, '127.0.0.1', resolve));
+    const address = evil.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    const page = await victim.context().newPage();
+    try {
+      await page.goto(`http://localhost:${port}/`);
+      // The frame shows nothing of the console.
+      expect(await page.frames()[1]?.locator('.brand').count()).toBe(0);
+      const answer = page.waitForResponse((response) => response.request().method() === 'POST');
+      const form = `<form method="post" action="${origin}/v1/sessions/current"></form>`;
+      await page.evaluate(`document.body.innerHTML = ${JSON.stringify(form)}; document.forms[0].submit()`);
+      const refused = await answer;
+      expect((await refused.request().allHeaders()).cookie).toContain('millrace-');
+      expect(refused.status()).toBe(401);
+      expect(await statusOf(victim, '/v1/sessions/current')).toBe(200);
+    } finally {
+      await page.close();
+      evil.closeAllConnections();
+      evil.close();
+    }
+  }
+});
