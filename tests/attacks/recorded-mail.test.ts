@@ -51,19 +51,19 @@ beforeAll(async () => {
   expect(await untilEnded(operator, await order(system, operator, licence))).toMatchObject({ state: 'completed' });
   // The keys node's mail for a stopped segments node: a step of a sweep, with keys of cells.
   const toSegments = () => recordedMail().filter(({ to, from }) => to === 'segments' && from === 'keys').length;
-  const leavesMore = (than: number) =>
-    vi.waitFor(() => expect(toSegments()).toBeGreaterThan(than), { timeout: 10_000, interval: 200 });
+  const leavesMore = (than: number, timeout: number) =>
+    vi.waitFor(() => expect(toSegments()).toBeGreaterThan(than), { timeout, interval: 200 });
   // No step follows one that was left unanswered when the node died: the next time it dies earlier.
   for (let attempt = 0; ; attempt++) {
     await system.processes.segments.kill();
     try {
-      await leavesMore(toSegments());
+      await leavesMore(toSegments(), 5_000);
       break;
     } catch (error) {
-      if (attempt === 5) throw error;
+      if (attempt === 10) throw error;
       earlier.push(...(await boxSecrets(system.home, ['segments'])));
       await system.processes.segments.start();
-      await leavesMore(toSegments());
+      await leavesMore(toSegments(), 60_000);
     }
   }
   await stopAll();

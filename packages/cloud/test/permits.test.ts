@@ -56,7 +56,12 @@ beforeEach(async () => {
     records,
     permitKey: keys.permit,
     metrics: noMetrics,
-    ledger: { find: async () => undefined, append: async () => undefined, appendMany: async () => undefined },
+    ledger: {
+      find: async () => undefined,
+      account: async () => [],
+      append: async () => undefined,
+      appendMany: async () => undefined,
+    },
     mailbox: { send: async () => undefined },
     quarantine: new Map(),
     mutexes: new KeyedMutex(),
