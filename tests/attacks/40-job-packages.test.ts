@@ -1,6 +1,6 @@
 import { mkdir, readdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, copyBytes, MillraceError, silentLogger, systemClock, systemRandom } from '@millrace/base';
+import { type Bytes, copyBytes, MillraceError, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import { createPackage, requestPrint, revokeLicence } from '@millrace/client';
 import { loadNodeConfig } from '@millrace/cloud/parts';
 import { generateP256Key, type P256Key } from '@millrace/identity';
@@ -234,6 +234,21 @@ describe('exactly N objects', () => {
     const queue = await packageQueue(system);
     const agent = await system.agent(SITE, { packages: queue });
     expect(codeOfResult(await queue.make(revoked.bytes))).toBe('E_LICENCE_REVOKED');
+    expect(agent.runs).toEqual([]);
+    await agent.close();
+  });
+
+  it('sealed to an old key of the segments node: the driver is told so', {
+    timeout: 60_000,
+  }, async () => {
+    const { directory } = system.owner;
+    const nodes = directory.nodes.map((node) =>
+      node.role === 'segments' ? { ...node, identity: toHex(generateP256Key().publicKey) } : node,
+    );
+    const old = await packaged({ ...system, owner: { ...system.owner, directory: { ...directory, nodes } } });
+    const queue = await packageQueue(system);
+    const agent = await system.agent(SITE, { packages: queue });
+    expect(codeOfResult(await queue.make(old.bytes))).toBe('E_PACKAGE_SHARE');
     expect(agent.runs).toEqual([]);
     await agent.close();
   });

@@ -196,6 +196,28 @@ describe('the check', () => {
     }
   });
 
+  it.each(['ListenPort', 'MTU', 'PublicKey', 'Endpoint', 'PersistentKeepalive'])(
+    'refuses a second %s, which wg-quick would use instead of the first',
+    async (name) => {
+      await bothSides();
+      const written = await readFile(at('millrace.conf'), 'utf8');
+      const [own = '', peer = ''] = written.split('[Peer]');
+      const twice = `${name} = 1\n${name.toLowerCase()}=2\n`;
+      const isOwn = ['ListenPort', 'MTU'].includes(name);
+      const lines = peer
+        .split('\n')
+        .filter((line) => !line.startsWith(name))
+        .join('\n');
+      await writeFile(at('x.conf'), isOwn ? `${own}${twice}[Peer]${peer}` : `${own}[Peer]${lines}${twice}`, {
+        mode: 0o600,
+      });
+      await expect(wireGuard(['check', at('x.conf')])).rejects.toThrow(`a second ${name.toLowerCase()}`);
+      const list = `${own}Address = 10.7.0.3\n[Peer]${peer}`;
+      await writeFile(at('x.conf'), list, { mode: 0o600 });
+      expect(await wireGuard(['check', at('x.conf'), '--cloud-address', '10.7.0.1'])).toContain('1 peers');
+    },
+  );
+
   it('compares a running interface with its configuration', async () => {
     const checked = checkTunnel(fileOf(site), { side: 'site' });
     const running = { 'public-key': `${checked.publicKey}\n`, 'allowed-ips': `${peerKey}\t10.7.0.1/32\n` };

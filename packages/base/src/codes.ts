@@ -335,6 +335,13 @@ export const errorCodes = {
     'The job package, or the key of the driver, is for another machine.',
     'Use the machine that the message names, or ask the owner for a package for this one.',
   ),
+  E_PACKAGE_SHARE: code(
+    403,
+    3,
+    false,
+    'A node of the cloud cannot open its share of the job package: its key was replaced after the package was made.',
+    'Ask the owner for a new package.',
+  ),
   E_PERMIT: code(
     403,
     3,

@@ -57,6 +57,8 @@ export interface Section {
 }
 
 const SECRETS = ['privatekey', 'presharedkey'];
+/** Settings with several values, on one line or on several. Of all others wg-quick uses the last, whatever is before. */
+const LISTS = ['address', 'allowedips', 'dns', 'preup', 'postup', 'predown', 'postdown'];
 
 /** @param file is not copied: the secrets are parts of it @throws {MillraceError} E_CONFIG with the number of the line */
 export function readSections(file: Uint8Array): Section[] {
@@ -77,7 +79,10 @@ export function readSections(file: Uint8Array): Section[] {
       section.secrets.set(name, line.value);
     } else {
       const text = new TextDecoder().decode(line.value);
-      section.values.set(name, [...(section.values.get(name) ?? []), ...text.split(',').map((part) => part.trim())]);
+      const before = section.values.get(name);
+      const isList = LISTS.includes(name);
+      if (before !== undefined && !isList) throw wrong(`a second ${line.name}`);
+      section.values.set(name, isList ? [...(before ?? []), ...text.split(',').map((part) => part.trim())] : [text]);
     }
   }
   return sections;

@@ -27,7 +27,6 @@ import {
   type MessageOf,
   type Opening,
   type OwnerLookup,
-  openPackageShare,
   type Telemetry,
   type VerifiedOpening,
   verifyOpening,
@@ -39,7 +38,7 @@ import { takeGroupMail } from '../streaming/group-mail.ts';
 import { Guards } from '../streaming/guards.ts';
 import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
-import { packageBinding, releaseShare } from '../streaming/package-release.ts';
+import { openOwnShare, packageBinding, releaseShare } from '../streaming/package-release.ts';
 import { reportRefusedOpening } from '../streaming/refused-opening.ts';
 import { NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
 import { reportFailure } from '../streaming/stream-failure.ts';
@@ -135,7 +134,7 @@ export class SegmentsStreams {
   async #releaseShare(verified: VerifiedOpening, permitId: string, { shares }: LicensedPackage): Promise<void> {
     const { directory, identity, objects } = this.#modules;
     // First: an object whose package cannot be opened is not counted here.
-    const share = await openPackageShare('segments', identity, packageBinding(directory, verified), shares.segments);
+    const share = await openOwnShare(identity, packageBinding(directory, verified), shares.segments);
     try {
       if (await objects.use(verified, permitId)) await releaseShare(this.#modules, 'segments', verified, share);
     } finally {

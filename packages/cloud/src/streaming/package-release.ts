@@ -1,10 +1,11 @@
-import { type Bytes, type Logger, toHex } from '@millrace/base';
+import { type Bytes, type Logger, MillraceError, toHex } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
   type Directory,
   encodeControl,
   type LinkSocket,
   type Opening,
+  openPackageShare,
   type ReleasingRole,
   readTransaction,
   type SecretBinding,
@@ -16,6 +17,20 @@ import { NO_LINK, sendWhenConnected } from './send-when-connected.ts';
 /** Context of the shares of an opening's package. */
 export function packageBinding({ installation }: Directory, { permit }: VerifiedOpening): SecretBinding {
   return { installation, licence: permit.licence, design: permit.design };
+}
+
+/**
+ * Opens the segments node's share of a package, 32 bytes; the caller wipes it.
+ * @throws {MillraceError} E_PACKAGE_SHARE: it is sealed to another key, for example to the one before a rotation
+ */
+export async function openOwnShare(identity: P256Key, binding: SecretBinding, sealed: Uint8Array): Promise<Bytes> {
+  try {
+    return await openPackageShare('segments', identity, binding, sealed);
+  } catch (cause) {
+    throw new MillraceError('E_PACKAGE_SHARE', 'the share of the job package is not sealed to the key of this node', {
+      cause,
+    });
+  }
 }
 
 /** Whether the licence, which is not verified yet, is for a job package. */

@@ -9,6 +9,7 @@ const FINAL: ReadonlySet<string> = new Set([
   'E_LICENCE_INVALID',
   'E_LICENCE_REVOKED',
   'E_MATERIAL',
+  'E_PACKAGE_SHARE',
   'E_DESIGN_DELETED',
   'E_REVOKED',
   'E_CREDITED',
