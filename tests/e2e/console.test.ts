@@ -3,14 +3,10 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Closer } from '@millrace/base';
 import { enrolled, resultOf } from '@millrace/testkit/cli/helpers';
-import { chromium } from '@millrace/testkit/live-matrix/page';
+import { type ConsolePeople, chromium, consolePeople, type Page } from '@millrace/testkit/console/people';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
-import axe from 'axe-core';
-import { type Browser, type BrowserContextOptions, type Page, chromium as playwright } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-/** Folder for pictures, by hand: `MILLRACE_PICTURES=docs/images npx vitest run …`. */
-const pictures = process.env.MILLRACE_PICTURES;
 const PASSPHRASE = 'correct horse battery';
 const HOSTILE = 'Olga <img src=x onerror=alert(1)>';
 
@@ -18,56 +14,19 @@ if (chromium === undefined) console.log('the console in a browser: NOT CHECKED, 
 describe.runIf(chromium !== undefined)('the console', () => {
   const closer = new Closer();
   let system: TestInstallation;
-  let browser: Browser;
+  let people: ConsolePeople;
   let origin: string;
-  /** What pages reported: errors, and requests to other servers. */
-  const complaints: string[] = [];
 
   beforeAll(async () => {
     system = closer.add(await createTestInstallation({ console: true, machine: { factor: 200 } }));
     origin = `http://localhost:${system.addresses.console?.port}`;
-    browser = await playwright.launch({ executablePath: chromium ?? '', args: ['--no-sandbox'] });
-    closer.add({ close: () => browser.close() });
+    people = closer.add(await consolePeople(origin));
   }, 120_000);
   afterAll(() => closer.close());
 
-  /** A browser of its own, with a passkey that has secrets (PRF). */
-  async function person(options: BrowserContextOptions = {}): Promise<Page> {
-    const context = await browser.newContext({ locale: 'en-GB', ...options });
-    const page = await context.newPage();
-    const devtools = await context.newCDPSession(page);
-    await devtools.send('WebAuthn.enable');
-    await devtools.send('WebAuthn.addVirtualAuthenticator', {
-      options: {
-        ...{ protocol: 'ctap2', ctap2Version: 'ctap2_1', transport: 'internal', hasResidentKey: true },
-        ...{ hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true, hasPrf: true },
-      },
-    });
-    page.on('pageerror', (error) => complaints.push(error.message));
-    page.on('request', (request) => {
-      if (!request.url().startsWith(`${origin}/`)) complaints.push(request.url());
-    });
-    page.on('dialog', (dialog) => complaints.push(dialog.message()));
-    return page;
-  }
-  async function enrol(page: Page, invitation: string, device: string, passphrase?: string): Promise<void> {
-    await page.goto(`${origin}/#/sign-in/${encodeURIComponent(invitation)}`);
-    await page.getByLabel('Name of this browser').fill(device);
-    if (passphrase !== undefined) {
-      await page.getByRole('button', { name: 'Use a passphrase' }).click();
-      await page.getByLabel('Passphrase').fill(passphrase);
-    }
-    await page.getByRole('button', { name: 'Make a key' }).click();
-    await page.getByRole('heading', { name: 'Machines' }).waitFor();
-  }
   async function finish(page: Page, name: string): Promise<void> {
-    await page.evaluate(axe.source);
-    const run = 'axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + nodes[0].html))';
-    expect([name, await page.evaluate(run)]).toEqual([name, []]);
-    if (pictures !== undefined) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+    expect([name, await people.findings(page, name)]).toEqual([name, []]);
   }
-  const statusOf = (page: Page, path: string, method = 'GET') =>
-    page.evaluate(`fetch(${JSON.stringify(path)}, { method: '${method}' }).then(({ status }) => status)`);
 
   it('owner grants, operator prints, stranger verifies', { timeout: 180_000 }, async () => {
     const server = system.home;
@@ -82,8 +41,8 @@ describe.runIf(chromium !== undefined)('the console', () => {
     const dora = join(system.scratch, 'dora');
     await enrolled(dora, await invite('Dora', brand, 'designer'));
     const device = (await run<{ text: string }>(dora, 'user', 'add-device')).text;
-    const owner = await person();
-    await enrol(owner, device, 'browser');
+    const owner = await people.person();
+    await people.enrol(owner, device, 'browser');
     await writeFile(join(system.scratch, 'part.gcode'), 'G28\nG1 X10 Y10 F6000\nG1 X20 Y10 E1\nG1 X20 Y20 E2\n');
     await run(dora, 'design', 'add', join(system.scratch, 'part.gcode'));
 
@@ -99,10 +58,10 @@ describe.runIf(chromium !== undefined)('the console', () => {
     expect(await strip.count()).toBe(3);
 
     // Otto's browser had a cookie that somebody else has chosen.
-    const operator = await person();
+    const operator = await people.person();
     const chosen = { name: `millrace-${new URL(origin).port}`, value: 'A'.repeat(43), url: origin };
     await operator.context().addCookies([chosen]);
-    await enrol(operator, await invite('Otto', bureau, 'operator'), 'workshop');
+    await people.enrol(operator, await invite('Otto', bureau, 'operator'), 'workshop');
     const [cookie] = await operator.context().cookies(origin);
     expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict' });
     expect(cookie?.value).not.toBe(chosen.value);
@@ -126,27 +85,32 @@ describe.runIf(chromium !== undefined)('the console', () => {
     const bytes = await operator.evaluate(
       `fetch('/v1/objects/${object}/certificate').then((a) => a.arrayBuffer()).then((b) => [...new Uint8Array(b)])`,
     );
-    const stranger = await person();
+    const stranger = await people.person();
     await stranger.goto(`${origin}/#/certificate`);
     const buffer = Buffer.from(bytes as number[]);
     const file = { name: 'part.millrace', mimeType: 'application/octet-stream', buffer };
     await stranger.locator('input[type=file]').setInputFiles(file);
     await stranger.locator('[data-verdict=good]').waitFor();
-    expect(await statusOf(stranger, `/v1/objects/${object}`)).toBe(401);
+    expect(await people.statusOf(stranger, `/v1/objects/${object}`)).toBe(401);
 
     // Somebody of another company, with a hostile name.
-    const other = await person();
-    await enrol(other, await invite(HOSTILE, await organisation('Other', 'bureau'), 'operator'), 'browser', PASSPHRASE);
+    const other = await people.person();
+    await people.enrol(
+      other,
+      await invite(HOSTILE, await organisation('Other', 'bureau'), 'operator'),
+      'browser',
+      PASSPHRASE,
+    );
     await other.getByText(HOSTILE).waitFor();
     expect(await other.locator('header img').count()).toBe(0);
     for (const path of [`/v1/objects/${object}`, `/v1/objects/${object}/certificate`])
-      expect([path, await statusOf(other, path)]).toEqual([path, 403]);
+      expect([path, await people.statusOf(other, path)]).toEqual([path, 403]);
     await other.goto(`${origin}/#/licences`);
     await other.getByText('No licence names you yet.').waitFor();
 
     // The session ends; the key of the browser opens another one.
     await operator.getByRole('button', { name: 'Sign out' }).click();
-    expect(await statusOf(operator, '/v1/prints')).toBe(401);
+    expect(await people.statusOf(operator, '/v1/prints')).toBe(401);
     await operator.goto(`${origin}/#/sign-in`);
     await operator.getByRole('button', { name: 'Sign in' }).click();
     await operator.getByRole('heading', { name: 'Machines' }).waitFor();
@@ -164,7 +128,7 @@ describe.runIf(chromium !== undefined)('the console', () => {
     await other.getByLabel('Passphrase').fill(PASSPHRASE);
     await other.getByRole('button', { name: 'Sign in' }).click();
     await other.locator('[data-state]').first().waitFor();
-    expect(complaints).toEqual([]);
+    expect(people.complaints).toEqual([]);
   });
 
   /** A page of another port is of the same site for cookies. Its requests carry the cookie, and are refused. */
@@ -186,7 +150,7 @@ describe.runIf(chromium !== undefined)('the console', () => {
       const refused = await answer;
       expect((await refused.request().allHeaders()).cookie).toContain('millrace-');
       expect(refused.status()).toBe(401);
-      expect(await statusOf(victim, '/v1/sessions/current')).toBe(200);
+      expect(await people.statusOf(victim, '/v1/sessions/current')).toBe(200);
     } finally {
       await page.close();
       evil.closeAllConnections();

@@ -28,3 +28,4 @@ export * from './routes/usage.ts';
 export * from './routes/vault.ts';
 export * from './routes/visits.ts';
 export * from './routes.ts';
+export * from './token-scopes.ts';

@@ -12,6 +12,7 @@ import {
   type RouteTree,
   routesOf,
 } from './route.ts';
+import { scopesOf } from './token-scopes.ts';
 
 /** Problem details (RFC 9457) with an error code explained in docs/errors.md. */
 export const problem = z.object({
@@ -63,7 +64,18 @@ function refusals(codes: readonly ErrorCode[]): Record<string, object> {
   );
 }
 
-function operationOf(name: string, route: Route): object {
+/** What a caller needs: nothing (guests), a certificate, or an API token with one of the scopes. */
+function securityOf({ callers, action }: Route, guests: boolean): object[] {
+  if (!guests) return [{ certificate: [] }];
+  const scopes = callers.includes('user') ? scopesOf(action) : [];
+  const tokens = scopes === 'any' ? [{ token: [] }] : scopes.map((scope) => ({ token: [scope] }));
+  return [...(callers.includes('guest') ? [{}] : []), { certificate: [] }, ...tokens];
+}
+
+const certificateScheme = { type: 'mutualTLS', description: 'a certificate of the installation, see docs/sign-in.md' };
+const tokenScheme = { type: 'http', scheme: 'bearer', description: 'an API token, see docs/sign-in.md' };
+
+function operationOf(name: string, route: Route, guests: boolean): object {
   const { summary, callers, params, query, headers, body, answer, errors } = route;
   const repeats = isWrite(route) ? z.object({ [IDEMPOTENCY_HEADER]: idempotencyKey.optional() }) : z.object({});
   const parameters = [
@@ -77,6 +89,7 @@ function operationOf(name: string, route: Route): object {
     summary,
     tags: [name.split('.')[0]],
     'x-callers': callers,
+    security: securityOf(route, guests),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(body.kind === 'none' ? {} : { requestBody: { required: true, content: contentOf(body) } }),
     responses: {
@@ -96,15 +109,26 @@ export interface OpenApi {
   readonly [extension: string]: unknown;
 }
 
+export interface OpenApiOptions {
+  /** WebSockets of the same node. */
+  readonly links?: Links;
+  /** Whether the node also serves callers without a certificate: guests, and programs with API tokens. Default: yes. */
+  readonly guests?: boolean;
+}
+
 /**
  * The OpenAPI 3.1 document of the routes. "{path*}" becomes "{path}": OpenAPI cannot express that it may contain
  * slashes.
  */
-export function openApiOf(routes: RouteTree, title: string, links: Links = {}): OpenApi {
+export function openApiOf(
+  routes: RouteTree,
+  title: string,
+  { links = {}, guests = true }: OpenApiOptions = {},
+): OpenApi {
   const paths: Record<string, Record<string, object>> = {};
   for (const [name, route] of routesOf(routes)) {
     const path = route.path.replace('*}', '}');
-    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(name, route) };
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(name, route, guests) };
   }
   return {
     openapi: '3.1.0',
@@ -117,6 +141,9 @@ export function openApiOf(routes: RouteTree, title: string, links: Links = {}): 
     },
     paths,
     'x-websockets': Object.values(links).map(({ path, summary, callers }) => ({ path, summary, 'x-callers': callers })),
-    components: { schemas: { Problem: schemaOf(problem) } },
+    components: {
+      schemas: { Problem: schemaOf(problem) },
+      securitySchemes: { certificate: certificateScheme, ...(guests ? { token: tokenScheme } : {}) },
+    },
   };
 }

@@ -27,7 +27,7 @@ import { visaRoutes, visitorCallRoutes, visitRoutes } from './routes/visits.ts';
 const openapi = {
   get: route('GET', '/v1/openapi.json', {
     summary: 'this document',
-    callers: ['user'],
+    callers: ['guest', 'user'],
     action: 'api.read',
     answer: json(z.looseObject({ openapi: z.string() })),
   }),
@@ -74,6 +74,7 @@ const { list, get, private: privatePart, share } = designRoutes;
 
 /** Routes of the console, for browsers. Only signatures change something. */
 export const consoleRoutes = {
+  openapi,
   sessions: sessionRoutes,
   installation: installationRoutes,
   directory: directoryRoutes,

@@ -51,7 +51,7 @@ describe('declared routes', () => {
     const operations = Object.values(paths).flatMap((path) => Object.values(path));
     expect(operations).toHaveLength(routesOf(controlRoutes).length);
     expect(paths['/v1/directory']?.get).toMatchObject({ responses: { 200: {}, 204: {} } });
-    const links = openApiOf(distributionRoutes, 'distribution', distributionLinks)['x-websockets'];
+    const links = openApiOf(distributionRoutes, 'distribution', { links: distributionLinks })['x-websockets'];
     expect(links).toMatchObject([{ path: '/v1/machine', 'x-callers': ['machine'] }, { path: '/v1/node' }]);
     expect(paths['/v1/prints']?.get).toMatchObject({
       operationId: 'prints.list',

@@ -1,12 +1,13 @@
 import { request } from 'node:http';
 import { connect } from 'node:net';
-import { Closer, MillraceError, silentLogger, utf8 } from '@millrace/base';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Closer, MemoryMetrics, MillraceError, silentLogger, utf8 } from '@millrace/base';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type ConsoleServer, type ConsoleServerOptions, serveConsole } from '../src/control/console/server.ts';
 
 const closer = new Closer();
 let server: ConsoleServer;
 let changes = 0;
+const metrics = new MemoryMetrics();
 async function serve(limits: ConsoleServerOptions['limits'] = {}): Promise<ConsoleServer> {
   const file = (path: string, type: string, text: string) => ({
     ...{ path, type, body: utf8(text), immutable: path.startsWith('/assets/') },
@@ -19,7 +20,7 @@ async function serve(limits: ConsoleServerOptions['limits'] = {}): Promise<Conso
         file('/index.html', 'text/html; charset=utf-8', '<!doctype html>'),
         file('/assets/a-1.js', 'text/javascript; charset=utf-8', 'x;'.repeat(500)),
       ],
-      logger: silentLogger,
+      ...{ logger: silentLogger, metrics },
       mount: (mounted) => {
         mounted.post('/v1/change', async () => {
           changes += 1;
@@ -101,6 +102,16 @@ describe('the console’s server', () => {
     expect((await ask('/v1/change', 'POST', headers)).headers['cache-control']).toBe('no-store');
     expect((await ask('/none')).headers['cache-control']).toBe('no-store');
     changes = 0;
+  });
+
+  it('counts requests and refusals by route, apart from those of the other listener', async () => {
+    const of = { route: 'GET /*', listener: 'console' };
+    await Promise.all([ask('/'), ask('/none')]);
+    await vi.waitFor(() => {
+      for (const status of ['200', '404'])
+        expect(metrics.value('millrace_http_seconds', { ...of, status })).toBeGreaterThan(0);
+      expect(metrics.value('millrace_http_refusals_total', { ...of, code: 'E_NOT_FOUND' })).toBeGreaterThan(0);
+    });
   });
 
   it('closes silent and slow connections, and those of one address beyond its limit', async () => {

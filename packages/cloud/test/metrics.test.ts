@@ -1,8 +1,9 @@
-import type { MetricSample } from '@millrace/api';
+import { MAX_REPORT_BYTES, MAX_SAMPLES, type MetricSample } from '@millrace/api';
 import { MemoryMetrics } from '@millrace/base';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { metricsText } from '../src/control/metrics.ts';
 import { NodeMetrics } from '../src/control/node-metrics.ts';
+import { reported } from '../src/node/metrics-reporter.ts';
 import { type ApiFixture, apiFixture } from './api-fixture.ts';
 
 let system: ApiFixture;
@@ -66,6 +67,30 @@ describe('metrics', () => {
     expect(series.get('millrace_sweep_ms_sum{node="keys",role="keys"}')).toBe(300);
     expect(series.get('millrace_sweep_ms_count{node="keys",role="keys"}')).toBe(2);
     expect(series.has('millrace_sweep_ms{node="segments",role="segments"}')).toBe(false);
+  });
+
+  it('name every node of the directory, also one that has not called since control started', () => {
+    const { context } = system;
+    const at = context.clock.now();
+    const [silent, seen] = context.directory.nodes.filter(({ role }) => role !== 'control');
+    const text = metricsText({ ...context, seen: new Map([[seen?.id ?? '', { role: seen?.role ?? 'keys', at }]]) });
+    const value = (peer = '') =>
+      new RegExp(`^millrace_node_seen_seconds\\{peer="${peer}",.*\\} (.*)$`, 'm').exec(text)?.[1];
+    expect([value(silent?.id), value(seen?.id)]).toEqual(['0', String(at / 1_000)]);
+  });
+
+  it('of a node have bounded bytes, and the node keeps to it', async () => {
+    const large = Array.from({ length: MAX_SAMPLES + 1 }, (_, number) =>
+      sample(`a${number}`, 1, { help: 'é'.repeat(200), labels: { a: 'é'.repeat(100) } }),
+    );
+    const sent = reported(large);
+    expect(sent.length).toBeGreaterThan(100);
+    expect(sent.length).toBeLessThan(MAX_SAMPLES);
+    expect(Buffer.byteLength(JSON.stringify({ samples: sent }))).toBeLessThanOrEqual(MAX_REPORT_BYTES);
+    expect((await report('keys', sent)).status).toBe(200);
+    const { status, text } = await report('keys', large);
+    expect([status, JSON.parse(text).code]).toEqual([413, 'E_TOO_LARGE']);
+    expect(reported(Array.from({ length: MAX_SAMPLES + 1 }, () => sample('a', 1)))).toHaveLength(MAX_SAMPLES);
   });
 
   it('of a node that sends no more are dropped', () => {

@@ -376,11 +376,11 @@ describe('people of organisations', () => {
     expect(allowed([bureau])).toEqual([]);
   });
 
-  it('a guest may only enrol, and offer the keys of an agent', () => {
+  it('a guest may only enrol, read what is public, and offer the keys of an agent', () => {
     const allowed = actions.filter((action) => permits(guest, action, { organisation: brand, owner: me, holder: me }));
     expect(allowed).toEqual([
-      ...['directory.read', 'pairing.offer', 'signIn.read', 'key.enrol', 'invitation.read', 'certificate.issue'],
-      ...['session.open', 'session.read'],
+      ...['api.read', 'directory.read', 'pairing.offer', 'signIn.read', 'key.enrol', 'invitation.read'],
+      ...['certificate.issue', 'session.open', 'session.read'],
     ]);
   });
 });

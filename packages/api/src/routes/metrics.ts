@@ -15,8 +15,9 @@ export const metricSample = z.strictObject({
 });
 export type MetricSample = z.output<typeof metricSample>;
 
-/** Series of one node. A node with more reports the first ones. */
+/** Series of one node, and bytes of its report. A node with more reports the first ones. */
 export const MAX_SAMPLES = 1_000;
+export const MAX_REPORT_BYTES = 512 * 1024;
 
 export const metricsRoutes = {
   report: route('POST', '/v1/metrics', {
@@ -24,6 +25,7 @@ export const metricsRoutes = {
     callers: ['segments', 'keys', 'distribution'],
     action: 'metrics.report',
     body: json(z.strictObject({ samples: z.array(metricSample).max(MAX_SAMPLES) })),
+    maxBody: MAX_REPORT_BYTES,
   }),
   read: route('GET', '/v1/metrics', {
     summary: 'metrics of all nodes, in the Prometheus text format 0.0.4',

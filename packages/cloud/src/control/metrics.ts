@@ -38,7 +38,7 @@ export function metricsText(context: ControlContext): string {
 
 /** What control knows at this moment. */
 function stateOf(context: ControlContext, now: number): Sample[] {
-  const { seen, quarantine, machinesSeen, progress, maintenance } = context;
+  const { seen, quarantine, machinesSeen, progress, maintenance, directory } = context;
   const gauge = (name: string, help: string, value: number, labels: Labels = {}): Sample => ({
     ...{ name, kind: 'gauge', help, labels, value, count: 1 },
   });
@@ -56,12 +56,16 @@ function stateOf(context: ControlContext, now: number): Sample[] {
           gauge('millrace_sweep_period_seconds', 'period in which every cell is to be renewed', kept.periodMs / 1_000),
           gauge('millrace_sweep_reached_seconds', 'period that the last sweep reached', kept.reachedPeriodMs / 1_000),
         ]),
-    ...[...seen].map(([peer, { role, at }]) =>
-      gauge('millrace_node_seen_seconds', 'last call of a node, seconds since 1970', at / 1_000, {
-        peer,
-        peer_role: role,
-      }),
-    ),
+    ...directory.nodes
+      .filter(({ role }) => role !== 'control')
+      .map(({ id: peer, role }) =>
+        gauge(
+          'millrace_node_seen_seconds',
+          'last call of a node, seconds since 1970; 0 if it has not called since control started',
+          (seen.get(peer)?.at ?? 0) / 1_000,
+          { peer, peer_role: role },
+        ),
+      ),
     ...[...quarantine].map(([peer, { role }]) =>
       gauge('millrace_node_quarantined', 'nodes that were restored to an older state', 1, { peer, peer_role: role }),
     ),

@@ -6,7 +6,10 @@ import type { Tickets } from './tickets.ts';
 import { uploadHandlers } from './upload-handlers.ts';
 import type { Uploads } from './uploads.ts';
 
-export const openApi = openApiOf(distributionRoutes, 'Millrace distribution node', distributionLinks);
+export const openApi = openApiOf(distributionRoutes, 'Millrace distribution node', {
+  links: distributionLinks,
+  guests: false,
+});
 
 /** The API of the distribution node. */
 export function addRoutes(

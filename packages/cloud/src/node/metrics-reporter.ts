@@ -1,4 +1,4 @@
-import { type ControlClient, MAX_SAMPLES } from '@millrace/api';
+import { type ControlClient, MAX_REPORT_BYTES, MAX_SAMPLES, type MetricSample } from '@millrace/api';
 import { type Closable, Closer, type Logger, MillraceError, type ReadableMetrics, sleep } from '@millrace/base';
 import { withProcessMetrics } from './process-metrics.ts';
 
@@ -18,10 +18,7 @@ export function reportMetrics(options: {
   const run = async () => {
     for (let failed = false; !signal.aborted; await sleep(REPORT_MS, signal)) {
       try {
-        await options.control.metrics.report(
-          { body: { samples: measured.samples().slice(0, MAX_SAMPLES) } },
-          { signal },
-        );
+        await options.control.metrics.report({ body: { samples: reported(measured.samples()) } }, { signal });
         failed = false;
       } catch (err) {
         signal.throwIfAborted();
@@ -38,4 +35,19 @@ export function reportMetrics(options: {
     },
   });
   return closer;
+}
+
+/** Bytes of a report around its samples. */
+const FRAME_BYTES = 100;
+
+/** The first samples, as many as a report may have. */
+export function reported(samples: readonly MetricSample[]): MetricSample[] {
+  const kept: MetricSample[] = [];
+  let bytes = FRAME_BYTES;
+  for (const sample of samples.slice(0, MAX_SAMPLES)) {
+    bytes += Buffer.byteLength(JSON.stringify(sample)) + 1;
+    if (bytes > MAX_REPORT_BYTES) break;
+    kept.push(sample);
+  }
+  return kept;
 }

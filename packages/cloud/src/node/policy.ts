@@ -1,8 +1,7 @@
-import type { Action } from '@millrace/api';
+import { type Action, inScope } from '@millrace/api';
 import { fromHex, MillraceError } from '@millrace/base';
 import { keyName, type Party } from '@millrace/identity';
 import { type Directory, mayWrite, type NodeRole, type PersonRole, type TokenScope } from '@millrace/protocol';
-import { inScope } from './token-scopes.ts';
 
 /** The party that a certificate names, the signer of a transaction, or a guest. */
 export type Actor = Exclude<Party, { role: 'user' } | { role: 'machine' }> | MachineActor | UserActor | Guest;
@@ -114,7 +113,7 @@ const ownerAdmin: Rule = (actor, resource) =>
 const anyParty: Rule = ({ role }) => role !== 'guest';
 
 const rules: Readonly<Record<Action, Rule>> = {
-  'api.read': user,
+  'api.read': either(user, ({ role }) => role === 'guest'),
   'directory.read': () => true,
   'transaction.submit': signer,
   'user.register': administrator,

@@ -81,15 +81,19 @@ export function frameworkErrors(error: Error, _request: unknown, reply: unknown)
   void sendProblem(reply as FastifyReply, codedError(error));
 }
 
-/** Body parsers, error answers and metrics. */
-export function setUp(server: TlsServer, logger: Logger, metrics: Metrics = noMetrics): void {
+/**
+ * Body parsers, error answers and metrics.
+ * @param listener name of the listener in the metrics, if the node has several with the same routes
+ */
+export function setUp(server: TlsServer, logger: Logger, metrics: Metrics = noMetrics, listener?: string): void {
+  const of = listener === undefined ? {} : { listener };
   const answers = metrics.histogram('millrace_http_seconds', 'time from a request to its answer, by route and status');
   const refusals = metrics.counter(
     'millrace_http_refusals_total',
     'requests answered with an error, by route and code',
   );
   server.addHook('onResponse', async (request, reply) => {
-    const labels = { ...routeOf(request), status: String(reply.statusCode) };
+    const labels = { ...routeOf(request), ...of, status: String(reply.statusCode) };
     answers.observe(reply.elapsedTime / 1_000, labels);
   });
   server.removeAllContentTypeParsers();
@@ -105,7 +109,7 @@ export function setUp(server: TlsServer, logger: Logger, metrics: Metrics = noMe
   });
   server.setErrorHandler((error, request, reply) => {
     const coded = codedError(error);
-    refusals.add(1, { ...routeOf(request), code: coded.code });
+    refusals.add(1, { ...routeOf(request), ...of, code: coded.code });
     if (coded.code === 'E_INTERNAL') logger.error({ err: coded, path: request.url }, 'request failed: internal error');
     else logger.info({ code: coded.code, path: request.routeOptions.url, reason: coded.message }, 'request refused');
     const shown =

@@ -9,6 +9,7 @@ import { installation } from './server.ts';
 import { session } from './session.ts';
 import { chooseLanguage, language, languages, words } from './words.ts';
 
+const ApiPage = lazy(async () => (await import('./api-page.tsx')).ApiPage);
 const CertificatePage = lazy(async () => (await import('./certificate-page.tsx')).CertificatePage);
 const LicencesPage = lazy(async () => (await import('./licences-page.tsx')).LicencesPage);
 const MachinesPage = lazy(async () => (await import('./machines-page.tsx')).MachinesPage);
@@ -22,6 +23,8 @@ function Page({ page, rest }: Route) {
       return <CertificatePage object={rest[0]} key={rest[0]} />;
     case 'ledger':
       return <LedgerPage number={rest[0]} key={rest[0]} />;
+    case 'api':
+      return <ApiPage name={rest[0]} />;
     case 'sign-in':
       return <SignInPage code={rest[0]} />;
     case 'machines':
@@ -86,7 +89,8 @@ export function App() {
     ['certificate', w.certificate],
     ['ledger', w.ledger],
   ];
-  const title = page === 'sign-in' ? w.signIn : (links.find(([name]) => name === page)?.[1] ?? w.home);
+  const titles: Readonly<Record<string, string>> = { 'sign-in': w.signIn, api: 'API' };
+  const title = titles[page] ?? links.find(([name]) => name === page)?.[1] ?? w.home;
   useEffect(() => void session.check(), []);
   // A new page is announced and read from its beginning, as after the load of a document.
   useEffect(() => {
@@ -139,7 +143,9 @@ export function App() {
       </main>
       <footer>
         {keys === undefined ? undefined : <p class="mono">{w.installationOf(keys.installation)}</p>}
-        <p>{w.noThirdParty}</p>
+        <p>
+          {w.noThirdParty} <a href="#/api">API</a>
+        </p>
       </footer>
       <Keys />
     </>

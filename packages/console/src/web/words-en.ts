@@ -203,9 +203,11 @@ export const en = {
   },
 };
 
-type Text = typeof en;
 /** The texts in another language. */
-export type Words = {
+export type Words = Translated<typeof en>;
+
+/** Texts with the same keys, and functions with the same parameters. */
+export type Translated<Text> = {
   readonly [K in keyof Text]: Text[K] extends (...values: infer A) => string
     ? (...values: A) => string
     : Text[K] extends string

@@ -1,6 +1,6 @@
-import { computed, effect, signal } from '@preact/signals';
+import { computed, effect, type ReadonlySignal, signal } from '@preact/signals';
 import { de } from './words-de.ts';
-import { en, type Words } from './words-en.ts';
+import { en, type Translated, type Words } from './words-en.ts';
 
 export const languages = { en: 'English', de: 'Deutsch' } as const;
 export type Language = keyof typeof languages;
@@ -19,6 +19,12 @@ function firstLanguage(): Language {
 
 export const language = signal<Language>(firstLanguage());
 export const words = computed(() => dictionaries[language.value]);
+
+/** Texts of one page, which are loaded with it. */
+export function dictionary<T>(english: T, german: Translated<T>): ReadonlySignal<Translated<T>> {
+  const both: Readonly<Record<Language, Translated<T>>> = { en: english as Translated<T>, de: german };
+  return computed(() => both[language.value]);
+}
 
 export function chooseLanguage(text: string): void {
   if (!isLanguage(text)) return;

@@ -36,7 +36,7 @@ export async function openConsole({ config, address, context, checks, answers }:
     const server = closer.add(
       await serveConsole({
         ...{ address: listen, origin, tls: files?.identity, files: await readConsoleFiles() },
-        logger: context.logger,
+        ...{ logger: context.logger, metrics: context.metrics },
         mount: (mounted, at) => addConsoleRoutes(mounted, context, { checks, answers, directories, origin: at }),
         ledger:
           config.ledger.listen === false

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { Server as TlsListener } from 'node:tls';
-import { type Closable, type Logger, MillraceError } from '@millrace/base';
+import { type Closable, type Logger, type Metrics, MillraceError } from '@millrace/base';
 import type { ConsoleFile } from '@millrace/console';
 import type { TlsIdentity } from '@millrace/identity';
 import {
@@ -23,6 +23,8 @@ export interface ConsoleServerOptions {
   readonly files: readonly ConsoleFile[];
   readonly limits?: Partial<ConnectionLimits>;
   readonly logger: Logger;
+  /** Requests and refusals are counted by route. */
+  readonly metrics?: Metrics;
   /** Mounts the API. */
   readonly mount: (server: FastifyInstance, origin: () => string) => void;
   /** The public ledger, for its paths; undefined if it is switched off. */
@@ -74,7 +76,7 @@ export async function serveConsole(options: ConsoleServerOptions): Promise<Conso
   }) as unknown as FastifyInstance;
   const http = server.server as Server;
   limitConnections(http, limits);
-  setUp(server, logger);
+  setUp(server, logger, options.metrics, 'console');
   let origin = options.origin ?? '';
   server.addHook('onRequest', async (request, reply) => {
     reply.headers({ ...securityHeaders, 'cache-control': 'no-store' });

@@ -1,5 +1,5 @@
-import type { Action } from '@millrace/api';
-import type { TokenScope } from '@millrace/protocol';
+import { type TokenScope, tokenScopes } from '@millrace/protocol/shapes';
+import type { Action } from './actions.ts';
 
 /**
  * The actions of each scope. A token may perform an action if one of its scopes has it and its person may perform it.
@@ -18,6 +18,11 @@ export const scopeActions: Readonly<Record<TokenScope, readonly Action[]>> = {
 
 /** Actions of every token. */
 const always: readonly Action[] = ['api.read', 'directory.read', 'token.readCurrent'];
+
+/** The scopes with which a token may perform an action; `any` if every token may. */
+export function scopesOf(action: Action): readonly TokenScope[] | 'any' {
+  return always.includes(action) ? 'any' : tokenScopes.filter((scope) => scopeActions[scope].includes(action));
+}
 
 export function inScope(scopes: readonly TokenScope[], action: Action): boolean {
   return always.includes(action) || scopes.some((scope) => scopeActions[scope].includes(action));
