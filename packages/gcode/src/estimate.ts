@@ -1,7 +1,8 @@
 import { MillraceError } from '@millrace/base/core';
 import { Execution, type ExecutionListener } from './execution.ts';
 import { desktopLimits, type Filament, filamentGrams, type MotionLimits, pla } from './limits.ts';
-import { EnvelopeRecorder, type JobEnvelope } from './safety/envelope.ts';
+import { EnvelopeRecorder } from './safety/envelope.ts';
+import type { JobEnvelope } from './safety/reach.ts';
 
 /** Design bytes in one sealed segment: 16,386 minus the AEAD tag. */
 export const defaultSegmentBytes = 16_370;
@@ -37,7 +38,7 @@ export interface DesignEstimate {
   readonly moves: number;
   /** Number of commands that the model does not know and skipped. */
   readonly unknownCommands: number;
-  /** What the policy of a printer has to allow. */
+  /** What the policy of a machine has to allow. */
   readonly envelope: JobEnvelope;
 }
 
@@ -75,7 +76,7 @@ export class DesignEstimator implements ExecutionListener {
   readonly #onMove: EstimateOptions['onMove'];
   readonly #box = new Extent();
   readonly #reach = new Extent();
-  readonly #recorder = new EnvelopeRecorder();
+  readonly #recorder: EnvelopeRecorder;
   #x = 0;
   #y = 0;
   #z = 0;
@@ -85,6 +86,7 @@ export class DesignEstimator implements ExecutionListener {
     this.#filament = options.filament ?? pla;
     this.#onMove = options.onMove;
     this.#execution = new Execution(this, options.limits ?? desktopLimits);
+    this.#recorder = new EnvelopeRecorder(this.#execution);
   }
 
   /** @throws {MillraceError} E_GCODE with the line */
@@ -118,7 +120,7 @@ export class DesignEstimator implements ExecutionListener {
       lines: execution.lines,
       moves: execution.moves,
       unknownCommands: execution.interpreter.unknown,
-      envelope: this.#recorder.finish(execution),
+      envelope: this.#recorder.finish(),
     };
   }
 

@@ -24,10 +24,11 @@ export {
 export { MotionPlanner, type MoveListener, plannedMoves, trapezoidSeconds } from './planner.ts';
 export { LineReader, maxLineBytes } from './reader.ts';
 export { commonPolicy } from './safety/common-policy.ts';
-export { EnvelopeRecorder, type JobEnvelope, jobEnvelopeSchema, violatedRules } from './safety/envelope.ts';
 export type { MachineFrame } from './safety/frame.ts';
 export { SafetyGuard, type SafetyRule, safetyRules } from './safety/guard.ts';
 export { PolicyLimits } from './safety/limits.ts';
 export { type Dialect, type SafetyPolicy, safetyPolicySchema } from './safety/policy.ts';
+export { type JobEnvelope, jobEnvelopeSchema } from './safety/reach.ts';
+export { type Rehearsed, violatedRules } from './safety/violated-rules.ts';
 export { SlicerNotes } from './slicer-notes.ts';
 export { syntheticDesign } from './synthetic.ts';

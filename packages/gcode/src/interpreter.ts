@@ -100,6 +100,11 @@ export class Interpreter {
     return this.#relative;
   }
 
+  /** Speed that the design asks for, mm/s. */
+  get speed(): number {
+    return this.#feed * this.#feedFactor;
+  }
+
   /** Moves of this line are in machine coordinates. */
   get inMachineCoordinates(): boolean {
     return this.#machine;
@@ -331,7 +336,7 @@ export class Interpreter {
         target[0] = x;
         target[1] = y;
         target[2] = z;
-        this.#planner.push(rapid ? MAX_RATE : this.#feed * this.#feedFactor, lineEnd, this.#reader.line, this.layers);
+        this.#planner.push(rapid ? MAX_RATE : this.speed, lineEnd, this.#reader.line, this.layers);
       },
       dwell: (seconds) => this.#dwellFor(seconds),
     };
@@ -347,7 +352,7 @@ export class Interpreter {
         this.#layerZ = z;
       }
     }
-    this.#planner.push(this.#feed * this.#feedFactor, lineEnd, this.#reader.line, this.layers);
+    this.#planner.push(this.speed, lineEnd, this.#reader.line, this.layers);
   }
 
   #arc(clockwise: boolean, lineEnd: number): void {

@@ -57,6 +57,24 @@ describe('a run on a mill with Grbl', () => {
     expect(device.fullest).toBeGreaterThan(90);
   });
 
+  it('says where it stands without a move, a mode or a tool length, once it is homed', async () => {
+    const device = new GrblSimulator({ name: serial, homing: true });
+    const driver = await start(device);
+    await expect(driver.frame?.()).rejects.toMatchObject({ code: 'E_STATE', message: expect.stringContaining('home') });
+    device.state = 'Idle';
+    const before = device.executed.length;
+    const none = [0, 0, 0];
+    expect(await driver.frame?.()).toEqual({
+      position: [10, 0, 5],
+      origin: [10, 0, 5],
+      systems: [[10, 0, 5], [50, 60, 5], none, none, none, none],
+      homes: true,
+    });
+    expect(device.executed.slice(before)).toEqual(['$#']);
+    await driver.begin();
+    await expect(driver.frame?.()).rejects.toMatchObject({ code: 'E_STATE' });
+  });
+
   it('reports the position in the work coordinates of the machine', async () => {
     const device = new GrblSimulator({ name: serial });
     const driver = await start(device);

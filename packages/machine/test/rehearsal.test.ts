@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { encodeCbor, MillraceError, silentLogger, systemClock, systemRandom, toHex, utf8 } from '@millrace/base';
-import { DesignEstimator, safetyPolicySchema } from '@millrace/gcode';
+import { DesignEstimator, type MachineFrame, safetyPolicySchema } from '@millrace/gcode';
 import { generateUserKey, type MemorySigner } from '@millrace/identity';
 import {
   MAX_REHEARSALS,
@@ -78,13 +78,23 @@ async function work(changes: Partial<RehearsalWork> = {}, asked: object = {}, by
 }
 
 /** What the machine signs. */
-async function answerTo(given: RehearsalWork, { safety, formats = ['gcode'], material = 'PLA' }: Machine = {}) {
+async function answerTo(
+  given: RehearsalWork,
+  { safety, formats = ['gcode'], material = 'PLA', kind = 'virtual', frame }: Machine = {},
+) {
   const answers: Uint8Array[] = [];
   const policy = safety === undefined ? {} : { safety: safetyPolicySchema.parse(safety) };
   await rehearse(
     {
-      config: { ...config, ...policy, directory: config.directory, machineKey: config.machineKey, tls: config.tls },
-      driver: { capabilities: { formats } } as never,
+      config: {
+        ...config,
+        ...policy,
+        kind,
+        directory: config.directory,
+        machineKey: config.machineKey,
+        tls: config.tls,
+      },
+      driver: { capabilities: { formats }, ...(frame && { frame: async () => frame }) } as never,
       spool: { material, proof: undefined, filament: {}, spool: undefined, take: async () => undefined },
       outbox: {
         add: async (answer) => void answers.push(answer),
@@ -106,6 +116,8 @@ interface Machine {
   readonly safety?: object;
   readonly formats?: string[];
   readonly material?: string;
+  readonly kind?: string;
+  readonly frame?: MachineFrame;
 }
 
 describe('a rehearsal', () => {
@@ -149,6 +161,33 @@ describe('a rehearsal', () => {
       'type',
     ]);
     expect(JSON.stringify(logged)).not.toMatch(/\b(210|150|120)\b/);
+  });
+
+  it('compares a mill with where it stands and its work offsets, which are in no answer', async () => {
+    const cut = designOf('G90 G21\nM3 S9000\nG0 X10 Y10 Z5\nG1 Z-1 F300\nG55 G0 X40\nM5\n');
+    await cloud.close();
+    await rm(folder, { recursive: true });
+    cloud = await TestCloud.start({ design: cut, machine: { serial: 'MILL-1', kind: 'grbl', profile: { factor: 1 } } });
+    folder = await writeFolder(cloud, settingsOf(cloud));
+    config = await loadMachineConfig(folder);
+    const safety = {
+      ...{ version: 1, spindle: 9_000, feed: { x: 900, y: 900, z: 900 } },
+      volume: { x: [-300, 0], y: [-200, 0], z: [-80, 0] },
+    };
+    const at = (second: number): MachineFrame => ({
+      ...{ position: [-1, -1, -1], origin: [-250, -150, -40], homes: true },
+      systems: [[-250, -150, -40], [second, -150, -40], ...Array.from({ length: 4 }, () => [0, 0, 0] as const)],
+    });
+    const answered = async (frame?: MachineFrame, change: object = {}) =>
+      answerTo(await work({ core: cut.manifest.core, envelope: cut.manifest.envelope ?? new Uint8Array() }), {
+        ...{ kind: 'grbl', safety: { ...safety, ...change } },
+        ...(frame && { frame }),
+      });
+    expect(await answered(at(-137))).toMatchObject({ outcome: 'fits', rules: [] });
+    expect(await answered(at(-39))).toMatchObject({ outcome: 'does-not-fit', rules: ['volume'] });
+    expect(await answered(at(-137), { spindle: 8_000 })).toMatchObject({ rules: ['spindle'] });
+    expect(await answered()).toMatchObject({ outcome: 'refused', code: 'E_STATE' });
+    expect(JSON.stringify(logged)).not.toMatch(/-?\b(137|250|39)\b/);
   });
 
   it('does not fit a material that the licence does not allow', async () => {

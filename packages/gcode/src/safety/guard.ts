@@ -3,7 +3,7 @@ import type { Execution, ExecutionListener } from '../execution.ts';
 import { desktopLimits } from '../limits.ts';
 import type { Rule } from './commands.ts';
 import type { MachineFrame } from './frame.ts';
-import type { SafetyLimits } from './limits.ts';
+import { type SafetyLimits, zeros } from './limits.ts';
 import { formOf } from './line-form.ts';
 import type { Dialect } from './policy.ts';
 
@@ -41,9 +41,13 @@ export class SafetyGuard implements ExecutionListener {
   #placed = 0;
   /** The axes that the command before has homed. */
   #homing = 0;
-  /** Axes whose place, or whose zero (G92), follows from where they are after homing. */
-  #fromHome = 0;
-  #zeroFromHome = 0;
+  /** From where the places of the axes are counted, those of the command before, and the coordinates of the design. */
+  readonly #base = new Int32Array(3);
+  readonly #before = new Int32Array(3);
+  readonly #zero = new Int32Array(3);
+  /** This command leads from one zero to another. And: the speed of the move is not checked here. */
+  #joins = false;
+  #isTaken = false;
   /** By how much the machine may be off the model: in place, and in the zero of its coordinates (G92), mm. */
   readonly #drift = new Float64Array(3);
   readonly #shift = new Float64Array(3);
@@ -86,6 +90,8 @@ export class SafetyGuard implements ExecutionListener {
     }
     this.#systems = frame.systems;
     this.#homed = this.#placed = 7;
+    this.#base.fill(zeros.start);
+    this.#zero.fill(zeros.work);
   }
 
   /** Checks how a line is written. @throws {MillraceError} E_SAFETY */
@@ -105,7 +111,7 @@ export class SafetyGuard implements ExecutionListener {
     this.#refuseUnseen();
     this.#line = reader.line;
     if (this.#homing !== 0) this.#atHome(execution);
-    this.#isRapid = false;
+    this.#isRapid = this.#joins = this.#isTaken = false;
     if (letter === 0 && (given | flags) === 0) return;
     if (this.#ended) throw this.#fault('command', 'a command after the end of the program');
     if (Number.isNaN(code)) return; // a macro, which is checked by its name
@@ -120,22 +126,24 @@ export class SafetyGuard implements ExecutionListener {
   }
 
   /** The end of a move. @throws {MillraceError} E_SAFETY */
-  aimed({ planner, interpreter }: Execution): void {
+  aimed(execution: Execution): void {
+    const { planner, interpreter } = execution;
     this.#unseen = false;
     for (let axis = 0; axis < 3; axis += 1) {
       if ((this.#placed & (1 << axis)) === 0) continue;
       const at = (planner.target[axis] as number) + (this.#origin[axis] as number);
       const about = (this.#drift[axis] as number) + interpreter.arcSlack;
-      const fromHome = (this.#fromHome & (1 << axis)) !== 0;
-      const outside = this.#limits.reach(axis, at - about, at + about, fromHome);
+      const outside = this.#limits.reach(axis, at - about, at + about, this.#base[axis] as number);
       if (outside !== undefined)
         throw this.#fault('volume', `${names[axis]} reaches ${at.toFixed(3)} mm, outside ${outside}`);
     }
+    this.#isTaken = this.#joins && this.#join(execution);
+    this.#joins = false;
   }
 
   /** The speed of a move. @throws {MillraceError} E_SAFETY */
   planned(direction: Float64Array, feed: number): void {
-    if (this.#isRapid && this.#dialect === 'mill') return;
+    if (this.#isTaken || (this.#isRapid && this.#dialect === 'mill')) return;
     for (let axis = 0; axis < 4; axis += 1) {
       const rate = Math.abs(direction[axis] as number) * feed * 60;
       const most = this.#limits.rate(axis, rate);
@@ -187,8 +195,9 @@ export class SafetyGuard implements ExecutionListener {
     this.#unseen = (given & anyAxis) !== 0;
     if (motion === 2 || motion === 3) {
       if ((this.#placed & 3) !== 3) throw this.#fault('position', 'an arc from a place that is not known');
-      this.#dependOnHome(this.#fromHome & 3, 'arc');
+      this.#dependOnHome(3);
     }
+    this.#before.set(this.#base);
     const inMachine = interpreter.inMachineCoordinates || (isGeneral && code === 53);
     const relative = !inMachine && (isGeneral && (code === 90 || code === 91) ? code === 91 : interpreter.relative);
     for (let axis = 0; axis < 3; axis += 1) {
@@ -197,16 +206,29 @@ export class SafetyGuard implements ExecutionListener {
       if ((this.#homed & bit) === 0) throw this.#fault('position', `${names[axis]} moves before it was homed`);
       if (!relative) {
         this.#placed |= bit;
-        this.#fromHome = (this.#fromHome & ~bit) | (this.#zeroFromHome & bit);
+        this.#base[axis] = inMachine ? zeros.machine : (this.#zero[axis] as number);
+        this.#joins ||= this.#base[axis] !== this.#before[axis];
         this.#drift[axis] = this.#shift[axis] as number;
       } else if ((this.#placed & bit) === 0) {
         throw this.#fault('position', `${names[axis]} moves relative to a place that is not known`);
       } else {
-        this.#dependOnHome(this.#fromHome & bit, 'line');
+        this.#dependOnHome(bit);
         const size = Math.abs(planner.position[axis] as number) + Math.abs(values[23 + axis] as number) * INCH + 1;
         this.#drift[axis] = (this.#drift[axis] as number) + size * PRECISION;
       }
     }
+    if (this.#joins && motion !== undefined && motion > 1 && !this.#limits.curvesJoin)
+      throw this.#fault('position', 'an arc or a cycle between places whose distance is known in the run only');
+  }
+
+  /** @returns whether the limits take over the check of the move's speed */
+  #join({ planner: { position, target }, interpreter }: Execution): boolean {
+    if (this.#isRapid && this.#dialect === 'mill') return false;
+    const ends = (bases: Int32Array, place: Float64Array) =>
+      [0, 1, 2].map((axis) => [bases[axis] as number, place[axis] as number] as const);
+    const filament = (target[3] as number) - (position[3] as number);
+    const [from, to] = [ends(this.#before, position), ends(this.#base, target)];
+    return this.#limits.join({ from, to, filament, feed: interpreter.speed * 60 });
   }
 
   /** A controller that is in a motion moves to the axes of any line. */
@@ -227,8 +249,8 @@ export class SafetyGuard implements ExecutionListener {
       if ((given & (axisBits[axis] as number)) === 0) continue;
       const bit = 1 << axis;
       if ((this.#placed & bit) === 0) this.#homed &= ~bit;
-      this.#dependOnHome(this.#placed & this.#fromHome & bit, 'line');
-      this.#zeroFromHome = (this.#zeroFromHome & ~bit) | (this.#fromHome & bit);
+      this.#dependOnHome(this.#placed & bit);
+      this.#zero[axis] = this.#base[axis] as number;
       const size = Math.abs(planner.position[axis] as number) + Math.abs(values[23 + axis] as number) * INCH + 1;
       this.#drift[axis] = this.#shift[axis] = (this.#drift[axis] as number) + size * PRECISION;
     }
@@ -242,8 +264,8 @@ export class SafetyGuard implements ExecutionListener {
       const bit = 1 << axis;
       if ((this.#homing & bit) === 0) continue;
       this.#drift[axis] = this.#shift[axis] = 0;
-      this.#fromHome |= bit;
-      this.#zeroFromHome &= ~bit;
+      this.#base[axis] = zeros.home;
+      this.#zero[axis] = zeros.machine;
       const at = this.#limits.home(axis);
       if (at === undefined) continue;
       planner.position[axis] = at;
@@ -273,17 +295,22 @@ export class SafetyGuard implements ExecutionListener {
     this.#placed = 0;
   }
 
-  /** The place of these axes follows from where they are after homing. */
-  #dependOnHome(axes: number, path: 'line' | 'arc'): void {
-    if (axes !== 0 && !this.#limits.dependOnHome(axes, path))
-      throw this.#fault('position', 'an arc from the place where the machine is after homing');
+  /** The place of these axes may follow from where they are after homing. */
+  #dependOnHome(axes: number): void {
+    let bits = 0;
+    for (let axis = 0; axis < 3; axis += 1)
+      if ((axes & (1 << axis)) !== 0 && this.#base[axis] === zeros.home) bits |= 1 << axis;
+    if (bits !== 0) this.#limits.dependOnHome(bits);
   }
 
   #choose(system: number, { interpreter }: Execution): void {
     if (system === this.#system) return;
     const [from, to] = [this.#systems[this.#system], this.#systems[system]];
     if (from === undefined || to === undefined) throw this.#fault('position', 'a work offset that is not known');
-    for (const axis of [0, 1, 2] as const) interpreter.shift(axis, to[axis] - from[axis]);
+    for (const axis of [0, 1, 2] as const) {
+      interpreter.shift(axis, to[axis] - from[axis]);
+      this.#zero[axis] = this.#limits.shift(this.#zero[axis] as number, this.#system, system);
+    }
     this.#system = system;
   }
 

@@ -7,6 +7,23 @@ const ROUNDING = 1e-6;
 
 export type Heater = 'hotend' | 'bed' | 'chamber';
 
+/**
+ * From where a guard counts places before it knows where that is: numbers of zeros. More follow from a choice of work
+ * offsets (`shift`).
+ */
+export const zeros = { machine: 0, home: 1, start: 2, work: 3 } as const;
+
+/** A straight move whose ends are counted from different zeros. */
+export interface JoiningMove {
+  /** X, Y and Z: place, mm, and the number of its zero. */
+  readonly from: readonly (readonly [zero: number, mm: number])[];
+  readonly to: readonly (readonly [zero: number, mm: number])[];
+  /** Filament, mm. */
+  readonly filament: number;
+  /** mm/min. */
+  readonly feed: number;
+}
+
 /** What a guard compares one run with. Axes are 0 to 2, for rates also 3: the extruder. Lengths are in mm. */
 export interface SafetyLimits {
   readonly commands: CommandRules;
@@ -14,16 +31,22 @@ export interface SafetyLimits {
   readonly trustPosition: boolean;
   /** Where an axis is after homing; undefined if that is not known. */
   home(axis: number): number | undefined;
-  /** The run relies on where these axes are after homing. @param axes bits by axis @returns whether it may */
-  dependOnHome(axes: number, path: 'line' | 'arc'): boolean;
+  /** The run relies on where these axes are after homing. @param axes bits by axis */
+  dependOnHome(axes: number): void;
+  /** The zero `zero` after another work offset was chosen, 0 to 5 for G54 to G59. */
+  shift(zero: number, before: number, after: number): number;
+  /** Takes over the check of this move's speed. @returns false if it does not */
+  join(move: JoiningMove): boolean;
+  /** Whether an arc or a cycle may lead from one zero to another. */
+  readonly curvesJoin: boolean;
   /** Chooses a tool. @returns whether the machine has it */
   take(tool: number): boolean;
   /**
    * A place of the tool in use, between `least` and `most`.
-   * @param fromHome the place follows from where the axis is after homing
+   * @param zero from where the place is counted
    * @returns the range that is allowed, if the place is outside
    */
-  reach(axis: number, least: number, most: number, fromHome: boolean): string | undefined;
+  reach(axis: number, least: number, most: number, zero: number): string | undefined;
   /** A speed, mm/min. @returns the limit, if it is exceeded. The same for the two below */
   rate(axis: number, rate: number): number | undefined;
   heat(heater: Heater, celsius: number): number | undefined;
@@ -32,6 +55,7 @@ export interface SafetyLimits {
 
 /** The limits of a policy. */
 export class PolicyLimits implements SafetyLimits {
+  readonly curvesJoin = true;
   readonly commands: AllowedCommands;
   readonly #policy: SafetyPolicy;
   readonly #rates: readonly number[];
@@ -53,8 +77,14 @@ export class PolicyLimits implements SafetyLimits {
     return this.#policy.home[axes[axis] as 'x'];
   }
 
-  dependOnHome(): boolean {
-    return true;
+  dependOnHome(): undefined {}
+
+  shift(zero: number): number {
+    return zero;
+  }
+
+  join(): boolean {
+    return false;
   }
 
   take(tool: number): boolean {

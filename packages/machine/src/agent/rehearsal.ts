@@ -1,6 +1,15 @@
 import { join } from 'node:path';
 import { decodeCbor, equalBytes, MillraceError, parse, toHex, toMillraceError, wipe } from '@millrace/base';
-import { type Filament, filamentGrams, type JobEnvelope, jobEnvelopeSchema, pla, violatedRules } from '@millrace/gcode';
+import {
+  type Filament,
+  filamentGrams,
+  type JobEnvelope,
+  jobEnvelopeSchema,
+  pla,
+  type Rehearsed,
+  type SafetyPolicy,
+  violatedRules,
+} from '@millrace/gcode';
 import { keyName } from '@millrace/identity';
 import {
   MAX_REHEARSALS,
@@ -137,13 +146,21 @@ async function violated(parts: Parts, work: RehearsalWork, licensed: Licensed): 
   const { design } = licensed;
   if (!canMake(driver.capabilities, design.kind)) return ['kind'];
   const { safety } = config;
-  if (safety !== undefined && config.drivers.get(config.kind).appliesSafety !== 'printer')
-    throw new MillraceError('E_STATE', 'only printers rehearse: where a mill starts is known at its controller only');
+  const machine = safety && (await rehearsed(parts, safety));
   const envelope = await envelopeOf(parts, work, licensed);
-  const rules = new Set<RehearsalRule>(safety === undefined ? [] : violatedRules(envelope, safety));
+  const rules = new Set<RehearsalRule>(machine === undefined ? [] : violatedRules(envelope, machine));
   if (!(await hasMaterial(parts, work, licensed))) rules.add('material');
   if (work.left !== undefined && filamentGrams(envelope.filament, filamentOf(parts)) > work.left) rules.add('spool');
   return rehearsalRules.filter((rule) => rules.has(rule));
+}
+
+/** @throws {MillraceError} E_STATE: a mill does not know where it stands; E_MACHINE */
+async function rehearsed({ driver, config }: Parts, policy: SafetyPolicy): Promise<Rehearsed> {
+  const dialect = config.drivers.get(config.kind).appliesSafety;
+  if (dialect === 'printer') return { dialect, policy };
+  if (dialect === undefined || driver.frame === undefined)
+    throw new MillraceError('E_STATE', 'the driver of this machine does not say where the machine stands');
+  return { dialect, policy, frame: await driver.frame() };
 }
 
 /** @throws {MillraceError} E_SEGMENT (not the envelope that the owner has signed), E_SEAL, E_LICENCE_INVALID */

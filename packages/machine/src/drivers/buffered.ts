@@ -7,6 +7,7 @@ import {
   systemClock,
   toMillraceError,
 } from '@millrace/base';
+import type { MachineFrame } from '@millrace/gcode';
 import type { ToolPath } from '@millrace/toolpath';
 import { ByteQueue } from './byte-queue.ts';
 import type {
@@ -39,6 +40,8 @@ export interface Engine {
   readonly capabilities: Capabilities;
   /** Opens the machine, again if necessary. @throws {MillraceError} E_MACHINE, E_MACHINE_UNKNOWN */
   connect(expected: { readonly serial: string }, events: EngineEvents): Promise<MachineIdentity>;
+  /** As in the contract of drivers. */
+  frame?(): Promise<MachineFrame>;
   /** Begins a new run. */
   begin(): void | Promise<void>;
   /**
@@ -152,6 +155,13 @@ export class BufferedDriver implements Driver {
     if (this.#error !== undefined) throw this.#error;
     if (this.#identity === undefined || this.#state === 'closed') throw this.#wrongState('identify');
     return this.#identity;
+  }
+
+  async frame(): Promise<MachineFrame> {
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#state !== 'idle' || this.#run !== undefined || this.#engine.frame === undefined)
+      throw this.#wrongState('say where it stands');
+    return this.#engine.frame();
   }
 
   async begin(): Promise<void> {

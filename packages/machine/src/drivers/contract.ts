@@ -1,5 +1,5 @@
 import type { Bytes, Clock, Logger, MillraceError } from '@millrace/base';
-import type { SafetyPolicy } from '@millrace/gcode';
+import type { MachineFrame, SafetyPolicy } from '@millrace/gcode';
 import type { SecretMemory } from '@millrace/live-matrix';
 import type { Heater } from '@millrace/protocol';
 import type { ToolPath } from '@millrace/toolpath';
@@ -113,6 +113,11 @@ export interface Driver {
   /** Opens the machine. @throws {MillraceError} E_MACHINE_UNKNOWN if it reports another serial number */
   connect(expected: { readonly serial: string }): Promise<MachineIdentity>;
   identify(): Promise<MachineIdentity>;
+  /**
+   * Where a mill stands, and its work offsets. Nothing moves. Machines that a design homes have no such method.
+   * @throws {MillraceError} E_STATE in a run, or if it has to be homed first; E_MACHINE
+   */
+  frame?(): Promise<MachineFrame>;
   /** Begins a run: resets counts, hash and tool path. */
   begin(): Promise<void>;
   /**

@@ -1,5 +1,5 @@
-import { Condition, type MillraceError } from '@millrace/base';
-import { type Dialect, PolicyLimits, SafetyGuard } from '@millrace/gcode';
+import { Condition, MillraceError } from '@millrace/base';
+import { type Dialect, type MachineFrame, PolicyLimits, SafetyGuard } from '@millrace/gcode';
 import type { ToolPath } from '@millrace/toolpath';
 import type { Engine, EngineEvents, EngineSummary } from '../buffered.ts';
 import type { Capabilities, DriverModules, MachineIdentity } from '../contract.ts';
@@ -70,6 +70,12 @@ export class ControllerEngine implements Engine {
     });
     this.#off = false;
     return identity;
+  }
+
+  async frame(): Promise<MachineFrame> {
+    const { frame } = this.#controller;
+    if (frame === undefined) throw new MillraceError('E_STATE', 'the machine does not say where it stands');
+    return frame.call(this.#controller);
   }
 
   async begin(): Promise<void> {

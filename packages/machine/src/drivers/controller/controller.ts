@@ -38,6 +38,8 @@ export interface Controller {
    * @returns where the machine is then, if the controller knows
    */
   begin(modes: readonly string[]): Promise<MachineFrame | undefined>;
+  /** As in the contract of drivers. */
+  frame?(): Promise<MachineFrame>;
   /** Whether this command fits into what the controller may have outstanding. */
   hasRoom(command: Uint8Array): boolean;
   /** Sends a command, without a line end. It is copied. */

@@ -103,6 +103,14 @@ export class GrblController implements Controller {
     return frame;
   }
 
+  async frame(): Promise<MachineFrame> {
+    const { state } = await this.#status();
+    if (state !== 'Idle')
+      throw new MillraceError('E_STATE', `the machine does not stand ready: its state is ${state}; home it first`);
+    // A run begins without a tool length (G49).
+    return this.#readFrame({ hasTool: false });
+  }
+
   hasRoom(command: Uint8Array): boolean {
     if (!this.#port.isOpen || this.#stopping) return false;
     return this.#flow.hasRoom(command.length + 1, writesMemory(command));
@@ -207,7 +215,12 @@ export class GrblController implements Controller {
 
   /** Sets modes, then reads where the machine is and all offsets. */
   async #frame(modes: readonly string[]): Promise<MachineFrame> {
-    for (const command of [...modes, '$#']) await this.#command(command);
+    for (const command of modes) await this.#command(command);
+    return this.#readFrame({ hasTool: true });
+  }
+
+  async #readFrame({ hasTool }: { readonly hasTool: boolean }): Promise<MachineFrame> {
+    await this.#command('$#');
     const { machine } = await this.#status();
     const { offsets, settings } = this.#session;
     const unit = settings.inches ? INCH : 1;
@@ -217,7 +230,7 @@ export class GrblController implements Controller {
     };
     const systems = ['G54', 'G55', 'G56', 'G57', 'G58', 'G59'].map(vector);
     const [system, shift] = [vector('G54'), vector('G92')];
-    const tool = (offsets.get('TLO')?.[0] ?? Number.NaN) * unit;
+    const tool = hasTool ? (offsets.get('TLO')?.[0] ?? Number.NaN) * unit : 0;
     const origin: Vector = [system[0] + shift[0], system[1] + shift[1], system[2] + shift[2] + tool];
     if (machine === undefined || [origin, ...systems].flat().some(Number.isNaN))
       throw new MillraceError(
