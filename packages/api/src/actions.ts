@@ -24,6 +24,7 @@ export const actions = [
   'session.open',
   'session.read',
   'session.close',
+  'upload.open',
   'token.create',
   'token.list',
   'token.listAll',

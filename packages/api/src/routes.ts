@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { ApiClient } from './client.ts';
 import { json, route } from './route.ts';
 import { caseRoutes } from './routes/cases.ts';
-import { designRoutes } from './routes/designs.ts';
+import { designRoutes, uploadedByBrowser } from './routes/designs.ts';
 import { directoryRoutes, installationRoutes } from './routes/directory.ts';
 import { groupRoutes } from './routes/groups.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
@@ -19,7 +19,7 @@ import { sessionRoutes } from './routes/sessions.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { organisationTokenRoutes, tokenRoutes } from './routes/tokens.ts';
 import { transactionRoutes } from './routes/transactions.ts';
-import { uploadRoutes } from './routes/uploads.ts';
+import { openUploadRoute, uploadRoutes } from './routes/uploads.ts';
 import { usageRoutes } from './routes/usage.ts';
 import { boxRoutes, checkRoutes, statusRoutes } from './routes/vault.ts';
 import { visaRoutes, visitorCallRoutes, visitRoutes } from './routes/visits.ts';
@@ -70,7 +70,7 @@ export const controlRoutes = {
   visitorCalls: visitorCallRoutes,
 };
 
-const { list, get, private: privatePart, share } = designRoutes;
+const { list, get, private: privatePart, share, ticket } = designRoutes;
 
 /** Routes of the console, for browsers. Only signatures change something. */
 export const consoleRoutes = {
@@ -82,7 +82,7 @@ export const consoleRoutes = {
   organisations: organisationRoutes,
   keys: keyRoutes,
   enrolments: { invitation: enrolmentRoutes.invitation, enrol: enrolmentRoutes.enrol },
-  designs: { list, get, private: privatePart, share },
+  designs: { list, get, private: privatePart, share, ticket, uploaded: uploadedByBrowser },
   licences: licenceRoutes,
   machines: machineRoutes,
   groups: groupRoutes,
@@ -99,6 +99,11 @@ export const distributionRoutes = {
   directory: directoryRoutes,
   revocations: revocationRoutes,
   uploads: uploadRoutes,
+};
+
+/** Routes of the distribution node for browsers. */
+export const uploadListenerRoutes = {
+  uploads: { open: openUploadRoute, put: uploadRoutes.put, list: uploadRoutes.list },
 };
 
 /** Typed clients of the two passive nodes. */

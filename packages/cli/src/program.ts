@@ -130,7 +130,8 @@ function addInstallation(program: Command, add: Add): void {
     .option('--control-port <port>', 'port of the control node (default: 7601, or a free one)')
     .option('--distribution-port <port>', 'port of the distribution node (default: 7602, or a free one)')
     .option('--ledger-port <port>', 'port of the public ledger (default: 7603, or a free one)')
-    .option('--console-port <port>', 'port of the console (default: 7604, or a free one)');
+    .option('--console-port <port>', 'port of the console (default: 7604, or a free one)')
+    .option('--browsers-port <port>', 'port to which browsers upload (default: 7605, or a free one)');
   add(program, 'down', 'stop what `up` started', async (context) => {
     const { down } = await import('./commands/status.ts');
     return down(context);

@@ -261,13 +261,14 @@ describe('two installations that start at the same time', () => {
     );
     const both = await Promise.all(starts);
     running.push(...both.map(({ supervisor }) => supervisor));
-    const ports = both.flatMap(({ addresses: { control, distribution, ledger, console: pages } }) => [
+    const ports = both.flatMap(({ addresses: { control, distribution, ledger, console: pages, browsers } }) => [
       control.port,
       distribution.port,
       ledger?.port,
       pages?.port,
+      browsers?.port,
     ]);
-    expect(new Set(ports).size).toBe(8);
+    expect(new Set(ports).size).toBe(10);
     for (const { supervisor } of both) {
       expect(supervisor.status().processes.map(({ name, state }) => `${name} ${state}`)).toEqual([
         'control running',

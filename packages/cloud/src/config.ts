@@ -14,6 +14,7 @@ import {
 import type { z } from 'zod';
 import type { BoxPeriod } from './node/own-boxes.ts';
 import {
+  type BrowsersSettings,
   type ConsoleSettings,
   DEFAULT_BOXES,
   DEFAULT_CHECKS,
@@ -76,6 +77,7 @@ export interface NodeConfig {
   readonly checks: { readonly everyMs: number; readonly deepEveryMs: number; readonly afterStartMs: number };
   readonly staging: StagingSettings;
   readonly ledger: Omit<LedgerSettings, 'witnesses'> & { readonly witnesses: readonly WitnessSettings[] };
+  readonly browsers: BrowsersSettings;
   readonly console: ConsoleSettings;
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek' | 'userAuthorityKey'): Promise<Bytes>;
@@ -124,6 +126,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       checks: settings.checks ?? DEFAULT_CHECKS,
       staging: settings.staging ?? DEFAULT_STAGING,
       ledger: await readLedgerSettings(folder, settings.ledger ?? DEFAULT_LEDGER),
+      browsers: withPaths(folder, settings.browsers ?? {}),
       console: withPaths(folder, settings.console ?? {}),
       secret: read,
     };

@@ -11,7 +11,7 @@ import { type Address, type Addresses, parseAddresses } from '@millrace/protocol
 import { loadNodeConfig, type NodeConfig } from './config.ts';
 
 const usage =
-  'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT] [--console HOST:PORT]';
+  'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT] [--console HOST:PORT] [--browsers HOST:PORT]';
 
 function address(text: string | undefined): Address {
   const match = /^(.+):(\d+)$/.exec(text ?? '');
@@ -27,7 +27,13 @@ async function start(config: NodeConfig, given: Addresses): Promise<Closable> {
     case 'control': {
       const { runControlNode } = await import('./control/run.ts');
       return runControlNode(
-        { config, address: addresses.control, ledgerAddress: addresses.ledger, consoleAddress: addresses.console },
+        {
+          config,
+          address: addresses.control,
+          ledgerAddress: addresses.ledger,
+          consoleAddress: addresses.console,
+          uploadsAddress: addresses.browsers,
+        },
         modules,
       );
     }
@@ -56,6 +62,7 @@ async function main(): Promise<void> {
       distribution: { type: 'string' },
       ledger: { type: 'string' },
       console: { type: 'string' },
+      browsers: { type: 'string' },
     },
   });
   if (values.folder === undefined) throw new MillraceError('E_CONFIG', usage);
@@ -65,6 +72,7 @@ async function main(): Promise<void> {
     distribution: address(values.distribution),
     ...(values.ledger === undefined ? {} : { ledger: address(values.ledger) }),
     ...(values.console === undefined ? {} : { console: address(values.console) }),
+    ...(values.browsers === undefined ? {} : { browsers: address(values.browsers) }),
   });
   let closing = false;
   const close = async () => {

@@ -74,6 +74,10 @@ export type WitnessSettings = Omit<z.output<typeof witnessSchema>, 'authority'> 
   readonly authority?: string | undefined;
 };
 
+const originSchema = z
+  .url({ protocol: /^https?$/ })
+  .refine((text) => new URL(text).origin === text, 'an origin, such as https://millrace.example');
+
 /** Settings of the console, the web application. */
 export const consoleSchema = z.strictObject({
   /** Address of the listener; false turns it off. Default: the address given to the process at its start. */
@@ -82,14 +86,26 @@ export const consoleSchema = z.strictObject({
    * Address that people open, without a path. It has a host name: browsers offer no passkeys for IP addresses. Default:
    * http://localhost with the port of the listener.
    */
-  origin: z
-    .url({ protocol: /^https?$/ })
-    .refine((text) => new URL(text).origin === text, 'an origin, such as https://millrace.example')
-    .optional(),
+  origin: originSchema.optional(),
+  /** Origin of distribution's listener for browsers. Default: none, or the one on this computer. */
+  uploads: originSchema.optional(),
   /** Without it, the listener uses HTTP and has to be on this computer. */
   tls: tlsFiles.optional(),
 });
 export type ConsoleSettings = z.output<typeof consoleSchema>;
+
+/** Settings of distribution's listener to which browsers upload. */
+export const browsersSchema = z.strictObject({
+  /** Address of the listener; false turns it off. Default: the address given to the process at its start. */
+  listen: z.union([addressSchema, z.literal(false)]).optional(),
+  /** Address that browsers use, without a path. Default: http://localhost with the port of the listener. */
+  origin: originSchema.optional(),
+  /** Origin of the console, whose pages upload. Default: http://localhost with the port of the console. */
+  console: originSchema.optional(),
+  /** Without it, the listener uses HTTP and has to be on this computer. */
+  tls: tlsFiles.optional(),
+});
+export type BrowsersSettings = z.output<typeof browsersSchema>;
 
 export const settingsSchema = z.strictObject({
   role: z.enum(nodeRoles),
@@ -123,6 +139,8 @@ export const settingsSchema = z.strictObject({
   staging: stagingSchema.optional(),
   /** Control: settings of the public ledger and its witnesses. */
   ledger: ledgerSchema.optional(),
+  /** Distribution node: settings of the listener for browsers. */
+  browsers: browsersSchema.optional(),
   /** Control: settings of the console. */
   console: consoleSchema.optional(),
 });

@@ -73,13 +73,40 @@ it('a signed request opens a session, which reads what the key may read', async 
 it('a session changes nothing without a signature', async () => {
   const { owner, holder } = system.fixture.keys;
   const { cookie } = await open(await request(owner));
-  for (const path of [`/v1/designs/${system.design}/uploaded`, `/v1/designs/${system.design}/repair`, '/v1/checks'])
+  for (const path of [`/v1/designs/${system.design}/repair`, '/v1/checks'])
     expect([path, (await ask('POST', path, { cookie, json: {} })).status]).toEqual([path, 404]);
   // A transaction that another key has signed.
   const foreign = { transaction: await request(holder) };
   expect((await ask('POST', '/v1/transactions', { cookie, json: foreign })).body.code).toBe('E_FORBIDDEN');
   const own = { transaction: await request(owner) };
   expect((await ask('POST', '/v1/transactions', { cookie, json: own })).body.code).toBe('E_INPUT');
+});
+
+it('says that a design is uploaded only with the signature of the session’s key for this design', async () => {
+  const { owner, holder } = system.fixture.keys;
+  const { cookie } = await open(await request(owner));
+  const { installation } = system.fixture.context.directory;
+  const signed = async (signer: MemorySigner, changes: Partial<TransactionOf<'upload.open'>> = {}) => {
+    const times = { id: systemRandom(16), issued: now, expires: now + 600_000 };
+    const body = { type: 'upload.open' as const, ...times, design: system.design, origin: ORIGIN, ...changes };
+    return toBase64(await signTransaction(signer, installation, body));
+  };
+  const say = async (upload?: string, by = cookie) => {
+    const url = `/v1/designs/${system.design}/uploaded`;
+    const headers = { cookie: by, ...(upload === undefined ? {} : { 'millrace-upload-request': upload }) };
+    const { statusCode, body } = await server.inject({ method: 'POST', url, headers });
+    return statusCode === 200 ? 'said' : (JSON.parse(body) as { code: string }).code;
+  };
+  const own = await signed(owner);
+  expect([await say(own), await say(own)]).toEqual(['said', 'said']); // after a cut, again
+  expect(await say()).toBe('E_FORBIDDEN');
+  expect(await say(await signed(holder))).toBe('E_FORBIDDEN');
+  expect(await say(await signed(owner, { design: 'ab'.repeat(16) }))).toBe('E_FORBIDDEN');
+  expect(await say(await signed(owner, { issued: now - 9e7, expires: now - 8e7 }))).toBe('E_EXPIRED');
+  expect(await say(await request(owner))).toBe('E_INPUT');
+  const other = await open(await request(holder));
+  expect(await say(own, other.cookie)).toBe('E_FORBIDDEN');
+  expect(await say(await signed(holder), other.cookie)).toBe('E_FORBIDDEN');
 });
 
 it('refuses requests that were used, are for another address, or are not signed by a known key', async () => {

@@ -33,6 +33,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'invitation.read': 'yyyyyfffff',
   'certificate.issue': 'yyyyyfffff',
   'session.open': 'yyyyyfffff',
+  'upload.open': 'ffffffffff',
   'session.read': 'yyyyyfffff',
   'session.close': 'yyyyyfffff',
   'usage.list': 'yyyyyfffff',
@@ -380,7 +381,7 @@ describe('people of organisations', () => {
     const allowed = actions.filter((action) => permits(guest, action, { organisation: brand, owner: me, holder: me }));
     expect(allowed).toEqual([
       ...['api.read', 'directory.read', 'pairing.offer', 'signIn.read', 'key.enrol', 'invitation.read'],
-      ...['certificate.issue', 'session.open', 'session.read'],
+      ...['certificate.issue', 'session.open', 'session.read', 'upload.open'],
     ]);
   });
 });

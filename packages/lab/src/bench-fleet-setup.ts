@@ -90,6 +90,7 @@ export function configOf(fleet: FleetSetup, role: NodeRole): NodeConfig {
     staging: { designsPerOwner: 1, bytesPerOwner: 1e9, bytes: 1e9 },
     checks: { everyMs: 0, deepEveryMs: 0, afterStartMs: 0 },
     ledger: { listen: false, witnesses: [], everyMs: 1_000 },
+    browsers: { listen: false },
     console: { listen: false },
     secret: () => Promise.reject(new Error('the bench has no such secret')),
   };

@@ -24,6 +24,8 @@ const addressesSchema = z.strictObject({
   ledger: addressSchema.optional(),
   /** Address of the console. Absent if it is switched off. */
   console: addressSchema.optional(),
+  /** Address of distribution's listener for browsers. Absent if it is switched off. */
+  browsers: addressSchema.optional(),
 });
 
 /** Addresses of the passive nodes. Segments and keys nodes have no address. */

@@ -80,6 +80,15 @@ export const openSession = z.strictObject({
   origin: z.string().max(300),
 });
 
+/** A user lets a browser, which has no certificate, upload the segments of one design. */
+export const openUpload = z.strictObject({
+  type: z.literal('upload.open'),
+  ...common,
+  design: identifier,
+  /** Origin of the distribution node's listener for browsers: "https://uploads.millrace.example". */
+  origin: z.string().max(300),
+});
+
 /** Maximum number of documents of one revoked key that still count. */
 const MAX_KEPT = 10_000;
 export const MAX_REVOKED = 1_000;

@@ -103,7 +103,11 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   await mkdir(scratch);
   await mkdir(layout.run.logs, { recursive: true });
 
-  const { console: pages, ...nodes } = await chooseAddresses(
+  const {
+    console: pages,
+    browsers,
+    ...nodes
+  } = await chooseAddresses(
     {},
     {
       control: await anyPort(),
@@ -111,7 +115,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
       ledger: await anyPort(),
     },
   );
-  const addresses: Addresses = options.console ? { ...nodes, console: pages } : nodes;
+  const addresses: Addresses = options.console ? { ...nodes, console: pages, browsers } : nodes;
   const identity = (caller: Caller) => identityOf(installation, caller);
   const recorders = options.record ? await record(installation, addresses, identity) : undefined;
   for (const recorder of Object.values(recorders ?? {})) closer.add(recorder);
@@ -180,7 +184,8 @@ function makeProcesses(
   const addressesOf = (role: NodeRole): Addresses => ({
     control: role === 'control' ? own.control : reached.control,
     distribution: role === 'distribution' ? own.distribution : reached.distribution,
-    ...(role === 'control' ? { ledger: own.ledger, console: own.console } : {}),
+    ...(role === 'control' ? { ledger: own.ledger } : {}),
+    ...{ console: own.console, browsers: own.browsers },
   });
   const managed = (name: ProcessName): Managed => {
     const entries = environment[name]?.modules === true ? moduleEntries : builtEntries;

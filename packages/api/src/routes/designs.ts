@@ -33,6 +33,9 @@ export const designAnswer = z.object({
 });
 export type DesignView = z.output<typeof designAnswer>;
 
+/** The header with the `upload.open` that the user signed, in base64. */
+export const UPLOAD_REQUEST_HEADER = 'millrace-upload-request';
+
 const callers = ['user'] as const;
 const params = byId;
 const notYours = ['E_NOT_FOUND', 'E_FORBIDDEN'] as const;
@@ -102,3 +105,14 @@ export const designRoutes = {
     errors: [...notYours, 'E_DESIGN_DELETED', 'E_STATE'],
   }),
 };
+
+/** Instead of `uploaded`: a browser's session alone changes nothing. */
+export const uploadedByBrowser = route('POST', '/v1/designs/{id}/uploaded', {
+  summary: 'every segment is uploaded',
+  callers,
+  action: 'design.upload',
+  params,
+  headers: z.object({ [UPLOAD_REQUEST_HEADER]: base64.max(4_096).optional() }),
+  answer: json(designAnswer),
+  errors: [...notYours, 'E_SIGNATURE', 'E_EXPIRED', 'E_CLOCK'],
+});

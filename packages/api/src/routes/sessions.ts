@@ -14,6 +14,7 @@ export const sessionAnswer = z.object({
   roles: z.array(z.enum(personRoles)).optional().describe('absent: the key acts in every role'),
   admin: z.boolean(),
   until: time.describe('when the session ends at the latest'),
+  uploads: z.string().optional().describe('origin to which browsers upload; absent if there is none'),
   idleMs: uint.describe('it ends earlier after this time without a request'),
 });
 export type SessionView = z.output<typeof sessionAnswer>;

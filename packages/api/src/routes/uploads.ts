@@ -1,11 +1,18 @@
 import { z } from 'zod';
-import { uint } from '../fields.ts';
+import { base64, id, time, uint } from '../fields.ts';
 import { bytes, json, route } from '../route.ts';
 
 /** Maximum number of segments of a design: 64 GiB. */
 export const MAX_SEGMENTS = 1 << 22;
 /** The header of a request with a ticket from control, in base64. */
 export const TICKET_HEADER = 'millrace-ticket';
+
+/** Segments that one request may stage. */
+export const MAX_RUN = 32;
+/** Length of a sealed segment, bytes (spec/vault.md, section 1). */
+const SEGMENT_BYTES = 16_386;
+/** The header with which a browser shows what `uploads.open` gave it, instead of a certificate. */
+export const UPLOAD_HEADER = 'millrace-upload';
 
 const segment = z.coerce
   .number<number>()
@@ -20,12 +27,13 @@ const ticketErrors = ['E_FORBIDDEN', 'E_SIGNATURE', 'E_EXPIRED', 'E_CLOCK'] as c
 
 export const uploadRoutes = {
   put: route('PUT', '/v1/uploads/{design}/{segment}', {
-    summary: 'stage one sealed segment',
+    summary: 'stage one sealed segment, or several in a row beginning with this one',
     callers: ['user'],
     action: 'upload.write',
     params: bySegment,
     headers: ticket,
     body: bytes,
+    maxBody: MAX_RUN * SEGMENT_BYTES,
     errors: ['E_NOT_FOUND', ...ticketErrors, 'E_QUOTA'],
   }),
   list: route('GET', '/v1/uploads/{design}', {
@@ -54,3 +62,19 @@ export const uploadRoutes = {
     errors: ['E_NOT_FOUND'],
   }),
 };
+
+/** For browsers, which have no certificate. */
+export const openUploadRoute = route('POST', '/v1/uploads', {
+  summary: 'let a browser stage segments of one design, for a user who has signed the request',
+  callers: ['guest'],
+  action: 'upload.open',
+  body: json(
+    z.strictObject({
+      request: base64.describe('`upload.open`'),
+      credential: base64.describe('credential of its signer'),
+    }),
+  ),
+  answer: json(z.object({ design: id, secret: z.string().describe('for the header millrace-upload'), until: time })),
+  maxBody: 64 * 1024,
+  errors: ['E_SIGNATURE', 'E_FORBIDDEN', 'E_EXPIRED', 'E_CLOCK'],
+});

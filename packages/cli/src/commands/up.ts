@@ -18,6 +18,7 @@ export interface PortOptions {
   readonly distributionPort?: string;
   readonly ledgerPort?: string;
   readonly consolePort?: string;
+  readonly browsersPort?: string;
 }
 
 export async function up(context: Context, options: PortOptions): Promise<void> {
@@ -75,6 +76,7 @@ export async function start(context: Context, installation: Installation, option
       distribution: port(options.distributionPort, '--distribution-port'),
       ledger: port(options.ledgerPort, '--ledger-port'),
       console: port(options.consolePort, '--console-port'),
+      browsers: port(options.browsersPort, '--browsers-port'),
     },
     onChange: (status) => {
       const news = newsOf(status);

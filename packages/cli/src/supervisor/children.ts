@@ -29,10 +29,12 @@ export async function requireEntries(entries: Entries): Promise<void> {
 }
 
 export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, addresses: Addresses): ProcessSpec {
-  const { control, distribution, ledger, console: pages } = addresses;
+  const { control, distribution, ledger, console: pages, browsers } = addresses;
   const args = ['--folder', layout.node(role), '--control', format(control), '--distribution', format(distribution)];
   if (role === 'control' && ledger !== undefined) args.push('--ledger', format(ledger));
-  if (role === 'control' && pages !== undefined) args.push('--console', format(pages));
+  const served = role === 'control' || role === 'distribution';
+  if (served && pages !== undefined) args.push('--console', format(pages));
+  if (served && browsers !== undefined) args.push('--browsers', format(browsers));
   const node = [`--max-semi-space-size=${NODE_YOUNG_HALF_MB}`];
   return { name: role, entry: entries.node, args, node, env: MALLOC };
 }

@@ -8,7 +8,7 @@ const HOST = '127.0.0.1';
 const FIRST_PORT = 10_000;
 const END_PORT = 32_768;
 const ATTEMPTS = 100;
-export const defaultPorts = { control: 7601, distribution: 7602, ledger: 7603, console: 7604 } as const;
+export const defaultPorts = { control: 7601, distribution: 7602, ledger: 7603, console: 7604, browsers: 7605 } as const;
 
 export interface PreferredPorts {
   /** A port requested by the user. If it is taken, that is an error. */
@@ -16,12 +16,13 @@ export interface PreferredPorts {
   readonly distribution?: number | undefined;
   readonly ledger?: number | undefined;
   readonly console?: number | undefined;
+  readonly browsers?: number | undefined;
   readonly host?: string | undefined;
 }
 
 /**
- * Chooses the addresses of the passive nodes, of the public ledger and of the console: the default ports, or free ones
- * if those are taken.
+ * Chooses the addresses of the passive nodes, of the public ledger, of the console, and of distribution's listener for
+ * browsers: the default ports, or free ones if those are taken.
  * @throws {MillraceError} E_CONFLICT if a port that the user requested is taken, or no port is free
  */
 export async function chooseAddresses(
@@ -31,6 +32,7 @@ export async function chooseAddresses(
     readonly distribution: number | undefined;
     readonly ledger?: number | undefined;
     readonly console?: number | undefined;
+    readonly browsers?: number | undefined;
   } = defaultPorts,
 ): Promise<Required<Addresses>> {
   const host = preferred.host ?? HOST;
@@ -39,12 +41,13 @@ export async function chooseAddresses(
   const ledger = await choose(host, preferred.ledger, defaults.ledger, [control.port, distribution.port]);
   const others = [control.port, distribution.port, ledger.port];
   const pages = await choose(host, preferred.console, defaults.console, others);
-  return { control, distribution, ledger, console: pages };
+  const browsers = await choose(host, preferred.browsers, defaults.browsers, [...others, pages.port]);
+  return { control, distribution, ledger, console: pages, browsers };
 }
 
 /** Returns false if another program has taken one of them in the meantime. */
 export async function areFree(addresses: Addresses): Promise<boolean> {
-  for (const address of [addresses.control, addresses.distribution, addresses.ledger, addresses.console])
+  for (const address of Object.values(addresses))
     if (address !== undefined && !(await isFree(address.host, address.port))) return false;
   return true;
 }

@@ -86,14 +86,20 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
 async function startPassive(options: UpOptions, supervisor: Supervisor, entries: Entries): Promise<Addresses> {
   const { installation, ports, signal } = options;
   const { ledger: settings, console: pages } = await readSettings(installation.layout.node('control'));
+  const { browsers: uploads } = await readSettings(installation.layout.node('distribution'));
   for (let attempt = 1; ; attempt += 1) {
     const usual = attempt === 1 ? defaultPorts : { control: undefined, distribution: undefined };
-    const { ledger, console: free, ...nodes } = await chooseAddresses(ports, usual);
-    const listeners = { ledger: settings?.listen ?? ledger, console: pages?.listen ?? free };
+    const { ledger, console: free, browsers, ...nodes } = await chooseAddresses(ports, usual);
+    const listeners = {
+      ledger: settings?.listen ?? ledger,
+      console: pages?.listen ?? free,
+      browsers: uploads?.listen ?? browsers,
+    };
     const addresses: Addresses = {
       ...nodes,
       ...(listeners.ledger !== false && { ledger: listeners.ledger }),
       ...(listeners.console !== false && { console: listeners.console }),
+      ...(listeners.console !== false && listeners.browsers !== false && { browsers: listeners.browsers }),
     };
     try {
       for (const role of ['control', 'distribution'] as const) {

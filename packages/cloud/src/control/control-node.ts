@@ -61,6 +61,8 @@ export interface ControlOptions {
   readonly ledgerAddress?: Address | undefined;
   /** Address of the console. The settings may name another address or turn the console off. */
   readonly consoleAddress?: Address | undefined;
+  /** Address of distribution's listener for browsers, if it is on this computer. */
+  readonly uploadsAddress?: Address | undefined;
 }
 
 export interface ControlModules extends NodeModules<ControlStores> {
@@ -84,7 +86,7 @@ export interface ControlNode extends Closable {
  * content keys.
  */
 export async function createControlNode(
-  { id, config, address, ledgerAddress, consoleAddress }: ControlOptions,
+  { id, config, address, ledgerAddress, consoleAddress, uploadsAddress }: ControlOptions,
   { stores, queue, keys, clock, metrics, ...modules }: ControlModules,
 ): Promise<ControlNode> {
   const closer = new Closer();
@@ -178,7 +180,7 @@ export async function createControlNode(
       isServing: () => !context.quarantine.has(id),
     }),
   );
-  closer.add(await openConsole({ config, address: consoleAddress, context, checks, answers }));
+  closer.add(await openConsole({ config, address: consoleAddress, uploadsAddress, context, checks, answers }));
   return { context, close: () => closer.close() };
 }
 

@@ -185,6 +185,18 @@ export async function verifyRequest<T extends 'certificate.request' | 'session.o
   bytes: Bytes,
   type: T,
 ): Promise<{ readonly body: TransactionOf<T>; readonly key: string }> {
+  const { body, key } = await verifyRepeatable(context, bytes, type);
+  const { id, expires } = body as { readonly id: Bytes; readonly expires: number };
+  if (!(await context.records.seen.create(toHex(id), seenRecord({ type, expires })))) throw replay(toHex(id));
+  return { body, key };
+}
+
+/** As `verifyRequest`, for a request that counts until it expires. */
+export async function verifyRepeatable<T extends 'certificate.request' | 'session.open' | 'upload.open'>(
+  context: ControlContext,
+  bytes: Bytes,
+  type: T,
+): Promise<{ readonly body: TransactionOf<T>; readonly key: string }> {
   const { directory, records, clock } = context;
   const publicKeyOf = async (id: Bytes) => {
     const user = await records.users.get(toHex(id));
@@ -195,6 +207,5 @@ export async function verifyRequest<T extends 'certificate.request' | 'session.o
   const key = keyName(signer);
   requireUnrevoked(directory, key);
   await requireInForce(context, key);
-  if (!(await records.seen.create(toHex(body.id), seenRecord(body)))) throw replay(toHex(body.id));
   return { body: body as TransactionOf<T>, key };
 }

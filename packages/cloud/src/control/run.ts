@@ -21,6 +21,7 @@ export async function runControlNode(
     address: Address;
     ledgerAddress?: Address | undefined;
     consoleAddress?: Address | undefined;
+    uploadsAddress?: Address | undefined;
   },
   modules: ProcessModules,
 ): Promise<ControlNode> {

@@ -127,6 +127,8 @@ function apply(context: ControlContext, signed: Submitted, attachments: Attachme
       throw new MillraceError('E_INPUT', `${body.type} is for /v1/enrolments or /v1/certificates`);
     case 'session.open':
       throw new MillraceError('E_INPUT', `${body.type} is for /v1/sessions of the console`);
+    case 'upload.open':
+      throw new MillraceError('E_INPUT', `${body.type} is for the distribution node, and for designs/ID/uploaded`);
     case 'permit-key.register':
       throw new MillraceError('E_INPUT', 'the permit key is registered in control’s folder, not over the network');
     case 'material.certify':

@@ -28,6 +28,7 @@ import { reportMetrics } from '../node/metrics-reporter.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { permits } from '../node/policy.ts';
 import { certificateOf, createTlsServer, listen, type TlsServer } from '../node/server.ts';
+import { openBrowserUploads } from './browser-uploads.ts';
 import { callerAt } from './callers.ts';
 import type { Peer } from './calls.ts';
 import { Relay } from './relay.ts';
@@ -74,9 +75,10 @@ export async function createDistributionNode(
   const answers = await IdempotentAnswers.open(answersInMemory(), clock);
   const hourly = setInterval(() => void answers.forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });
+  const tickets = new Tickets(directory, clock);
   addRoutes(server, {
     uploads,
-    tickets: new Tickets(directory, clock),
+    tickets,
     directories: config.directories,
     actorOf: (request) => callerAt(directory, certificateOf(request)),
     answers,
@@ -93,6 +95,12 @@ export async function createDistributionNode(
     }),
   );
   closer.add(await listen(server, addresses.distribution));
+  closer.add(
+    await openBrowserUploads({
+      ...{ config, address: addresses.browsers, consoleAddress: addresses.console },
+      ...{ directory, uploads, tickets, answers, clock, logger, metrics },
+    }),
+  );
   closer.add({ close: () => relay.close() });
   return { relay, uploads, close: () => closer.close() };
 }

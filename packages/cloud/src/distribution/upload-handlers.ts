@@ -1,5 +1,6 @@
 import { type distributionRoutes, TICKET_HEADER } from '@millrace/api';
 import { MillraceError } from '@millrace/base';
+import { SEGMENT_BYTES } from '@millrace/vault';
 import type { Handlers } from '../node/mount.ts';
 import type { Actor } from '../node/policy.ts';
 import type { Tickets } from './tickets.ts';
@@ -22,9 +23,15 @@ export function uploadHandlers(
     uploads: {
       put: async ({ params: { design, segment }, headers, body, actor, allow }) => {
         const ticket = allow(await tickets.require(headers[TICKET_HEADER], nameOf(actor), design));
-        if (segment >= ticket.segments)
+        const run = body.length / SEGMENT_BYTES;
+        if (run === 0 || !Number.isInteger(run))
+          throw new MillraceError('E_INPUT', `expected segments of ${SEGMENT_BYTES} bytes, not ${body.length} bytes`);
+        if (segment + run > ticket.segments)
           throw new MillraceError('E_INPUT', `the design has ${ticket.segments} segments`);
-        await uploads.put(design, String(segment), body, ticket.owner);
+        for (let n = 0; n < run; n++) {
+          const sealed = body.subarray(n * SEGMENT_BYTES, (n + 1) * SEGMENT_BYTES);
+          await uploads.put(design, String(segment + n), sealed, ticket.owner);
+        }
       },
       list: async ({ params: { design }, query: { segments }, headers, actor, allow }) => {
         if (actor.role === 'user') allow(await tickets.require(headers[TICKET_HEADER], actor.name, design));

@@ -137,6 +137,7 @@ const rules: Readonly<Record<Action, Rule>> = {
   'certificate.issue': either(user, ({ role }) => role === 'guest'),
   // The signature decides.
   'session.open': either(user, ({ role }) => role === 'guest'),
+  'upload.open': ({ role }) => role === 'guest',
   'session.read': either(user, ({ role }) => role === 'guest'),
   'session.close': user,
   'token.create': user,

@@ -1,11 +1,10 @@
-import { isIP } from 'node:net';
-import { type Closable, Closer, MillraceError } from '@millrace/base';
+import { type Closable, Closer } from '@millrace/base';
 import { readConsoleFiles } from '@millrace/console';
 import { type Address, openTlsFiles } from '@millrace/protocol';
 import type { NodeConfig } from '../../config.ts';
+import { localOrigin, requireSafe } from '../../node/browser-server.ts';
 import type { IdempotentAnswers } from '../../node/idempotency.ts';
 import { renewTlsFrom } from '../../node/renew-tls.ts';
-import type { ConsoleSettings } from '../../settings.ts';
 import type { CheckBoard } from '../checks.ts';
 import type { ControlContext } from '../context.ts';
 import { publicLedgerAnswer } from '../public-ledger.ts';
@@ -15,6 +14,8 @@ import { serveConsole } from './server.ts';
 export interface ConsoleOptions {
   readonly config: Pick<NodeConfig, 'console' | 'directories' | 'ledger'>;
   readonly address: Address | undefined;
+  /** Address of distribution's listener for browsers, if it is on this computer. */
+  readonly uploadsAddress: Address | undefined;
   readonly context: ControlContext;
   readonly checks: CheckBoard;
   readonly answers: IdempotentAnswers;
@@ -24,20 +25,25 @@ export interface ConsoleOptions {
  * Opens the listener of the settings, unless they turn it off or no address is given.
  * @throws {MillraceError} E_CONFIG for settings with which browsers could not be served safely
  */
-export async function openConsole({ config, address, context, checks, answers }: ConsoleOptions): Promise<Closable> {
+export async function openConsole(options: ConsoleOptions): Promise<Closable> {
+  const { config, address, uploadsAddress, context, checks, answers } = options;
   const closer = new Closer();
   const { directories } = config;
   const { listen = address, origin, tls } = config.console;
   if (listen === undefined || listen === false) return closer;
-  requireSafe(config.console, listen);
+  requireSafe(config.console, listen, 'console');
+  // Browsers on other computers reach no address of this one.
+  const local = origin === undefined && uploadsAddress !== undefined ? localOrigin(uploadsAddress) : undefined;
+  const uploads = config.console.uploads ?? local;
   const { ledger, publisher } = context;
   try {
     const files = tls === undefined ? undefined : closer.add(await openTlsFiles(tls));
     const server = closer.add(
       await serveConsole({
-        ...{ address: listen, origin, tls: files?.identity, files: await readConsoleFiles() },
+        ...{ address: listen, origin, uploads, tls: files?.identity, files: await readConsoleFiles() },
         ...{ logger: context.logger, metrics: context.metrics },
-        mount: (mounted, at) => addConsoleRoutes(mounted, context, { checks, answers, directories, origin: at }),
+        mount: (mounted, at) =>
+          addConsoleRoutes(mounted, context, { checks, answers, directories, uploads, origin: at }),
         ledger:
           config.ledger.listen === false
             ? undefined
@@ -51,20 +57,4 @@ export async function openConsole({ config, address, context, checks, answers }:
     await closer.close();
     throw error;
   }
-}
-
-/** Cookies and passkeys need TLS or a browser on this computer, and a host name. */
-function requireSafe({ origin, tls }: ConsoleSettings, { host }: Address): void {
-  const local = ['127.0.0.1', '::1', 'localhost'].includes(host);
-  if (tls === undefined && !local)
-    throw new MillraceError('E_CONFIG', 'the console listens for other computers: name a certificate (console.tls)');
-  if (origin === undefined) {
-    if (!local) throw new MillraceError('E_CONFIG', 'name the address that people open (console.origin)');
-    return;
-  }
-  const { protocol, hostname } = new URL(origin);
-  if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0)
-    throw new MillraceError('E_CONFIG', 'console.origin needs a host name: browsers offer no passkeys for addresses');
-  if (protocol === 'http:' && hostname !== 'localhost')
-    throw new MillraceError('E_CONFIG', 'console.origin has to begin with https:// except for http://localhost');
 }

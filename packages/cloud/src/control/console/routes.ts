@@ -1,4 +1,4 @@
-import { consoleRoutes, type SessionView } from '@millrace/api';
+import { consoleRoutes, type SessionView, UPLOAD_REQUEST_HEADER } from '@millrace/api';
 import { type Bytes, fromBase64, MillraceError, systemRandom, toMillraceError } from '@millrace/base';
 import { requireUnrevoked } from '@millrace/protocol';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
@@ -11,7 +11,7 @@ import type { CheckBoard } from '../checks.ts';
 import type { ControlContext } from '../context.ts';
 import { mailHandlers } from '../node-handlers.ts';
 import { PairingBoard } from '../pairings.ts';
-import { requireEnrolmentCounting, requireInForce, signingActor, verifyRequest } from '../people.ts';
+import { requireEnrolmentCounting, requireInForce, signingActor, verifyRepeatable, verifyRequest } from '../people.ts';
 import { openApi } from '../routes.ts';
 import { userHandlers } from '../user-handlers.ts';
 import { sessionCookie } from './cookie.ts';
@@ -21,6 +21,8 @@ export interface ConsoleRoutesOptions {
   readonly checks: CheckBoard;
   readonly answers: IdempotentAnswers;
   readonly directories: DirectorySource | undefined;
+  /** Origin of distribution's listener for browsers. */
+  readonly uploads?: string | undefined;
   /** Address that people open; known when the server listens. */
   readonly origin: () => string;
 }
@@ -29,7 +31,7 @@ export interface ConsoleRoutesOptions {
 export function addConsoleRoutes(
   server: FastifyInstance,
   context: ControlContext,
-  { checks, answers, directories, origin }: ConsoleRoutesOptions,
+  { checks, answers, directories, uploads, origin }: ConsoleRoutesOptions,
 ): void {
   const { clock, directory, records } = context;
   const cookie = () => sessionCookie(origin());
@@ -44,6 +46,7 @@ export function addConsoleRoutes(
       ...{ key, name: user?.name ?? 'administrator', admin, until, idleMs: IDLE_MS },
       ...(member && { organisation: member.organisation, roles: [...member.roles] }),
       ...(organisation && { organisationName: organisation.name }),
+      ...(uploads !== undefined && { uploads }),
     };
   };
   const actorOf = async (request: FastifyRequest): Promise<Actor> => {
@@ -76,11 +79,21 @@ export function addConsoleRoutes(
     return viewOf(await signingActor(context, opened), until);
   };
 
+  const ofUsers = userHandlers(context, checks, new PairingBoard(clock));
   mountRoutes<typeof consoleRoutes>(
     server,
     consoleRoutes,
     {
-      ...userHandlers(context, checks, new PairingBoard(clock)),
+      ...ofUsers,
+      designs: {
+        ...ofUsers.designs,
+        uploaded: async (call) => {
+          const { params, headers, actor } = call;
+          if (actor.role === 'user')
+            await requireUploader(context, headers[UPLOAD_REQUEST_HEADER], params.id, actor.name);
+          return ofUsers.designs.uploaded(call);
+        },
+      },
       ...commonHandlers(openApi, directories),
       boxes: mailHandlers(context).boxes,
       sessions: {
@@ -111,6 +124,17 @@ async function signedIn(context: ControlContext, bytes: Bytes, origin: string): 
   if (body.origin !== origin) throw new MillraceError('E_AUTH', 'the session was asked for at another address');
   await requireEnrolmentCounting(context, key);
   return key;
+}
+
+/**
+ * Requires that the key of the session has signed the upload of this design.
+ * @throws {MillraceError} E_FORBIDDEN
+ */
+async function requireUploader(context: ControlContext, request: string | undefined, design: string, user: string) {
+  if (request === undefined) throw new MillraceError('E_FORBIDDEN', 'the user has not signed this upload');
+  const { body, key } = await verifyRepeatable(context, base64(request), 'upload.open');
+  if (body.design !== design || key !== user)
+    throw new MillraceError('E_FORBIDDEN', 'the signed upload is another user’s, or of another design');
 }
 
 function base64(text: string): Bytes {

@@ -1,17 +1,9 @@
-import type { Server } from 'node:http';
-import type { Server as TlsListener } from 'node:tls';
 import { type Closable, type Logger, type Metrics, MillraceError } from '@millrace/base';
 import type { ConsoleFile } from '@millrace/console';
 import type { TlsIdentity } from '@millrace/identity';
-import {
-  type Address,
-  type ConnectionLimits,
-  limitConnections,
-  type PublicAnswer,
-  timeoutsOf,
-} from '@millrace/protocol';
-import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
-import { frameworkErrors, listen, setUp } from '../../node/server.ts';
+import type { Address, ConnectionLimits, PublicAnswer } from '@millrace/protocol';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { createBrowserServer } from '../../node/browser-server.ts';
 import { Site, securityHeaders } from './site.ts';
 
 export interface ConsoleServerOptions {
@@ -20,6 +12,8 @@ export interface ConsoleServerOptions {
   readonly tls?: TlsIdentity | undefined;
   /** Address that people open; undefined for http://localhost with the listener's port. */
   readonly origin?: string | undefined;
+  /** Origin to which pages upload: the only other one that they may call. */
+  readonly uploads?: string | undefined;
   readonly files: readonly ConsoleFile[];
   readonly limits?: Partial<ConnectionLimits>;
   readonly logger: Logger;
@@ -37,18 +31,6 @@ export interface ConsoleServer extends Closable {
   close(): Promise<void>;
 }
 
-/**
- * Limits for callers who are strangers until they have signed in. A browser uses up to six connections, and the browsers
- * of a company may share one address.
- */
-const consoleLimits: ConnectionLimits = {
-  connections: 256,
-  connectionsPerAddress: 128,
-  headersMs: 10_000,
-  transferMs: 60_000,
-  idleMs: 15_000,
-};
-
 const reads = ['GET', 'HEAD'];
 
 /**
@@ -57,36 +39,20 @@ const reads = ['GET', 'HEAD'];
  * @throws {MillraceError} E_UNAVAILABLE if the address is taken
  */
 export async function serveConsole(options: ConsoleServerOptions): Promise<ConsoleServer> {
-  const { address, tls, logger, ledger } = options;
-  const site = new Site(options.files);
-  const limits = {
-    ...consoleLimits,
-    // Without TLS, every caller is on this computer, or comes through a proxy there.
-    ...(tls === undefined && { connectionsPerAddress: consoleLimits.connections }),
-    ...options.limits,
-  };
-  const timeouts = timeoutsOf(limits);
-  const server = fastify({
-    ...(tls === undefined ? { http: timeouts } : { https: { ...timeouts, ...secureContext(tls) } }),
-    bodyLimit: 64 * 1024 * 1024,
-    requestTimeout: limits.transferMs,
-    keepAliveTimeout: limits.idleMs,
-    forceCloseConnections: true,
-    frameworkErrors,
-  }) as unknown as FastifyInstance;
-  const http = server.server as Server;
-  limitConnections(http, limits);
-  setUp(server, logger, options.metrics, 'console');
-  let origin = options.origin ?? '';
+  const { ledger, uploads, files, mount, ...listener } = options;
+  const site = new Site(files);
+  const browsers = createBrowserServer({ ...listener, name: 'console', bodyLimit: 64 * 1024 * 1024 });
+  const { server, origin } = browsers;
+  const secure = securityHeaders(uploads);
   server.addHook('onRequest', async (request, reply) => {
-    reply.headers({ ...securityHeaders, 'cache-control': 'no-store' });
-    requireOwnOrigin(request, origin);
+    reply.headers({ ...secure, 'cache-control': 'no-store' });
+    requireOwnOrigin(request, origin());
     if (!request.is404) return;
     // Without a route, nobody has limited the body: it is not read.
     reply.header('connection', 'close');
     throw new MillraceError('E_NOT_FOUND', 'there is no such path');
   });
-  options.mount(server, () => origin);
+  mount(server, origin);
   const answer = async (request: FastifyRequest, reply: FastifyReply) => {
     const path = request.url.split('?', 1)[0] ?? '';
     const sent = await site.send(path, request, reply);
@@ -100,19 +66,8 @@ export async function serveConsole(options: ConsoleServerOptions): Promise<Conso
       .send(status === 304 ? undefined : Buffer.from(body));
   };
   server.route({ method: 'GET', url: '/*', handler: answer });
-  const listening = await listen(server, address);
-  const bound = http.address();
-  const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
-  if (origin === '') origin = `${tls === undefined ? 'http' : 'https'}://localhost:${port}`;
-  return {
-    origin,
-    renewTls: (renewed) => (http as unknown as TlsListener).setSecureContext(secureContext(renewed)),
-    close: async () => listening.close(),
-  };
-}
-
-function secureContext({ certificate, key }: TlsIdentity) {
-  return { cert: certificate, key: Buffer.from(key), minVersion: 'TLSv1.3' as const };
+  await browsers.listen();
+  return { origin: origin(), renewTls: browsers.renewTls, close: browsers.close };
 }
 
 /**

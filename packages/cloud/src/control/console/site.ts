@@ -5,14 +5,17 @@ import { sha256 } from '@millrace/base/crypto';
 import type { ConsoleFile } from '@millrace/console';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
-/** Headers of every answer of the console. They allow only what the console itself serves. */
-export const securityHeaders = {
+/**
+ * Headers of every answer of the console. They allow only what the console itself serves.
+ * @param uploads origin to which pages may upload, too
+ */
+export const securityHeaders = (uploads?: string) => ({
   'content-security-policy': [
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self'",
-    "connect-src 'self'",
+    uploads === undefined ? "connect-src 'self'" : `connect-src 'self' ${uploads}`,
     "worker-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
@@ -27,7 +30,7 @@ export const securityHeaders = {
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
   'permissions-policy': 'camera=(), geolocation=(), microphone=(), payment=(), usb=()',
-} as const;
+});
 
 const IMMUTABLE = 'public, max-age=31536000, immutable';
 /** Asks again for every use, so that a new version is shown at once. */
