@@ -2,6 +2,7 @@
 export const actions = [
   'api.read',
   'directory.read',
+  'directory.publish',
   'transaction.submit',
   'user.register',
   'machine.register',

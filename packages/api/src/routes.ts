@@ -77,7 +77,7 @@ export const consoleRoutes = {
   openapi,
   sessions: sessionRoutes,
   installation: installationRoutes,
-  directory: directoryRoutes,
+  directory: { newest: directoryRoutes.newest },
   transactions: transactionRoutes,
   organisations: organisationRoutes,
   keys: keyRoutes,

@@ -9,6 +9,7 @@ export * from './installation/join.ts';
 export * from './installation/layout.ts';
 export * from './installation/open.ts';
 export * from './installation/session.ts';
+export * from './nodes/admit.ts';
 export * from './program.ts';
 export * from './rotation/names.ts';
 export * from './rotation/processes.ts';

@@ -10,6 +10,7 @@ import { addMonitor, addWitness } from './ledger-commands.ts';
 import { addLicences } from './licence-commands.ts';
 import { addMachines } from './machine-commands.ts';
 import { addMaterials } from './material-commands.ts';
+import { addNodes } from './node-commands.ts';
 import { addObjects } from './object-commands.ts';
 import { createTerminal } from './output/terminal.ts';
 import { addSettings } from './settings-commands.ts';
@@ -75,6 +76,7 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
   const group = (name: string, description: string) => program.command(name).description(description);
 
   addInstallation(program, add);
+  addNodes(group, add);
   addMachines(group, add);
   addGroups(group, add);
   addSettings(group, add);
@@ -121,6 +123,7 @@ function addInstallation(program: Command, add: Add): void {
     },
   )
     .option('--name <name>', 'name of the installation')
+    .option('--without-nodes', 'its nodes will be on hosts of their own: docs/several-hosts.md')
     .option('--no-people', 'enrol no first organisations and people: invite your own with `user invite`')
     .option('--factor <n>', 'how much faster than real time the virtual machine runs');
   add(program, 'up', 'start the nodes and the machine agents, and keep them running', async (context, _, options) => {

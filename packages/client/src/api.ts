@@ -50,7 +50,7 @@ import {
   toBase64,
   toHex,
 } from '@millrace/base';
-import type { Attested, HttpClient, UsageRecord } from '@millrace/protocol';
+import type { Attested, HttpClient, SignedDirectory, UsageRecord } from '@millrace/protocol';
 
 export interface Attachments {
   readonly manifest?: Uint8Array;
@@ -98,6 +98,11 @@ export interface Api {
   keyDocuments(key: string): Promise<SignedDocumentView[]>;
   /** Control's lists of revoked keys. The caller must verify them. */
   revocations(): Promise<Uint8Array[]>;
+  /**
+   * Gives a newer directory to control, and to distribution if it answers; the other processes ask these two.
+   * @throws {MillraceError} E_DIRECTORY, E_FORBIDDEN unless the user is the administrator
+   */
+  publishDirectory(signed: SignedDirectory): Promise<void>;
   /**
    * Publishes a list of revoked keys to control and to distribution, so that neither can withhold it from the others.
    */
@@ -287,6 +292,13 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     key: (id) => read(() => keys.get({ id }, { signal })),
     keyDocuments: async (id) => (await read(() => keys.documents({ id }, { signal }))).documents,
     revocations: () => read(() => revocations.get({}, { signal })),
+    publishDirectory: async (body) => {
+      await write((options) => directory.publish({ body }, options));
+      // It asks control within seconds, and may be about to start.
+      await nodes.distribution.directory.publish({ body }, { signal }).catch((error: unknown) => {
+        if (!isUnanswered(error)) throw error;
+      });
+    },
     publishRevocations: async (body) => {
       await write((options) => revocations.publish({ body }, options));
       await write((options) => nodes.distribution.revocations.publish({ body }, options));

@@ -3,11 +3,14 @@ import { join, resolve } from 'node:path';
 import { type Bytes, type Clock, MillraceError, parse, systemClock } from '@millrace/base';
 import { type P256Key, p256Key, type TlsIdentity } from '@millrace/identity';
 import {
+  type Address,
+  type Addresses,
   type BoxUse,
   type Directory,
   type DirectoryFile,
   directoryFiles,
   type NodeRole,
+  nodeOf,
   nodesOf,
   openDirectory,
 } from '@millrace/protocol';
@@ -50,6 +53,8 @@ export const nodeFiles = {
   formerLogKey: 'log.former.key',
   /** Keys node only: 32 bytes, wraps every key at rest. */
   kek: 'kek.key',
+  /** The node's request to be admitted, if its keys were made on this host. */
+  request: 'node-request.json',
   data: 'data',
   /**
    * In `data`: slots of the keys that mail and attachments are sealed to. Not in backups; a restored node makes new
@@ -79,6 +84,8 @@ export interface NodeConfig {
   readonly ledger: Omit<LedgerSettings, 'witnesses'> & { readonly witnesses: readonly WitnessSettings[] };
   readonly browsers: BrowsersSettings;
   readonly console: ConsoleSettings;
+  /** Where the process listens, if not at the node's first address in the directory. */
+  readonly listen?: Address | undefined;
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
   secret(name: 'permitKey' | 'logKey' | 'formerLogKey' | 'kek' | 'userAuthorityKey'): Promise<Bytes>;
 }
@@ -128,11 +135,26 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       ledger: await readLedgerSettings(folder, settings.ledger ?? DEFAULT_LEDGER),
       browsers: withPaths(folder, settings.browsers ?? {}),
       console: withPaths(folder, settings.console ?? {}),
+      listen: settings.listen,
       secret: read,
     };
   } finally {
     identity.fill(0);
   }
+}
+
+/**
+ * The addresses that a node uses when nobody else states them: those of the directory. It listens at the address of its
+ * settings, if they name one.
+ * @throws {MillraceError} E_CONFIG if the directory lists no address of control or distribution
+ */
+export function addressesInDirectory({ directory, id, role, listen }: NodeConfig): Addresses {
+  const addressFor = (passive: 'control' | 'distribution') => {
+    const [address] = nodeOf(directory, passive === role ? id : passive).addresses;
+    if (address === undefined) throw new MillraceError('E_CONFIG', `the directory lists no address of ${passive}`);
+    return passive === role ? (listen ?? address) : address;
+  };
+  return { control: addressFor('control'), distribution: addressFor('distribution') };
 }
 
 /** `node.json` of a node's folder. @throws {MillraceError} E_CONFIG */

@@ -8,15 +8,27 @@ import {
   toMillraceError,
 } from '@millrace/base';
 import { type Address, type Addresses, parseAddresses } from '@millrace/protocol';
-import { loadNodeConfig, type NodeConfig } from './config.ts';
+import { addressesInDirectory, loadNodeConfig, type NodeConfig } from './config.ts';
 
 const usage =
-  'usage: main.js --folder NODE_FOLDER --control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT] [--console HOST:PORT] [--browsers HOST:PORT]';
+  'usage: main.js --folder NODE_FOLDER [--control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT] [--console HOST:PORT] [--browsers HOST:PORT]]';
 
 function address(text: string | undefined): Address {
   const match = /^(.+):(\d+)$/.exec(text ?? '');
   if (match === null) throw new MillraceError('E_CONFIG', usage);
   return { host: match[1] ?? '', port: Number(match[2]) };
+}
+
+/** The addresses that a supervisor gives; without them, those of the directory. */
+function givenAddresses(values: Readonly<Record<string, string | undefined>>, config: NodeConfig): Addresses {
+  if (values.control === undefined && values.distribution === undefined) return addressesInDirectory(config);
+  return {
+    control: address(values.control),
+    distribution: address(values.distribution),
+    ...(values.ledger === undefined ? {} : { ledger: address(values.ledger) }),
+    ...(values.console === undefined ? {} : { console: address(values.console) }),
+    ...(values.browsers === undefined ? {} : { browsers: address(values.browsers) }),
+  };
 }
 
 /** Loads only the code of the node's own role. */
@@ -67,13 +79,7 @@ async function main(): Promise<void> {
   });
   if (values.folder === undefined) throw new MillraceError('E_CONFIG', usage);
   const config = await loadNodeConfig(values.folder);
-  const node = await start(config, {
-    control: address(values.control),
-    distribution: address(values.distribution),
-    ...(values.ledger === undefined ? {} : { ledger: address(values.ledger) }),
-    ...(values.console === undefined ? {} : { console: address(values.console) }),
-    ...(values.browsers === undefined ? {} : { browsers: address(values.browsers) }),
-  });
+  const node = await start(config, givenAddresses(values, config));
   let closing = false;
   const close = async () => {
     if (closing) return;

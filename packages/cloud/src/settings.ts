@@ -113,6 +113,11 @@ export const settingsSchema = z.strictObject({
   /** Fixed at installation. The directory must have this administrator's signature. */
   installation: hexOf(16),
   adminKey: hexOf(33),
+  /**
+   * Control and distribution: the address on which the process listens. Default: the first that the directory lists for
+   * the node.
+   */
+  listen: addressSchema.optional(),
   /** Keys node: the period in which every cell is renewed, the percentage of cells that are real, and the budget. */
   maintenance: z
     .strictObject({

@@ -12,6 +12,7 @@ it('asks the next source for a newer directory when the previous one does not an
     sequence: 4,
     offer: async (document: unknown) => void offered.push(document),
     refresh: async () => false,
+    subscribe: () => undefined,
   };
   const revocations = { get: async () => undefined };
   const control = {

@@ -13,6 +13,7 @@ import { type ActorName, type ApiFixture, apiFixture } from './api-fixture.ts';
 const byAction: Readonly<Record<Action, string>> = {
   'api.read': 'yyyyyfffff',
   'directory.read': 'yyyyyyyyyy',
+  'directory.publish': 'yfffffffff',
   'transaction.submit': 'fyffffffff',
   'user.register': 'yfffffffff',
   'machine.register': 'yfffffffff',
@@ -317,6 +318,7 @@ describe('people of organisations', () => {
     ['token.revoke', 'a token of another organisation', { signer: 'dd'.repeat(16), organisation: bureau }, 'ffffff'],
     ['revocation.read', 'any', {}, 'yyyyyf'],
     ['revocation.publish', 'any', {}, 'yyyyyf'],
+    ['directory.publish', 'any', {}, 'ffffff'],
     ['machine.assign', 'any', { organisation: brand }, 'ffffff'],
     ['group.list', 'any', {}, 'yyyyyf'],
     ['group.set', 'the own organisation', { organisation: brand }, 'yfyfff'],

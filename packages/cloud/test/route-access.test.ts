@@ -30,6 +30,7 @@ const anyParty = 'yyyyyyyyyy.';
 const ofControl: Readonly<Record<string, string>> = {
   'openapi.get': anyUser,
   'directory.newest': anyParty,
+  'directory.publish': administrator,
   'installation.get': anyUser,
   // Signed by the owner.
   'transactions.submit': owner,
@@ -118,6 +119,7 @@ const ofControl: Readonly<Record<string, string>> = {
 const ofDistribution: Readonly<Record<string, string>> = {
   'openapi.get': anyUser,
   'directory.newest': anyParty,
+  'directory.publish': administrator,
   'revocations.get': anyParty,
   'revocations.publish': anyUser,
   'uploads.put': owner,
@@ -229,6 +231,7 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     'enrolments.invitation': get(`/v1/invitations/${key}`),
     'enrolments.enrol': post('/v1/enrolments', { enrolment: 'AAAA' }),
     'enrolments.certificate': post('/v1/certificates', { request: 'AAAA' }),
+    'directory.publish': post('/v1/directory', { directory: {}, signature: '' }),
     'revocations.get': get('/v1/revocations'),
     'revocations.publish': { method: 'POST', path: '/v1/revocations', body: new Uint8Array(9) },
     'designs.list': get('/v1/designs'),
@@ -309,6 +312,7 @@ async function distributionRequests({ design, ask }: ApiFixture) {
   return {
     'openapi.get': { node, method: 'GET', path: '/v1/openapi.json' },
     'directory.newest': { node, method: 'GET', path: '/v1/directory?after=2' },
+    'directory.publish': { node, method: 'POST', path: '/v1/directory', json: { directory: {}, signature: '' } },
     'revocations.get': { node, method: 'GET', path: '/v1/revocations' },
     'revocations.publish': { node, method: 'POST', path: '/v1/revocations', body: new Uint8Array(9) },
     'uploads.put': { node, method: 'PUT', path: segment, body: new Uint8Array(SEGMENT_BYTES), headers },

@@ -21,7 +21,7 @@ export interface Authority {
    * @param publicKey SubjectPublicKeyInfo
    * @throws {MillraceError} E_INPUT unless it is a P-256 key
    */
-  certify(party: Party, publicKey: Uint8Array, expires: number): Promise<string>;
+  certify(party: Party, publicKey: Uint8Array, expires: number, hosts?: readonly string[]): Promise<string>;
 }
 
 /** A new P-256 key for TLS, PEM (PKCS #8). Create it where it is used. */

@@ -78,7 +78,7 @@ export async function openAuthority(identity: TlsIdentity, now: () => number): P
       const leaf = await sign(party, keys.publicKey, hosts, now() + 365 * DAY);
       return { certificate: leaf.toString('pem'), key: await exportKey(keys.privateKey) };
     },
-    certify: async (party, publicKey, expires) => {
+    certify: async (party, publicKey, expires, hosts = []) => {
       let key: CryptoKey;
       try {
         key = (await webcrypto.subtle.importKey('spki', copyBytes(publicKey), algorithm, true, [
@@ -87,7 +87,7 @@ export async function openAuthority(identity: TlsIdentity, now: () => number): P
       } catch (cause) {
         throw new MillraceError('E_INPUT', 'not a P-256 key', { cause });
       }
-      return (await sign(party, key, [], expires)).toString('pem');
+      return (await sign(party, key, hosts, expires)).toString('pem');
     },
   };
 }

@@ -54,6 +54,8 @@ export interface DirectoryFile {
    * @throws {MillraceError} E_DIRECTORY, E_CONFIG; the previous directory then stays in force
    */
   refresh(): Promise<boolean>;
+  /** Calls `listener` after each change of the entries in force, wherever the newer document came from. */
+  subscribe(listener: () => void): void;
   /**
    * Accepts a newer document from the network and writes it to the file.
    * @returns whether it was newer
@@ -88,6 +90,7 @@ export async function openDirectory(options: {
   let signed = await take(text, path, folder, anchor);
   let current = directoryAt(signed.directory, clock.now());
   const lists = await openRevocations(folder, anchor);
+  const listeners: (() => void)[] = [];
   const refresh = async (): Promise<boolean> => {
     const newer = await readText(path);
     if (newer !== text) {
@@ -97,6 +100,7 @@ export async function openDirectory(options: {
     const next = directoryAt(signed.directory, clock.now());
     const changed = JSON.stringify(next) !== JSON.stringify(current);
     current = next;
+    if (changed) for (const listener of listeners) listener();
     return changed;
   };
   return {
@@ -115,6 +119,7 @@ export async function openDirectory(options: {
       return signed;
     },
     refresh: () => mutex.run(refresh),
+    subscribe: (listener) => void listeners.push(listener),
     offer: (input) =>
       mutex.run(async () => {
         const offered = verifySigned(input, anchor);

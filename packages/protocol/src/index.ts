@@ -4,6 +4,7 @@ export * from './directory-file.ts';
 export * from './host-port.ts';
 export * from './http.ts';
 export * from './link-messages.ts';
+export * from './node-admission.ts';
 export * from './pairing.ts';
 export * from './public-client.ts';
 export * from './public-server.ts';

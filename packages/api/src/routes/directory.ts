@@ -2,6 +2,13 @@ import { z } from 'zod';
 import { id, uint } from '../fields.ts';
 import { json, optional, route } from '../route.ts';
 
+const signedDirectory = z
+  .object({ directory: z.looseObject({}), signature: z.string() })
+  .describe('spec/protocol.md, section 1.1');
+
+/** Largest directory, bytes: 256 nodes, each with eight certificates and identities. */
+const MAX_DIRECTORY = 2 * 1024 * 1024;
+
 export const directoryRoutes = {
   newest: route('GET', '/v1/directory', {
     summary: 'the newest directory that the node has taken, when it is newer than the caller’s',
@@ -10,10 +17,16 @@ export const directoryRoutes = {
     query: z.strictObject({
       after: z.coerce.number<number>().pipe(uint).default(0).describe('sequence number of the caller’s directory'),
     }),
-    answer: optional(
-      z.object({ directory: z.looseObject({}), signature: z.string() }).describe('spec/protocol.md, section 1.1'),
-    ),
+    answer: optional(signedDirectory),
     errors: ['E_NOT_FOUND'],
+  }),
+  publish: route('POST', '/v1/directory', {
+    summary: 'a newer directory; the administrator’s signature and its number decide',
+    callers: ['user'],
+    action: 'directory.publish',
+    body: json(signedDirectory),
+    maxBody: MAX_DIRECTORY,
+    errors: ['E_DIRECTORY', 'E_FORBIDDEN', 'E_STATE'],
   }),
 };
 

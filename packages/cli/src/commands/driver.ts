@@ -148,7 +148,7 @@ function drive<T>(context: Context, machine: string, work: (drive: Drive) => Pro
     const { terminal, signal } = context;
     const config = await loadMachineConfig(await machineFolder(context, machine), context.clock);
     const driverKey = await readDriverKey(config.folder);
-    const { distribution } = await readAddresses(session.installation.layout);
+    const { distribution } = await readAddresses(session.installation);
     const destination = { write: (line: string) => void context.stderr.write(line) };
     const logger = createLogger('driver', { level: context.env.MILLRACE_LOG ?? 'error', destination });
     const name = keyName(config.machineKey.publicKey);

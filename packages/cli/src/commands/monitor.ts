@@ -108,8 +108,9 @@ async function subjectOf(context: Context, options: MonitorOptions): Promise<Sub
   }
   if (!(await installationExists(home)))
     throw new MillraceError('E_INPUT', 'name the log with --url and --log-key, or the installation with --home');
-  const { directory, layout } = await openInstallation(home, clock);
-  const { ledger } = await readAddresses(layout);
+  const installation = await openInstallation(home, clock);
+  const { directory } = installation;
+  const { ledger } = await readAddresses(installation);
   const url = options.url ?? (ledger && `https://${format(ledger)}/`);
   if (url === undefined)
     throw new MillraceError('E_INPUT', 'the installation serves no public ledger: give it a --url');

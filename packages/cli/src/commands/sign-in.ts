@@ -120,7 +120,7 @@ async function sign(
 async function current(session: InstallationSession, org: string | undefined): Promise<SignIn> {
   const { directory, installation } = session;
   const { organisation } = await organisationOf(session, org);
-  const addresses = await readAddresses(installation.layout);
+  const addresses = await readAddresses(installation);
   const control = createHttpClient({
     address: () => addressOf(directory, 'control', () => addresses.control),
     tls: { directory },

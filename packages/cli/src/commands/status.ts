@@ -29,7 +29,7 @@ export async function status(context: Context): Promise<number> {
     );
     return 5;
   }
-  const addresses = await readAddresses(layout).catch(() => undefined);
+  const addresses = await readAddresses(installation).catch(() => undefined);
   const control = await askControl(context, installation);
   const now = clock.now();
   const wall = (time: string) => formatDuration(Math.max(0, now - Date.parse(time)));

@@ -167,7 +167,7 @@ async function startUnlessRunning(context: Context, installation: Installation):
     return running;
   } catch (error) {
     if (!(error instanceof MillraceError && error.code === 'E_CONFLICT' && 'pid' in error.data)) throw error;
-    await readAddresses(installation.layout);
+    await readAddresses(installation);
     step(
       context,
       2,

@@ -21,6 +21,8 @@ const descriptionSchema = z.strictObject({
   /** Set at installation. Clients accept a directory only with this administrator's signature. */
   installation: hexOf(16),
   adminKey: hexOf(33),
+  /** Name of the installation, for its first directory. */
+  name: z.string().min(1).max(100).optional(),
   created: z.string(),
   /** Whether `millrace up` enrols the first organisations and people (people.ts). */
   firstPeople: z.boolean().optional(),

@@ -5,14 +5,16 @@ import { hasSystemCode, makeFolder, readBytes, toJsonFile, writePublic, writeSec
 import {
   createControlKeys,
   createNodeKeys,
-  createUserAuthority,
   createWrappingKey,
+  writeNodeCertificate,
   writeNodeSettings,
+  writePermitKeyDocument,
 } from '@millrace/cloud/admin';
 import { type Authority, createAuthority, fingerprint, generateUserKey, keyName, userKey } from '@millrace/identity';
 import { writeMachineDirectory } from '@millrace/machine/admin';
 import {
   type Directory,
+  type DirectoryAnchor,
   type DirectoryNode,
   directoryAt,
   firstDocument,
@@ -28,13 +30,18 @@ import { signPermitKey } from './permit-key.ts';
 
 /** Host names of the passive nodes, included in their certificates. */
 const HOSTS = ['127.0.0.1', 'localhost', '::1'] as const;
-const PASSIVE: readonly NodeRole[] = ['control', 'distribution'];
+const DEFAULT_NAME = 'Millrace';
+/** Validity of a node's certificate, ms. */
+export const CERTIFICATE_MS = 365 * 86_400_000;
 
-/** Host names in the certificate of a party, in addition to its own name. */
-export function hostsOf(role: NodeRole | 'user' | 'machine'): readonly string[] {
+/**
+ * Host names in the certificate of a party, in addition to its own name.
+ * @param reached where others reach a node on a host of its own
+ */
+export function hostsOf(role: NodeRole | 'user' | 'machine', reached: readonly string[] = HOSTS): readonly string[] {
   // With the name for guests, other programs can verify control's certificate when they use an API token.
-  const guests = role === 'control' ? [GUEST_NAME] : [];
-  return PASSIVE.some((passive) => passive === role) ? [...HOSTS, ...guests] : [];
+  if (role === 'control') return [...reached, GUEST_NAME];
+  return role === 'distribution' ? reached : [];
 }
 
 /** The first machine: a virtual printer that runs this many times faster than real time, as stated in its profile. */
@@ -60,19 +67,46 @@ export interface Installed {
 }
 
 /**
- * Creates an installation, all or nothing: it is built in an adjacent folder and then renamed.
+ * Creates an installation with its nodes in its own folder, all or nothing: it is built in an adjacent folder and then
+ * renamed.
  * @throws {MillraceError} E_CONFLICT if the folder exists and is not empty
  */
 export async function initInstallation(options: InitOptions): Promise<Installed> {
+  const { layout, ...made } = await whole(options, (staging) => build(staging, options));
+  return { layout, ...made };
+}
+
+/**
+ * Creates the administrator's part of an installation whose nodes are on hosts of their own: its authority, its
+ * administrator and no directory yet. `admitNodes` signs the first one. All or nothing, as `initInstallation`.
+ * @throws {MillraceError} E_CONFLICT if the folder exists and is not empty
+ */
+export async function initWithoutNodes(
+  options: Omit<InitOptions, 'factor' | 'firstPeople' | 'users'>,
+): Promise<Omit<Installed, 'directory'>> {
+  return whole(options, async (staging) => {
+    const { authority, anchor, users, now } = await buildFoundation(staging, options);
+    wipe(authority.identity.key);
+    const description = describe(options, { anchor, users, now, machines: [] });
+    await writePublic(staging.installation, toJsonFile(description));
+    return { description };
+  });
+}
+
+/** Builds in an adjacent folder, which is then renamed. */
+async function whole<T extends object>(
+  options: Pick<InitOptions, 'home' | 'random'>,
+  make: (staging: Layout) => Promise<T>,
+): Promise<T & { readonly layout: Layout }> {
   const { home } = layoutOf(options.home);
   await refuseExisting(home);
   await makeParent(home);
   const staging = join(dirname(home), `.${basename(home)}.init-${toHex(options.random(6))}`);
   try {
     await makeFolder(staging);
-    const { directory, description } = await build(layoutOf(staging), options);
+    const made = await make(layoutOf(staging));
     await publish(staging, home);
-    return { layout: layoutOf(home), directory, description };
+    return { ...made, layout: layoutOf(home) };
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
@@ -87,7 +121,7 @@ async function refuseExisting(home: string): Promise<void> {
     if (hasSystemCode(error, 'ENOTDIR')) throw new MillraceError('E_CONFLICT', `${home} exists and is not a folder`);
     throw new MillraceError('E_CONFIG', `cannot read ${home}`, { cause: error });
   }
-  if (entries.includes('directory.json'))
+  if (entries.includes('installation.json'))
     throw new MillraceError('E_CONFLICT', `${home} already contains an installation`);
   if (entries.length > 0) throw new MillraceError('E_CONFLICT', `${home} exists and is not empty`);
 }
@@ -111,7 +145,8 @@ async function publish(staging: string, home: string): Promise<void> {
   }
 }
 
-async function build(layout: Layout, options: InitOptions) {
+/** The certificate authority and the users whom the administrator registers. */
+async function buildFoundation(layout: Layout, options: InitOptions) {
   const now = options.clock.now();
   const installation = toHex(options.random(16));
   const authority = await createAuthority(`Millrace ${installation.slice(0, 8)}`, now);
@@ -123,32 +158,47 @@ async function build(layout: Layout, options: InitOptions) {
   for (const name of ['admin', ...(options.users ?? [])]) users.push(await createUser(layout, authority, name));
   const admin = users.find((user) => user.name === 'admin');
   if (admin === undefined) throw new MillraceError('E_INTERNAL', 'no admin was created');
+  return { now, authority, users, anchor: { installation, adminKey: admin.publicKey } };
+}
 
-  const nodes: DirectoryNode[] = [];
-  for (const role of nodeRoles) nodes.push(await createNode(layout, authority, role));
+function describe(
+  { name, firstPeople }: Pick<InitOptions, 'name' | 'firstPeople'>,
+  { anchor, now, ...made }: Pick<Description, 'users' | 'machines'> & { anchor: DirectoryAnchor; now: number },
+): Description {
+  return {
+    version: 1,
+    ...anchor,
+    name: name ?? DEFAULT_NAME,
+    created: new Date(now).toISOString(),
+    ...(firstPeople === true && { firstPeople: true }),
+    ...made,
+  };
+}
+
+async function build(layout: Layout, options: InitOptions) {
+  const { now, authority, users, anchor } = await buildFoundation(layout, options);
+  const { installation, adminKey } = anchor;
   const { random } = options;
-  const { permitKey, logKey } = await createControlKeys(layout.node('control'), {
-    installation,
-    random,
-    sign: (permitKey) => signPermitKey(layout, { installation, permitKey, now, random }),
-  });
+  const nodes: DirectoryNode[] = [];
+  for (const role of nodeRoles) nodes.push(await createNode(layout, authority, role, now));
+  const folder = layout.node('control');
+  const { permitKey, logKey, userAuthority } = await createControlKeys(folder, { installation, random, now });
+  await writePermitKeyDocument(folder, await signPermitKey(layout, { installation, permitKey, now, random }));
   await createWrappingKey(layout.node('keys'), random);
-  const userAuthority = await createUserAuthority(layout.node('control'), { installation, now });
 
   const names: Directory = {
     version: 2,
     installation,
-    name: options.name ?? 'Millrace',
+    name: options.name ?? DEFAULT_NAME,
     authority: authority.identity.certificate,
     nodes,
     permitKey,
     logKey,
-    adminKey: admin.publicKey,
+    adminKey,
     userAuthority,
   };
   const signed = await signAs(layout, names, now);
   const directory = directoryAt(signed.directory, now);
-  const anchor = { installation, adminKey: admin.publicKey };
   for (const role of nodeRoles)
     await writeNodeSettings(layout.node(role), { role, id: nodeIdOf(role), ...anchor }, signed);
   const machine = await writeMachine(layout, authority, anchor, {
@@ -158,14 +208,9 @@ async function build(layout: Layout, options: InitOptions) {
     driver: {},
   });
   await writeMachineDirectory(layout.machine(FIRST_MACHINE.name), signed);
-  const description: Description = {
-    version: 1,
-    ...anchor,
-    created: new Date(now).toISOString(),
-    ...(options.firstPeople === true && { firstPeople: true }),
-    users,
-    machines: [{ name: FIRST_MACHINE.name, material: FIRST_MACHINE.material, registration: machineToJson(machine) }],
-  };
+  const { name, material } = FIRST_MACHINE;
+  const machines = [{ name, material, registration: machineToJson(machine) }];
+  const description = describe(options, { anchor, users, now, machines });
   await writePublic(layout.installation, toJsonFile(description));
   await writePublic(layout.directory, toJsonFile(signed));
   wipe(authority.identity.key);
@@ -203,17 +248,18 @@ async function createUser(layout: Layout, authority: Authority, name: string): P
   return entry;
 }
 
-async function createNode(layout: Layout, authority: Authority, role: NodeRole): Promise<DirectoryNode> {
+async function createNode(layout: Layout, authority: Authority, role: NodeRole, now: number): Promise<DirectoryNode> {
   const id = nodeIdOf(role);
   const folder = await makeFolder(layout.node(role));
-  const tls = await authority.issue({ role, id }, hostsOf(role));
-  const { certificate } = tls;
+  const { tlsKey, identity } = await createNodeKeys(folder);
+  const certificate = await authority.certify({ role, id }, tlsKey, now + CERTIFICATE_MS, hostsOf(role));
+  await writeNodeCertificate(folder, certificate);
   return {
     id,
     role,
     // `millrace up` chooses the ports.
     addresses: [],
     fingerprint: fingerprint(certificate),
-    identity: await createNodeKeys(folder, tls),
+    identity,
   };
 }

@@ -24,6 +24,8 @@ export interface Layout {
   readonly home: string;
   readonly directory: string;
   readonly installation: string;
+  /** Admissions of nodes on hosts of their own, by id. */
+  admission(id: string): { readonly record: string; readonly file: string };
   readonly authority: { readonly folder: string; readonly certificate: string; readonly key: string };
   node(role: NodeRole): string;
   user(name: string): string;
@@ -48,6 +50,10 @@ export function layoutOf(folder: string): Layout {
     directory: join(home, 'directory.json'),
     installation: join(home, 'installation.json'),
     authority: { folder: ca, certificate: join(ca, 'authority.crt.pem'), key: join(ca, 'authority.key.pem') },
+    admission: (id) => ({
+      record: join(home, 'admissions', `${id}.json`),
+      file: join(home, 'admissions', `${id}.admission`),
+    }),
     node: (role) => join(home, 'nodes', role),
     user: (name) => join(home, 'users', requireName(name)),
     machine: (name) => join(home, 'machines', requireName(name)),

@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, MillraceError, systemClock, wipe } from '@millrace/base';
+import { type Clock, fileExists, MillraceError, systemClock, wipe } from '@millrace/base';
 import { findUser, type User } from '@millrace/client';
 import { readBytes, readJson, readJsonIfThere } from '@millrace/client/node';
 import { type MemorySigner, type TlsIdentity, userKey } from '@millrace/identity';
@@ -8,6 +8,7 @@ import {
   type Addresses,
   type Directory,
   type DirectoryFile,
+  nodeOf,
   openDirectory,
   openTlsFiles,
   parseAddresses,
@@ -38,6 +39,8 @@ export async function installationExists(home: string): Promise<boolean> {
 export async function openInstallation(home: string, clock: Clock = systemClock): Promise<Installation> {
   const layout = layoutOf(home);
   if (!(await installationExists(home))) {
+    if (await fileExists(layout.installation))
+      throw new MillraceError('E_STATE', `no node of ${layout.home} was admitted yet: \`${commandName} node admit\``);
     throw new MillraceError('E_CONFIG', `there is no installation in ${layout.home}`);
   }
   const description = parseDescription(await readJson(layout.installation));
@@ -45,13 +48,21 @@ export async function openInstallation(home: string, clock: Clock = systemClock)
   return { layout, directory: directories.directory, directories, description };
 }
 
-/** @throws {MillraceError} E_UNAVAILABLE if nothing was started here */
-export async function readAddresses(layout: Layout): Promise<Addresses> {
+/**
+ * Where the passive nodes were started here or, for nodes on hosts of their own, where the directory says they are.
+ * @throws {MillraceError} E_UNAVAILABLE if nothing was started here
+ */
+export async function readAddresses({
+  layout,
+  directory,
+}: Pick<Installation, 'layout' | 'directory'>): Promise<Addresses> {
   const json = await readJsonIfThere(layout.run.addresses);
-  if (json === undefined) {
+  if (json !== undefined) return parseAddresses(json);
+  const [control] = nodeOf(directory, 'control').addresses;
+  const [distribution] = nodeOf(directory, 'distribution').addresses;
+  if (control === undefined || distribution === undefined)
     throw new MillraceError('E_UNAVAILABLE', `nothing runs in ${layout.home}: start it with \`${commandName} up\``);
-  }
-  return parseAddresses(json);
+  return { control, distribution };
 }
 
 /** A user of this installation, with the contents of the user's folder. */
@@ -66,7 +77,10 @@ export interface InstallationUser extends User {
 }
 
 /** @throws {MillraceError} E_NOT_FOUND for an unknown user, E_CONFIG for a missing file */
-export async function openUser(installation: Installation, name: string): Promise<InstallationUser> {
+export async function openUser(
+  installation: Pick<Installation, 'layout' | 'description'>,
+  name: string,
+): Promise<InstallationUser> {
   const entry = findUser(installation.description, name);
   const folder = installation.layout.user(entry.name);
   const secret = await readBytes(join(folder, userFiles.key));

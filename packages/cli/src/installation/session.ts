@@ -37,8 +37,8 @@ export interface InstallationSessionOptions {
 /** @throws {MillraceError} E_UNAVAILABLE if nothing runs, E_NOT_FOUND, E_CONFIG */
 export async function openSession(options: InstallationSessionOptions): Promise<UserSession> {
   const { installation, user: name, ...others } = options;
-  const { directory, directories, description, layout } = installation;
-  const addresses = await readAddresses(layout);
+  const { directory, directories, description } = installation;
+  const addresses = await readAddresses(installation);
   const user = await openUser(installation, name);
   await renewCertificate({ ...others, user, directory, addresses });
   // A session may outlast a rotation.

@@ -27,7 +27,7 @@ export async function openTokenSession(options: {
 }): Promise<InstallationSession> {
   const { installation, token, ...others } = options;
   const { directory, directories, layout } = installation;
-  const addresses = await readAddresses(layout);
+  const addresses = await readAddresses(installation);
   const folder = join(layout.home, 'tokens', tokenIdOf(token));
   const control = createHttpClient({
     address: () => addressOf(directory, 'control', () => addresses.control),

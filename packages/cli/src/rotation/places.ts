@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileExists } from '@millrace/base';
@@ -20,8 +21,10 @@ export interface Place {
   readonly certificate: string;
 }
 
+/** The nodes in the folder of the installation; none if each is on a host of its own. */
 export function nodePlaces({ layout }: Pick<Installation, 'layout'>): (Place & { readonly party: NodeParty })[] {
-  return nodeRoles.map((role) => ({
+  const here = nodeRoles.filter((role) => existsSync(join(layout.node(role), nodeFiles.settings)));
+  return here.map((role) => ({
     party: { role, id: nodeIdOf(role) },
     name: role,
     folder: layout.node(role),

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, fileExists, MillraceError, sleep, writeDurably } from '@millrace/base';
+import { type Clock, fileExists, MillraceError, sleep, systemRandom, writeDurably } from '@millrace/base';
 import { readJson, toJsonFile } from '@millrace/client/node';
 import {
   type DirectoryDocument,
@@ -9,8 +9,10 @@ import {
   seenSequence,
   signDirectory,
   verifyDirectory,
+  verifySigned,
 } from '@millrace/protocol';
 import { type Installation, openUser } from '../installation/open.ts';
+import { openSession } from '../installation/session.ts';
 import { machinePlaces, nodePlaces } from './places.ts';
 import type { Processes } from './processes.ts';
 
@@ -32,23 +34,40 @@ export async function publish(
   change: (document: DirectoryDocument) => DirectoryDocument,
 ): Promise<void> {
   const before = await readDocument(installation);
-  const after = change(before);
-  if (JSON.stringify(after) === JSON.stringify(before)) return;
-  const admin = await openUser(installation, 'admin');
-  let signed: SignedDirectory;
-  try {
-    signed = await signDirectory(admin.signer, { ...after, sequence: before.sequence + 1, issued: clock.now() });
-  } finally {
-    admin.close();
-  }
-  const { layout } = installation;
-  await writeDurably(layout.directory, toJsonFile(signed), 0o644);
+  await signNext(installation, clock, before, change(before));
   await installation.directories.refresh();
 }
 
 /**
- * Copies the directory to the folders of nodes and machines, and waits until every running process has loaded it.
- * @throws {MillraceError} E_TIMEOUT with the process that does not
+ * Signs `after` as the directory that follows `before`, and stores it; durable once it resolves. Nothing is signed if
+ * nothing has changed.
+ * @returns the present directory
+ * @throws {MillraceError} E_CONFIG if the administrator's key is not here
+ */
+export async function signNext(
+  foundation: Pick<Installation, 'layout' | 'description'>,
+  clock: Clock,
+  before: DirectoryDocument | undefined,
+  after: DirectoryDocument,
+): Promise<SignedDirectory> {
+  const { layout, description } = foundation;
+  if (before !== undefined && JSON.stringify(after) === JSON.stringify(before))
+    return verifySigned(await readJson(layout.directory), description);
+  const admin = await openUser(foundation, 'admin');
+  try {
+    const numbered = { ...after, sequence: (before?.sequence ?? 0) + 1, issued: clock.now() };
+    const signed = await signDirectory(admin.signer, numbered);
+    await writeDurably(layout.directory, toJsonFile(signed), 0o644);
+    return signed;
+  } finally {
+    admin.close();
+  }
+}
+
+/**
+ * Gives the directory to every process: copies it to the folders of nodes and machines, and waits until every running
+ * process has loaded it. Nodes on hosts of their own get it from control and distribution.
+ * @throws {MillraceError} E_TIMEOUT with the process that does not, E_UNAVAILABLE if control does not answer
  */
 export async function spread(
   installation: Installation,
@@ -56,6 +75,7 @@ export async function spread(
   clock: Clock,
   signal?: AbortSignal,
 ): Promise<void> {
+  if (nodePlaces(installation).length === 0) return publishToNodes(installation, clock, signal);
   const { sequence } = await readDocument(installation);
   const text = await readFile(installation.layout.directory, 'utf8');
   const places = [...nodePlaces(installation), ...machinePlaces(installation)];
@@ -77,5 +97,26 @@ export async function spread(
         `${behind.join(', ')} did not take directory number ${sequence}; see the log`,
       );
     await sleep(LOOK_MS, signal);
+  }
+}
+
+/** @throws {MillraceError} E_UNAVAILABLE if control does not answer: the directory stays here and can be given again */
+async function publishToNodes(
+  installation: Installation,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const session = await openSession({
+    installation,
+    user: 'admin',
+    clock,
+    random: systemRandom,
+    signal,
+    patienceMs: 0,
+  });
+  try {
+    await session.api.publishDirectory(installation.directories.signed);
+  } finally {
+    session.close();
   }
 }

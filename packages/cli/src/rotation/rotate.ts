@@ -35,7 +35,7 @@ export interface RotationOptions {
 }
 
 /** Runs `work` while no other rotation of the installation's keys runs. @throws {MillraceError} E_CONFLICT */
-export async function asOnlyRotation<T>({ layout }: Installation, work: () => Promise<T>): Promise<T> {
+export async function asOnlyRotation<T>({ layout }: Pick<Installation, 'layout'>, work: () => Promise<T>): Promise<T> {
   const lock = await acquireLock(join(layout.run.folder, 'rotation.lock'));
   try {
     return await work();
@@ -56,6 +56,7 @@ export function rotate(
   const { installation, clock, roles = nodeRoles } = options;
   const { layout } = installation;
   return asOnlyRotation(installation, async () => {
+    requireHere(what, nodePlaces(installation));
     await finishRotation(options);
     switch (what) {
       case 'tls': {
@@ -89,6 +90,15 @@ export function rotate(
   });
 }
 
+/** The keys of a node can be replaced only where its folder is. @throws {MillraceError} E_STATE */
+function requireHere(what: Rotatable, nodes: readonly Place[]): void {
+  if (nodes.length === 0)
+    throw new MillraceError(
+      'E_STATE',
+      `the nodes are on hosts of their own, and ${what} cannot be rotated from here (docs/several-hosts.md)`,
+    );
+}
+
 /** Renews the certificates that are due, with new keys. */
 export function renewCertificates(options: RotationOptions, places: readonly Place[]): Promise<NodeRole[]> {
   const { installation, clock } = options;
@@ -117,7 +127,7 @@ async function bringIn(options: RotationOptions): Promise<NodeRole[]> {
 }
 
 /** @throws {MillraceError} E_CONFIG if its key is not here */
-export async function authorityOf({ layout }: Installation, clock: Clock): Promise<Authority> {
+export async function authorityOf({ layout }: Pick<Installation, 'layout'>, clock: Clock): Promise<Authority> {
   if (!(await fileExists(layout.authority.key)))
     throw new MillraceError('E_CONFIG', `the key of the certificate authority is not in ${layout.authority.folder}`);
   const certificate = new TextDecoder().decode(await readBytes(layout.authority.certificate));

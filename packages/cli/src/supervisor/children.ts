@@ -35,8 +35,7 @@ export function nodeProcess(entries: Entries, layout: Layout, role: NodeRole, ad
   const served = role === 'control' || role === 'distribution';
   if (served && pages !== undefined) args.push('--console', format(pages));
   if (served && browsers !== undefined) args.push('--browsers', format(browsers));
-  const node = [`--max-semi-space-size=${NODE_YOUNG_HALF_MB}`];
-  return { name: role, entry: entries.node, args, node, env: MALLOC };
+  return { name: role, entry: entries.node, args, ...nodeOptions };
 }
 
 /**
@@ -51,6 +50,9 @@ const NODE_YOUNG_HALF_MB = 4;
  * printed three objects at order 24 needed 219 MB instead of 242.
  */
 const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '1048576' };
+
+/** Options of Node and environment for the process of a node. */
+export const nodeOptions = { node: [`--max-semi-space-size=${NODE_YOUNG_HALF_MB}`], env: MALLOC } as const;
 
 export function machineProcess(entries: Entries, layout: Layout, name: string, addresses: Addresses): ProcessSpec {
   const args = ['--folder', layout.machine(name), '--distribution', format(addresses.distribution)];

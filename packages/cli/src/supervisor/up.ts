@@ -1,9 +1,11 @@
-import type { Clock } from '@millrace/base';
+import { type Clock, MillraceError } from '@millrace/base';
 import { readSettings } from '@millrace/cloud';
 import type { Addresses } from '@millrace/protocol';
 import { finishRestoring } from '../backup/swap.ts';
 import type { Installation } from '../installation/open.ts';
+import { commandName } from '../output/command-name.ts';
 import { finishRotation } from '../rotation/finish.ts';
+import { nodePlaces } from '../rotation/places.ts';
 import { noProcesses } from '../rotation/processes.ts';
 import { asOnlyRotation } from '../rotation/rotate.ts';
 import { builtEntries, type Entries, machineProcess, nodeProcess, requireEntries } from './children.ts';
@@ -43,6 +45,11 @@ export async function startInstallation(options: UpOptions): Promise<Running> {
   const { installation, clock, entries = builtEntries, signal } = options;
   const { layout, description } = installation;
   await requireEntries(entries);
+  if (nodePlaces(installation).length === 0)
+    throw new MillraceError(
+      'E_STATE',
+      `the nodes of this installation are on hosts of their own: \`${commandName} node list\``,
+    );
   const supervisor = await createSupervisor({
     run: layout.run,
     clock,

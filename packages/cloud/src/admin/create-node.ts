@@ -1,52 +1,68 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Bytes, type RandomSource, toHex, wipe, writeDurably } from '@millrace/base';
-import { createAuthority, generateP256Key, type TlsIdentity } from '@millrace/identity';
+import { createAuthority, createTlsKey, generateP256Key, tlsPublicKey } from '@millrace/identity';
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
-import type { DirectoryAnchor, NodeRole, SignedDirectory } from '@millrace/protocol';
+import type { Address, DirectoryAnchor, NodeRole, SignedDirectory } from '@millrace/protocol';
 import { nodeFiles } from '../config.ts';
 
 // Creates the folder of a new node: its keys first and, when the directory lists them, its settings and the directory.
 
-/** Wipes the TLS key. @returns the node's identity, a P-256 point in hexadecimal */
-export async function createNodeKeys(folder: string, tls: TlsIdentity): Promise<string> {
-  await mkdir(join(folder, nodeFiles.data), { recursive: true, mode: 0o700 });
-  await writeDurably(join(folder, nodeFiles.certificate), tls.certificate, 0o644);
-  await writeDurably(join(folder, nodeFiles.tlsKey), tls.key);
-  wipe(tls.key);
-  return createP256(join(folder, nodeFiles.identity));
+/** Public parts of a node's keys. */
+export interface NodeKeys {
+  /** SubjectPublicKeyInfo, for the certificate. */
+  readonly tlsKey: Bytes;
+  /** P-256 point, hexadecimal. */
+  readonly identity: string;
 }
 
-/**
- * Creates the keys that only control has.
- * @param sign the administrator's statement of the permit key
- * @returns the permit key (P-256 point, hexadecimal) and the verifier key of the ledger
- */
+/** Creates the keys that every node has. */
+export async function createNodeKeys(folder: string): Promise<NodeKeys> {
+  await mkdir(join(folder, nodeFiles.data), { recursive: true, mode: 0o700 });
+  const tls = createTlsKey();
+  const tlsKey = tlsPublicKey(tls);
+  await writeDurably(join(folder, nodeFiles.tlsKey), tls).finally(() => wipe(tls));
+  return { tlsKey, identity: await createP256(join(folder, nodeFiles.identity)) };
+}
+
+/** @param certificate PEM, for the key that `createNodeKeys` has made */
+export async function writeNodeCertificate(folder: string, certificate: string): Promise<void> {
+  await writeDurably(join(folder, nodeFiles.certificate), certificate, 0o644);
+}
+
+/** Public parts of the keys that only control has. */
+export interface ControlKeys {
+  /** P-256 point, hexadecimal. */
+  readonly permitKey: string;
+  /** Verifier key of the ledger. */
+  readonly logKey: string;
+  /** Certificate of the authority of users, PEM. It issues certificates to users on other computers. */
+  readonly userAuthority: string;
+}
+
+/** Creates the keys that only control has. */
 export async function createControlKeys(
   folder: string,
-  options: {
-    readonly installation: string;
-    readonly random: RandomSource;
-    readonly sign: (permitKey: string) => Promise<Bytes>;
-  },
-): Promise<{ readonly permitKey: string; readonly logKey: string }> {
+  options: { readonly installation: string; readonly random: RandomSource; readonly now: number },
+): Promise<ControlKeys> {
   const permitKey = await createP256(join(folder, nodeFiles.permitKey));
-  await writeDurably(join(folder, nodeFiles.permitKeyDocument), await options.sign(permitKey), 0o644);
   const secret = options.random(32);
   try {
     await writeDurably(join(folder, nodeFiles.logKey), secret);
     const { name, publicKey } = ed25519NoteSigner(`millrace/${options.installation}`, secret);
-    return { permitKey, logKey: formatVerifierKey(name, publicKey) };
+    const userAuthority = await createUserAuthority(folder, options);
+    return { permitKey, logKey: formatVerifierKey(name, publicKey), userAuthority };
   } finally {
     wipe(secret);
   }
 }
 
-/**
- * Creates the certificate authority of users in control's folder. It issues certificates to users on other computers.
- * @returns its certificate, PEM, for the directory
- */
-export async function createUserAuthority(
+/** @param document the administrator's signed statement of the permit key */
+export async function writePermitKeyDocument(folder: string, document: Uint8Array): Promise<void> {
+  await writeDurably(join(folder, nodeFiles.permitKeyDocument), document, 0o644);
+}
+
+async function createUserAuthority(
   folder: string,
   { installation, now }: { readonly installation: string; readonly now: number },
 ): Promise<string> {
@@ -62,15 +78,36 @@ export async function createWrappingKey(folder: string, random: RandomSource): P
   await writeDurably(join(folder, nodeFiles.kek), secret).finally(() => wipe(secret));
 }
 
+/** Where a node listens, if not at the addresses that the directory or the supervisor gives it. */
+export interface Listeners {
+  readonly listen?: Address | undefined;
+  /** Control only: the public ledger and the console. */
+  readonly ledger?: Address | undefined;
+  readonly console?: Address | undefined;
+}
+
+export interface NodeFolderSettings extends DirectoryAnchor {
+  readonly role: NodeRole;
+  readonly id: string;
+  readonly listeners?: Listeners | undefined;
+}
+
 /** Writes the files that the node reads when it starts. */
 export async function writeNodeSettings(
   folder: string,
-  settings: { readonly role: NodeRole; readonly id: string } & DirectoryAnchor,
+  { role, id, installation, adminKey, listeners = {} }: NodeFolderSettings,
   directory: SignedDirectory,
 ): Promise<void> {
-  const { role, id, installation, adminKey } = settings;
-  await writeDurably(join(folder, nodeFiles.settings), json({ role, id, installation, adminKey }), 0o644);
   await writeDurably(join(folder, nodeFiles.directory), json(directory), 0o644);
+  const { listen, ledger, console: pages } = listeners;
+  const settings = {
+    ...{ role, id, installation, adminKey },
+    ...(listen && { listen }),
+    ...(ledger && { ledger: { listen: ledger } }),
+    ...(pages && { console: { listen: pages } }),
+  };
+  // Written last: a folder with settings is a node.
+  await writeDurably(join(folder, nodeFiles.settings), json(settings), 0o644);
 }
 
 async function createP256(path: string): Promise<string> {

@@ -3,13 +3,17 @@
 export { keepControl } from './control-state.ts';
 export { keepNodesCounts, suspendRestored } from './counts.ts';
 export {
+  type ControlKeys,
   createControlKeys,
   createNodeKeys,
-  createUserAuthority,
   createWrappingKey,
+  type Listeners,
+  writeNodeCertificate,
   writeNodeSettings,
+  writePermitKeyDocument,
 } from './create-node.ts';
 export { nextEpoch, openPlaybookIn } from './epochs.ts';
+export { acceptAdmission, type RequestedNode, requestNode } from './join-node.ts';
 export { keepKeys } from './node-keys.ts';
 export { type RecoverableRole, recoverableRoles, recoverNode } from './recovery.ts';
 export {

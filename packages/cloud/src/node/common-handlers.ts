@@ -3,7 +3,7 @@ import { MillraceError } from '@millrace/base';
 import type { DirectoryFile, SignedDirectory } from '@millrace/protocol';
 import type { Handlers } from './mount.ts';
 
-export type DirectorySource = Pick<DirectoryFile, 'sequence' | 'signed' | 'revocations' | 'offerRevocations'>;
+export type DirectorySource = Pick<DirectoryFile, 'sequence' | 'signed' | 'offer' | 'revocations' | 'offerRevocations'>;
 
 /**
  * Handlers for the routes that control and distribution both serve.
@@ -25,6 +25,11 @@ export function commonHandlers(
         allow();
         if (directories === undefined) throw new MillraceError('E_NOT_FOUND', 'this node has no signed directory');
         return directories.sequence > after ? directories.signed : undefined;
+      },
+      publish: async ({ body, allow }) => {
+        allow();
+        if (directories === undefined) throw new MillraceError('E_STATE', 'this node has no signed directory');
+        await directories.offer(body);
       },
     },
     // Both nodes accept newer lists, so that neither can withhold one.

@@ -31,8 +31,10 @@ export function followDirectory(
     if (server !== undefined) renewTls(server, { directory, tls, visitors: options.visitors === true });
     options.onChange?.();
   };
-  closer.add(watchDirectory(directories, onChange, logger));
-  if (sources.length > 0) closer.add(pollDirectory({ ask: askAll(sources), file: directories, onChange, logger }));
+  directories.subscribe(onChange);
+  closer.add(watchDirectory(directories, () => undefined, logger));
+  if (sources.length > 0)
+    closer.add(pollDirectory({ ask: askAll(sources), file: directories, onChange: () => undefined, logger }));
   // Polls every source, so that no single node can withhold a list of revoked keys.
   for (const { revocations } of sources)
     closer.add(pollRevocations({ ask: revocations.get, file: directories, logger }));

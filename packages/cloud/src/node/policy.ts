@@ -115,6 +115,7 @@ const anyParty: Rule = ({ role }) => role !== 'guest';
 const rules: Readonly<Record<Action, Rule>> = {
   'api.read': either(user, ({ role }) => role === 'guest'),
   'directory.read': () => true,
+  'directory.publish': administrator,
   'transaction.submit': signer,
   'user.register': administrator,
   'machine.register': administrator,
@@ -234,6 +235,7 @@ const rules: Readonly<Record<Action, Rule>> = {
 
 const reasons: Partial<Record<Action, string>> = {
   'transaction.submit': 'only the signer may submit a transaction',
+  'directory.publish': 'only the administrator publishes directories',
   'user.register': 'only the administrator registers users and machines',
   'machine.register': 'only the administrator registers users and machines',
   'pairing.answer': 'only an operator pairs a machine',
