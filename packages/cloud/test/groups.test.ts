@@ -214,6 +214,35 @@ describe('a licence for a group', () => {
     expect(resumed.membership).toEqual(answer.membership);
   });
 
+  it('lets a machine finish what it began as a member, also when the owner has named it alone since', async () => {
+    const { context, keys } = fixture;
+    const machine = await held();
+    const group = await state([machine]);
+    const groups = [policy(group, { machines: 'named' })];
+    const licence = await grant({ machines: [named(plain(machine), group)], groups });
+    const begun = await fixture.print(licence, machine);
+    expect((await home(begun, machine)).answer.membership).toBeDefined();
+    const { groups: _none, ...alone } = named(plain(machine));
+    await fixture.submit('owner', { type: 'licence.extend', licence, machines: [alone] });
+    const { request, answer } = await home(begun, machine, { from: 1 });
+    const { core } = await context.records.designs.require(design);
+    const opening: Opening = { ...answer, request };
+    const verified = await verifyOpening(opening, {
+      directory: context.directory,
+      now: systemClock.now(),
+      designOf: async () => ({ owner: keys.owner.publicKey, coreHash: coreHashOf(core) }),
+      begun: async () => true,
+      credits: async () => 0,
+    });
+    expect(verified.member).toBeUndefined();
+    const { object = '' } = await context.records.prints.require(begun);
+    const logged = (await context.ledger.account(object)).find(({ event }) => event.type === 'permitted');
+    expect(logged?.event.evidence).toHaveLength(6); // as it began: with the three documents of the membership
+    // And it begins others without a membership, whatever the bureau states.
+    await state([], { group });
+    expect((await home(await fixture.print(licence, machine), machine)).answer.membership).toBeUndefined();
+  });
+
   it('is for a machine of two of its groups while it is in either, and while either’s statement counts', async () => {
     const { context } = fixture;
     const machine = await held();

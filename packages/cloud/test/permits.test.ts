@@ -24,8 +24,9 @@ import { MemoryRecords } from '@millrace/stores';
 import { createProtocolFixture, registerKey } from '@millrace/testkit/protocol/support';
 import { coreHashOf, encodeCore } from '@millrace/vault';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { announcePermit } from '../src/control/announce-permit.ts';
 import type { ControlContext } from '../src/control/context.ts';
-import { announcePermit, callHome, countClaims, FINAL } from '../src/control/permits.ts';
+import { callHome, countClaims, FINAL } from '../src/control/permits.ts';
 import { openRecords, type Records } from '../src/control/records.ts';
 import { takeRefusedOpening } from '../src/control/refused-openings.ts';
 import { takeReport } from '../src/control/reports.ts';
@@ -226,6 +227,35 @@ describe('a permit whose announcement was interrupted', () => {
     expect(await claims()).toBe(1);
   });
 
+  it('lets the odometer advance, whoever completes it', async () => {
+    const last = { minutes: 1, metres: 1, grams: 1, started: 1, ended: 1 };
+    const counted = { ended: 1, metres: 1, grams: 1 };
+    const known = { machine: machine.machine, counted, cleared: [], last, at: BEGIN, running: false };
+    for (const complete of [send, () => announcePermit(context, print)]) {
+      losing(0);
+      await records.odometers.put(machine.machine, known);
+      const { ledger } = context;
+      // Killed before the entry, which shares a commit with the odometer's state.
+      Object.assign(context, { ledger: { ...ledger, appendMany: () => Promise.reject(new Error('killed here')) } });
+      const { put } = records.odometers;
+      records.odometers.put = async () => {};
+      const request = await requestFor(0, { odometer: last });
+      await send(request);
+      records.odometers.put = put;
+      Object.assign(context, { ledger });
+      await complete(request);
+      expect(await records.odometers.require(machine.machine)).toMatchObject({ running: true });
+      print = await queue();
+    }
+    // An object that has ended no longer explains an advance.
+    losing(1);
+    await send(await requestFor(0, { odometer: last }));
+    await records.prints.update(print, (current) => ({ ...current, state: 'completed' }));
+    await records.odometers.put(machine.machine, known);
+    await announcePermit(context, print);
+    expect(await records.odometers.require(machine.machine)).toMatchObject({ running: false });
+  });
+
   it('of a resumed stream is completed as well', async () => {
     expect(await call(0)).toBe('permitted');
     const { events } = losing(1);
@@ -257,6 +287,34 @@ describe('a queued print', () => {
     await records.claims.create(`${licence}/1`, { print });
     await records.prints.update(print, (current) => ({ ...current, number: 1 }));
     now = BEGIN + 24 * HOUR + 1;
+    expect(await call(0)).toBe('permitted');
+    expect(await claims()).toBe(1);
+  });
+});
+
+describe('a request', () => {
+  it('that was refused is used up: it gets no permit later, when the reason is gone', async () => {
+    await records.designs.update(design, (current) => ({ ...current, state: 'storing' }));
+    const request = await requestFor(0);
+    const refused = await send(request);
+    expect(refused).not.toBe('permitted');
+    expect(await records.prints.require(print)).toMatchObject({ state: 'queued' });
+    await records.designs.update(design, (current) => ({ ...current, state: 'stored' }));
+    expect(await send(request)).toBe('E_REPLAY');
+    expect(await claims()).toBe(0);
+    expect(await call(0)).toBe('permitted');
+  });
+
+  it('that is used meanwhile takes one object, and the print keeps it', async () => {
+    const request = await requestFor(0);
+    const { create } = records.seen;
+    records.seen.create = async (...entry) => {
+      records.seen.create = create;
+      await create.apply(records.seen, entry);
+      return create.apply(records.seen, entry);
+    };
+    expect(await send(request)).toBe('E_REPLAY');
+    expect(await records.prints.require(print)).toMatchObject({ state: 'queued', number: 1 });
     expect(await call(0)).toBe('permitted');
     expect(await claims()).toBe(1);
   });

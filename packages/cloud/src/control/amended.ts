@@ -12,6 +12,9 @@ import type { ControlContext } from './context.ts';
 import { amendmentsOf, type LicenceRecord } from './licence-records.ts';
 import { requireSignerCounting } from './people.ts';
 
+/** Licences without amendments. Records do not change once they are read, so each is decoded once. */
+const asGranted = new WeakMap<LicenceRecord, AmendedLicence>();
+
 /**
  * The licence with its amendments, by control's records.
  * @param begins whether an object begins: documents of revoked keys then have no effect
@@ -21,6 +24,8 @@ export async function amended(
   record: LicenceRecord,
   { begins = true }: { readonly begins?: boolean } = {},
 ): Promise<AmendedLicence> {
+  const granted = asGranted.get(record);
+  if (granted !== undefined) return granted;
   const core = readCore((await records.designs.require(record.design)).core);
   const amendments = amendmentsOf(record);
   const revoked = new Set(begins ? amendments.filter((each) => !isCounting(each)).map((each) => each.transaction) : []);
@@ -29,7 +34,10 @@ export async function amended(
   const owner = ownerParty(core);
   const designers = (record.amendments ?? []).filter((each) => each.byDesigner).map((each) => each.transaction);
   const byDesigner = (approval: Uint8Array) => designers.includes(approval as never);
-  return amendLicence(record.transaction, amendments, { owner, approvals, counts, byDesigner });
+  const licence = amendLicence(record.transaction, amendments, { owner, approvals, counts, byDesigner });
+  // Without amendments nothing depends on revocations. A design's core does not change.
+  if (amendments.length === 0) asGranted.set(record, licence);
+  return licence;
 
   function isCounting(attested: (typeof amendments)[number]): boolean {
     try {

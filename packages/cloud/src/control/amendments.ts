@@ -13,13 +13,13 @@ import {
 } from '@millrace/protocol';
 import { authorize } from '../node/policy.ts';
 import { amended, isByDesigner } from './amended.ts';
+import { announcePermit } from './announce-permit.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept } from './designs.ts';
 import { amendmentsOf, approverIn, type LicenceRecord, statusOf } from './licence-records.ts';
 import { requireMachines } from './licensed-machines.ts';
 import { requireSizes } from './limits.ts';
 import { sendToBoth } from './mailbox.ts';
-import { announcePermit } from './permits.ts';
 import { refuseQueued } from './queued-prints.ts';
 import { signerOf } from './records.ts';
 import { replay } from './replay.ts';

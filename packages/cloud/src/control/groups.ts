@@ -169,3 +169,12 @@ export async function membershipOf(
   }
   return refused;
 }
+
+/** The print's membership, unless the licence names its machine alone: a machine is then shown without one. */
+export function neededMembership(
+  { machines }: Pick<TransactionOf<'licence.grant'>, 'machines'>,
+  { machine, membership }: Pick<PrintRecord, 'machine' | 'membership'>,
+): PrintRecord['membership'] {
+  const entry = machines.find((named) => named.machine === machine);
+  return entry !== undefined && entry.groups === undefined ? undefined : membership;
+}

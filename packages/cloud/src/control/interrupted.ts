@@ -1,4 +1,5 @@
 import { announceAmendments } from './amendments.ts';
+import { announcePermit } from './announce-permit.ts';
 import { announceCase } from './cases.ts';
 import type { ControlContext } from './context.ts';
 import { announceDeletion } from './designs.ts';
@@ -6,7 +7,7 @@ import { announceAssignment, announceGroup } from './groups.ts';
 import { announceStatement } from './licence-status.ts';
 import { announceLife } from './life.ts';
 import { announceMaintenance } from './modes.ts';
-import { announcePermit, settleClaims } from './permits.ts';
+import { settleClaims } from './permits.ts';
 import { announceDesign, announceLicence } from './transactions.ts';
 
 /**

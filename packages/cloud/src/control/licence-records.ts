@@ -57,11 +57,17 @@ export const licenceSchema = z.strictObject({
 export type LicenceRecord = z.output<typeof licenceSchema>;
 
 /** The licence as its owner signed it. @throws {MillraceError} E_STORE */
-export function readLicence({ transaction }: LicenceRecord): TransactionOf<'licence.grant'> {
-  const terms = readTransaction(transaction);
+export function readLicence(record: LicenceRecord): TransactionOf<'licence.grant'> {
+  const known = grants.get(record);
+  if (known !== undefined) return known;
+  const terms = readTransaction(record.transaction);
   if (terms.type !== 'licence.grant') throw new MillraceError('E_STORE', 'the licence record holds no licence');
+  grants.set(record, terms);
   return terms;
 }
+
+/** Records do not change once they are read, so each is decoded once. */
+const grants = new WeakMap<LicenceRecord, TransactionOf<'licence.grant'>>();
 
 /** Number of objects that may be made: those granted, and one for each that the owner has credited. */
 export function allowedObjects({ objects, credits }: Pick<LicenceRecord, 'objects' | 'credits'>): number {

@@ -8,10 +8,10 @@ import {
   statusFact,
 } from '@millrace/protocol';
 import { authorize } from '../node/policy.ts';
+import { announcePermit } from './announce-permit.ts';
 import type { ControlContext } from './context.ts';
 import { type LicenceRecord, statusOf } from './licence-records.ts';
 import { sendToBoth } from './mailbox.ts';
-import { announcePermit } from './permits.ts';
 import { refuseQueued } from './queued-prints.ts';
 import { signerOf } from './records.ts';
 import type { Submitted } from './submitted.ts';

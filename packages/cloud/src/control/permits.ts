@@ -1,6 +1,4 @@
-import { type Bytes, copyBytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
-import { keyName } from '@millrace/identity';
-import type { LoggedEvent } from '@millrace/ledger';
+import { type Bytes, equalBytes, MillraceError, systemRandom, toHex } from '@millrace/base';
 import {
   type Attested,
   checkRequest,
@@ -9,18 +7,13 @@ import {
   type MachineMembership,
   objectId,
   onlyKey,
-  orderFact,
   PERMIT_MS,
   type PermitRequest,
-  permitFact,
-  readMachineDocument,
-  readPermit,
   requireActive,
   requireApproved,
   requireLicensed,
   requireMaterial,
   requireNotStopped,
-  resumeFact,
   sha256,
   signPermit,
   type VisitingSpool,
@@ -29,21 +22,21 @@ import {
 import { authorize } from '../node/policy.ts';
 import { requireNoAlarm } from './alarms.ts';
 import { amended, requireAnnounced } from './amended.ts';
+import { announce, shownMembership } from './announce-permit.ts';
 import { creditDocuments } from './cases.ts';
 import type { ControlContext } from './context.ts';
 import { requireKept, requireSound, requireStored } from './designs.ts';
-import { membershipOf } from './groups.ts';
+import { membershipOf, neededMembership } from './groups.ts';
 import { allowedObjects, amendmentsOf, type LicenceRecord, readLicence, statusOf } from './licence-records.ts';
-import { sendToBoth } from './mailbox.ts';
 import { requireNewest } from './node-states.ts';
-import { beginRunning, checkOdometer } from './odometers.ts';
+import { checkOdometer } from './odometers.ts';
 import { requireInForce, requireSignerCounting } from './people.ts';
 import { EXPIRED } from './queued-prints.ts';
-import { isBegun, type MachineRecord, type PrintRecord, readPrint, seenRecord, signerOf } from './records.ts';
+import { isBegun, type MachineRecord, type PrintRecord, seenRecord, signerOf } from './records.ts';
 import { requireNotRefused } from './refused-openings.ts';
 import { requireLoaded } from './spools.ts';
 import { countInPeriod } from './subscriptions.ts';
-import { admissionOf, admit, type Visiting } from './visiting-machines.ts';
+import { admit, type Visiting } from './visiting-machines.ts';
 
 export interface CallHomeAnswer {
   readonly permit: Uint8Array;
@@ -124,8 +117,12 @@ async function callHomeOnce(
   if (print.state !== 'queued') requireKept(design); // a queued print is refused permanently below
   const repeated = print.permit !== undefined && equalBytes(print.permit.requestHash, requestHash);
   if (repeated && print.permit?.announced) return answer(context, print, registration);
-  if (!(await records.seen.create(toHex(request.id), seenRecord(request))) && !repeated)
-    throw new MillraceError('E_REPLAY', 'this permit request was already used');
+  if (!repeated && (await records.seen.get(toHex(request.id))) !== undefined) throw alreadyUsed();
+  let used: Promise<void> | undefined;
+  const mark = async () => {
+    if (!repeated && !(await records.seen.create(toHex(request.id), seenRecord(request)))) throw alreadyUsed();
+  };
+  const use = () => (used ??= mark());
   const licence = await records.licences.require(print.licence);
   try {
     requireKept(design);
@@ -154,15 +151,17 @@ async function callHomeOnce(
     if (repeated && !isBegun(print)) throw new MillraceError('E_STATE', `the print is ${print.state}`);
     const permitted = repeated
       ? print
-      : await permit(context, { ...print, ...admission, ...member }, licence, request, bytes);
-    // The writes of the two share a commit.
-    await Promise.all([
-      print.number === undefined ? beginRunning(context, caller) : undefined,
-      announcePermit(context, permitted.print),
-    ]);
+      : await permit(context, { ...print, ...admission, ...member }, licence, { request, bytes, use });
+    const markAnnounced = await announce(context, permitted.print);
+    // The machine need not wait for the mark: without it, control announces again, which changes nothing.
+    markAnnounced?.().catch((error: unknown) => {
+      context.logger.warn({ err: error, print: print.print }, 'permit not marked as announced: announced again later');
+    });
     context.metrics.counter('millrace_permits_total', 'permits of objects and of their resumptions').add();
     return answer(context, permitted, registration);
   } catch (error) {
+    // A request that was refused must not be used later by somebody who has kept it.
+    await use().catch(() => undefined);
     if (error instanceof MillraceError && FINAL.has(error.code) && print.state === 'queued') {
       const { code, message } = error;
       await records.prints.update(print.print, (now) =>
@@ -200,6 +199,10 @@ function requireStart({ startBy }: PrintRecord, now: number): void {
 const waitsToStart = ({ state, permit }: PrintRecord, { from }: PermitRequest): boolean =>
   state === 'permitted' && from === 0 && (permit?.from ?? 0) === 0;
 
+function alreadyUsed(): MillraceError {
+  return new MillraceError('E_REPLAY', 'this permit request was already used');
+}
+
 /** Checks the owner's statements: whether a new object may begin, or an object that has begun may continue. */
 function requirePermitted({ state }: PrintRecord, licence: LicenceRecord): void {
   if (state === 'queued') requireActive(statusOf(licence), licence.licence);
@@ -224,7 +227,7 @@ async function checkAgainstLicence(
   requireHeld(licence);
   requireNotSuspended(licence);
   // A call that claimed the object and ended before its permit left no membership.
-  const membership = print.membership ?? (await membershipOf(context, terms, machine));
+  const membership = print.membership ? neededMembership(terms, print) : await membershipOf(context, terms, machine);
   const directory = begins ? context.directory : ignoringRevocations(context.directory);
   await requireLicensed(registration, registration.machine, terms, { cloud, membership, directory });
   checkRequest(request, registration, terms);
@@ -267,8 +270,7 @@ async function permit(
   context: ControlContext,
   print: PrintRecord,
   licence: LicenceRecord,
-  request: PermitRequest,
-  bytes: Bytes,
+  { request, bytes, use }: { readonly request: PermitRequest; readonly bytes: Bytes; use(): Promise<void> },
 ): Promise<PrintRecord> {
   const { records, clock, directory, permitKey } = context;
   const resuming = isBegun(print);
@@ -280,7 +282,7 @@ async function permit(
   if (resuming) requireForward(print, request);
   if (!resuming && request.from !== 0) throw new MillraceError('E_INPUT', 'a print begins at segment 0');
   const issued = clock.now();
-  return claimObject(context, licence, print, issued, async (number) => {
+  return claimObject(context, licence, print, { issued, use }, async (number) => {
     const object = objectId(licence.licence, number);
     const id = systemRandom(16);
     const signed = await signPermit(permitKey, directory.installation, {
@@ -335,6 +337,7 @@ function requireForward({ state, permit }: PrintRecord, { from }: PermitRequest)
  * Claims the lowest free object of the licence for this print, unless it has one, and records it. No new print of the
  * licence is accepted meanwhile, because this one would count twice between the claim and its record: as permitted and
  * as queued.
+ * @param use marks the request as used; the mark shares the commit of the claim
  * @param record writes the object's number into the print's record
  * @throws {MillraceError} E_LICENCE_EXHAUSTED, E_LICENCE_QUOTA, E_LICENCE_INVALID (before the subscription begins)
  */
@@ -342,14 +345,20 @@ function claimObject(
   context: ControlContext,
   licence: LicenceRecord,
   print: PrintRecord,
-  issued: number,
+  { issued, use }: { readonly issued: number; use(): Promise<void> },
   record: (number: number) => Promise<PrintRecord>,
 ): Promise<PrintRecord> {
   return context.mutexes.run(`licence/${licence.licence}`, async () => {
     await countInPeriod(context, licence, print, issued);
-    if (print.number !== undefined) return record(print.number);
+    if (print.number !== undefined) {
+      await use();
+      return record(print.number);
+    }
+    const used = use();
+    used.catch(() => undefined); // reported below, after the claim
     const number = await claimOnce(context, licence, print.print);
     try {
+      await used;
       return await record(number);
     } catch (error) {
       // The claim stays. Without its number, the print would claim another object when it is permitted again.
@@ -395,68 +404,6 @@ export async function countClaims(
   return taken;
 }
 
-/** Writes the ledger, then mails, so that no hint is sent for an object that is not in the ledger. Safe to repeat. */
-export async function announcePermit(context: ControlContext, id: string): Promise<void> {
-  const { records, ledger, mailbox, permitKeyDocument } = context;
-  const print = await records.prints.require(id);
-  const { permit, object, number } = print;
-  if (permit === undefined || object === undefined || number === undefined || permit.announced) return;
-  const licence = await records.licences.require(print.licence);
-  const { registration: machine, document } = await records.machines.require(print.machine);
-  const given = readPermit(permit.bytes);
-  const actor = keyName(context.permitKey.publicKey);
-  const evidence = [permit.bytes, permit.request, permitKeyDocument];
-  const shown = print.admission === undefined ? [] : shownBy(print.admission);
-  const { membership } = print;
-  if (membership !== undefined) {
-    const { statement, assignment } = membership;
-    shown.push(statement.transaction, statement.credential, assignment);
-  }
-  const first = await ledger.find(`permitted/${id}`);
-  if (permit.from === 0 && first === undefined) {
-    await ledger.appendMany([
-      {
-        ...orderFact(readPrint(print), readLicence(licence), number, signerOf(print.transaction), licence.credits),
-        evidence: [print.transaction, print.credential],
-        eventId: `ordered/${id}`,
-      },
-      { ...permitFact(given, machine, actor), evidence: [...evidence, ...shown], eventId: `permitted/${id}` },
-    ]);
-  } else if (!isBehind(first, permit.bytes)) {
-    const request = readMachineDocument(permit.request);
-    if (request.type !== 'permit.request') throw new MillraceError('E_STORE', 'the print record holds no request');
-    const fact = resumeFact(given, request, actor);
-    await ledger.append({ ...fact, evidence, eventId: `resumed/${permit.permitId}` });
-  }
-  const opening = {
-    permit: permit.bytes,
-    request: permit.request,
-    print: print.transaction,
-    licence: licence.transaction,
-    licenceSigner: licence.credential,
-    printSigner: print.credential,
-    amendments: amendmentsOf(licence),
-    machine,
-    membership,
-    ...(print.admission === undefined ? {} : { admission: admissionOf(print.admission, document) }),
-  };
-  await sendToBoth(mailbox, print.design, `open/${permit.permitId}`, { type: 'stream.open', opening });
-  await records.prints.update(id, (current) =>
-    current.permit?.permitId === permit.permitId ? { ...current, permit: { ...permit, announced: true } } : current,
-  );
-}
-
-/** What a machine of another cloud has shown, and who signed for its spool. */
-function shownBy({ visa, request, key, signers }: NonNullable<PrintRecord['admission']>): Bytes[] {
-  const credentials = signers === undefined ? [] : [signers.operator, signers.supplier];
-  return [visa, request, key, ...credentials].map(copyBytes);
-}
-
-/** Whether the event was written for this document. */
-function isBehind(logged: LoggedEvent | undefined, document: Uint8Array): boolean {
-  return logged?.event.evidence?.some((bytes) => equalBytes(bytes, document)) ?? false;
-}
-
 async function answer(context: ControlContext, print: PrintRecord, machine: Machine): Promise<CallHomeAnswer> {
   const { records } = context;
   if (print.permit === undefined) throw new MillraceError('E_INTERNAL', 'a permitted print without a permit');
@@ -467,7 +414,7 @@ async function answer(context: ControlContext, print: PrintRecord, machine: Mach
   const credits = await creditDocuments(context, licence.credits.slice(0, beyond));
   const { core } = await context.records.designs.require(licence.design);
   const signed = { permit: permit.bytes, print: transaction, licence: terms, licenceSigner, printSigner };
-  const { membership, admission } = print;
-  const { signers } = admission ?? {};
+  const { signers } = print.admission ?? {};
+  const membership = await shownMembership(context, print, licence);
   return { ...signed, signers, amendments: amendmentsOf(licence), core, credits, machine, membership };
 }

@@ -367,13 +367,16 @@ const signersOf = (...documents: readonly (Uint8Array | undefined)[]) =>
 
 const all = (is: unknown) => (is === undefined ? [] : [{ group: 'all' }]);
 
+/** Tables whose records a permit reads several times. */
+const recent = new Set(['machine', 'design', 'licence', 'print', 'user']);
+
 /**
  * @param onDamaged called for each record that cannot be read. Lists leave these records out. Without it, a list throws
  * E_STORE
  */
 export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>['onDamaged']): Records {
   const table = <T>(name: string, schema: z.ZodType<T>, indexes: TableOptions<T>['indexes'] = {}) =>
-    new Table(store, name, schema, { indexes, onDamaged });
+    new Table(store, name, schema, { indexes, onDamaged, keepsRecent: recent.has(name) });
   return {
     users: table('user', userSchema, {
       organisation: ({ member }) => (member ? [{ group: member.organisation, order: member.created }] : []),

@@ -7,7 +7,16 @@ export interface TableOptions<T> {
   readonly indexes?: Readonly<Record<string, (record: T) => readonly IndexEntry[]>>;
   /** Called for each record that cannot be read while records are listed; the others are still listed. */
   readonly onDamaged?: ((table: string, id: string, error: MillraceError) => void) | undefined;
+  /**
+   * Keeps the records that were read or written last, so that an unchanged one is not decoded again. Readers share these
+   * records and must not change or wipe them.
+   */
+  readonly keepsRecent?: boolean;
 }
+
+/** Number of records that a table keeps, and the length of the longest of them in bytes. */
+const RECENT = 256;
+const RECENT_BYTES = 32 << 10;
 
 /** Records of a page, without those that cannot be read. */
 export interface TablePage<T> {
@@ -26,16 +35,19 @@ export class Table<T> {
   readonly #onDamaged: TableOptions<T>['onDamaged'];
   /** Decoded values, because several indexes read the same value. */
   readonly #decoded = new WeakMap<Uint8Array, T>();
+  /** Encoded records by id, the one that was used least recently first. */
+  readonly #recent: Map<string, Uint8Array> | undefined;
 
   constructor(
     records: RecordStore,
     name: string,
     schema: z.ZodType<T>,
-    { indexes = {}, onDamaged }: TableOptions<T> = {},
+    { indexes = {}, onDamaged, keepsRecent = false }: TableOptions<T> = {},
   ) {
     this.name = name;
     this.#schema = schema;
     this.#onDamaged = onDamaged;
+    this.#recent = keepsRecent ? new Map() : undefined;
     const functions = Object.entries(indexes).map(
       ([index, entriesOf]) => [index, (value: Uint8Array) => entriesOf(this.#decode(value))] as const,
     );
@@ -44,7 +56,7 @@ export class Table<T> {
 
   async get(id: string): Promise<T | undefined> {
     const bytes = await this.#collection.get(id);
-    return bytes === undefined ? undefined : this.#decode(bytes);
+    return bytes === undefined ? undefined : this.#decode(this.#keep(id, bytes));
   }
 
   /** @throws {MillraceError} E_NOT_FOUND */
@@ -68,7 +80,7 @@ export class Table<T> {
     for (;;) {
       const current = await this.#collection.get(id);
       if (current === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.name} ${id}`);
-      const before = this.#decode(current);
+      const before = this.#decode(this.#keep(id, current));
       const after = change(before);
       if (after === before || (await this.#swap(id, current, encodeCbor(after as never)))) return after;
     }
@@ -107,9 +119,23 @@ export class Table<T> {
   /** Compares and swaps. If a cluster cannot tell whether the write was applied, reads the record. */
   async #swap(id: string, expected: Uint8Array | undefined, next: Uint8Array): Promise<boolean> {
     const outcome = await this.#collection.compareAndSwap(id, expected, next);
+    if (outcome === 'applied') this.#keep(id, next);
     if (outcome !== 'unknown') return outcome === 'applied';
     const settled = await this.#collection.get(id);
     return settled !== undefined && equalBytes(settled, next);
+  }
+
+  /** @returns these bytes, or the same bytes as they were kept */
+  #keep(id: string, bytes: Uint8Array): Uint8Array {
+    if (this.#recent === undefined) return bytes;
+    const known = this.#recent.get(id);
+    this.#recent.delete(id);
+    if (bytes.length > RECENT_BYTES) return bytes;
+    const kept = known !== undefined && equalBytes(known, bytes) ? known : bytes;
+    this.#recent.set(id, kept);
+    const [oldest] = this.#recent.keys();
+    if (this.#recent.size > RECENT && oldest !== undefined) this.#recent.delete(oldest);
+    return kept;
   }
 
   #listed(id: string, bytes: Uint8Array): T | undefined {
