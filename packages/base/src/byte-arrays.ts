@@ -16,8 +16,10 @@ export function copyBytes(bytes: Uint8Array): Bytes {
   return new Uint8Array(bytes);
 }
 
+const textEncoder = new TextEncoder();
+
 export function utf8(text: string): Bytes {
-  return new TextEncoder().encode(text);
+  return textEncoder.encode(text);
 }
 
 export function u32be(value: number): Bytes {

@@ -17,13 +17,20 @@ export function sha256(...parts: readonly Uint8Array[]): Bytes {
   return copyBytes(hash.digest());
 }
 
-export function sha256OfPublic(bytes: Uint8Array): Bytes {
-  return sha256(bytes);
+export function sha256OfPublic(bytes: Uint8Array, out: Bytes = new Uint8Array(32), at = 0): Bytes {
+  out.set(sha256(bytes), at);
+  return out;
 }
 
-export function hmacSha256OfPublic(key: Uint8Array, message: Uint8Array): Bytes {
+export function hmacSha256OfPublic(
+  key: Uint8Array,
+  message: Uint8Array,
+  out: Bytes = new Uint8Array(32),
+  at = 0,
+): Bytes {
   if (key.length > 64) throw new RangeError('a key has at most 64 bytes');
-  return copyBytes(hmac(nobleSha256, key, message));
+  out.set(hmac(nobleSha256, key, message), at);
+  return out;
 }
 
 export function hmacSha256(key: Uint8Array): Mac {

@@ -25,7 +25,9 @@ const FIRST_BLOCK = Uint8Array.of(1);
 const BLOCK_BYTES = 64;
 const DIGEST_BYTES = 32;
 /** Inputs of the two hashes of `hmacSha256OfPublic`. */
-let inner = new Uint8Array(1024);
+const inner = new Uint8Array(BLOCK_BYTES + 1024);
+/** The beginning of `inner` for each length of a message: a new view costs more than a look-up. */
+const innerViews: Uint8Array[] = [];
 const outer = new Uint8Array(BLOCK_BYTES + DIGEST_BYTES);
 
 /** SHA-256 over all parts, 32 bytes. */
@@ -40,29 +42,45 @@ export function sha256(...parts: readonly Uint8Array[]): Bytes {
 /**
  * `sha256` of bytes that need not be wiped, in less than half its time: the digest passes through a string, because a
  * Buffer costs more than hashing a few bytes.
+ * @param out where to write the digest, from `at` on
+ * @returns `out`
  */
-export function sha256OfPublic(bytes: Uint8Array): Bytes {
-  const digest = new Uint8Array(DIGEST_BYTES);
-  copyLatin1(hash('sha256', bytes, 'binary'), digest, 0);
-  return digest;
+export function sha256OfPublic(bytes: Uint8Array, out: Bytes = new Uint8Array(DIGEST_BYTES), at = 0): Bytes {
+  copyLatin1(hash('sha256', bytes, 'binary'), out, at);
+  return out;
 }
 
 /**
  * HMAC-SHA-256 (RFC 2104) with a key and a message that need not be wiped, in less than half the time of `hmacSha256`.
  * @param key at most 64 bytes
+ * @param out where to write the result, 32 bytes from `at` on
+ * @returns `out`
  */
-export function hmacSha256OfPublic(key: Uint8Array, message: Uint8Array): Bytes {
+export function hmacSha256OfPublic(
+  key: Uint8Array,
+  message: Uint8Array,
+  out: Bytes = new Uint8Array(DIGEST_BYTES),
+  at = 0,
+): Bytes {
   if (key.length > BLOCK_BYTES) throw new RangeError(`a key has at most ${BLOCK_BYTES} bytes`);
-  const length = BLOCK_BYTES + message.length;
-  if (inner.length < length) inner = new Uint8Array(2 * length);
+  const first = innerOf(message.length);
   for (let i = 0; i < BLOCK_BYTES; i++) {
-    const byte = key[i] ?? 0;
-    inner[i] = byte ^ 0x36;
+    const byte = i < key.length ? (key[i] as number) : 0;
+    first[i] = byte ^ 0x36;
     outer[i] = byte ^ 0x5c;
   }
-  inner.set(message, BLOCK_BYTES);
-  copyLatin1(hash('sha256', inner.subarray(0, length), 'binary'), outer, BLOCK_BYTES);
-  return sha256OfPublic(outer);
+  first.set(message, BLOCK_BYTES);
+  copyLatin1(hash('sha256', first, 'binary'), outer, BLOCK_BYTES);
+  return sha256OfPublic(outer, out, at);
+}
+
+/** A buffer for one block and a message of this length. */
+function innerOf(length: number): Uint8Array {
+  const size = BLOCK_BYTES + length;
+  if (size > inner.length) return new Uint8Array(size);
+  const known = innerViews[length] ?? inner.subarray(0, size);
+  innerViews[length] = known;
+  return known;
 }
 
 function copyLatin1(text: string, bytes: Uint8Array, at: number): void {

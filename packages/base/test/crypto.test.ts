@@ -32,8 +32,14 @@ describe.each(both)('the cryptography of %s', (_name, own, other) => {
       const [message, key] = [systemRandom(length), systemRandom(length % 65)];
       const mac = own.hmacSha256(key);
       mac.update(message);
-      expect(own.hmacSha256OfPublic(key, message)).toEqual(mac.digest());
+      const code = mac.digest();
+      expect(own.hmacSha256OfPublic(key, message)).toEqual(code);
       expect(own.sha256OfPublic(message)).toEqual(other.sha256(message));
+      const row = new Uint8Array(68);
+      expect(own.sha256OfPublic(message, own.hmacSha256OfPublic(key, message, row, 1), 34)).toBe(row);
+      expect(row.subarray(1, 33)).toEqual(code);
+      expect(row.subarray(34, 66)).toEqual(other.sha256(message));
+      expect([row[0], row[33], row[66], row[67]]).toEqual([0, 0, 0, 0]);
     }
     expect(() => own.hmacSha256OfPublic(new Uint8Array(65), new Uint8Array())).toThrow(RangeError);
   });

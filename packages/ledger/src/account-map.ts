@@ -1,5 +1,6 @@
 import { type Bytes, type MillraceError, type RandomSource, utf8 } from '@millrace/base';
 import { readAccount } from './account-record.ts';
+import type { AccountHead } from './accounts.ts';
 import { openRecord, readEvent } from './draft.ts';
 import type { EventRequest } from './event.ts';
 import { decodeIndex, entryKey, entryPrefix } from './keys.ts';
@@ -67,10 +68,10 @@ export class AccountMap {
     return this.changes === 0 ? this.#logged : undefined;
   }
 
-  /** Takes events that are durable. */
-  append(events: Iterable<LoggedEvent>): void {
+  /** Takes accounts whose newest events are durable. */
+  append(heads: Iterable<AccountHead>): void {
     if (this.#damage !== undefined) return;
-    for (const event of events) this.#take(event);
+    for (const { account, sequence, hash } of heads) this.#changed.set(account, { sequence, hash });
   }
 
   #take({ event, hash }: LoggedEvent): void {

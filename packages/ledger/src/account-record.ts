@@ -107,6 +107,11 @@ export class AccountDraft {
     return this.#head;
   }
 
+  /** Whether the batch has added an event. */
+  get changed(): boolean {
+    return this.#changed;
+  }
+
   advance(head: AccountHead): void {
     if (this.#recent.length === BLOCK_EVENTS) {
       const block = Math.floor(head.sequence / BLOCK_EVENTS) - 1;

@@ -7,38 +7,24 @@ import { accountKey, decodeIndex, encodeIndex, entryKey, eventIdKey, INDEX_BYTES
 import { commitTo, decodeOpening, decodeRecord, ENTRY_LENGTH, type LoggedEvent, SALT_LENGTH } from './opening.ts';
 import { Slab } from './slab.ts';
 import type { LedgerStore, StoreWrite } from './store.ts';
-import { leafHash } from './tree.ts';
-
-/** One event of a batch. */
-interface Drafted extends LoggedEvent {
-  /** Entry and opening, as stored. */
-  readonly record: Bytes;
-}
+import { HASH_LENGTH, leafHash } from './tree.ts';
 
 /** Collects the events of one batch and checks them against the store and against each other. Writes nothing. */
 export class Draft {
   readonly #size: number;
-  readonly #known: ReadonlyMap<string, () => LoggedEvent>;
-  /** Stored records; undefined for a new account. */
-  readonly #records: ReadonlyMap<string, Uint8Array | undefined>;
+  readonly #stored: Stored;
   readonly #salts: Bytes;
-  /** Number of bytes of `#salts` that were used. */
-  #salted = 0;
   readonly #encoder = new EventEncoder();
   readonly #slab = new Slab();
-  readonly #events: Drafted[] = [];
+  readonly #events: LoggedEvent[] = [];
+  /** Of each event: entry and opening, as they are written. */
+  readonly #records: Bytes[] = [];
   readonly #ids = new Map<string, LoggedEvent>();
   readonly #accounts = new Map<string, AccountDraft>();
 
-  private constructor(
-    size: number,
-    known: ReadonlyMap<string, () => LoggedEvent>,
-    records: ReadonlyMap<string, Uint8Array | undefined>,
-    salts: Bytes,
-  ) {
+  private constructor(size: number, stored: Stored, salts: Bytes) {
     this.#size = size;
-    this.#known = known;
-    this.#records = records;
+    this.#stored = stored;
     this.#salts = salts;
   }
 
@@ -49,33 +35,43 @@ export class Draft {
    * @param salts 32 random bytes for each request
    */
   static async open(store: LedgerStore, size: number, requests: readonly EventRequest[], salts: Bytes): Promise<Draft> {
-    const accounts = [...new Set(requests.map(({ account }) => account))];
-    const keys = requests.map(({ eventId }) => eventIdKey(eventId));
-    for (const account of accounts) keys.push(accountKey(account));
+    const idKeys = new Map<string, Bytes>();
+    const names = new Set<string>();
+    for (const { account, eventId } of requests) {
+      names.add(account);
+      idKeys.set(eventId, eventIdKey(eventId));
+    }
+    const keys = [...idKeys.values()];
+    for (const account of names) keys.push(accountKey(account));
     const values = await store.getMany(keys);
     const known = new Map<string, () => LoggedEvent>();
-    for (let i = 0; i < requests.length; i++) {
-      const [id, index] = [requests[i]?.eventId ?? '', values[i]];
+    let next = 0;
+    for (const id of idKeys.keys()) {
+      const index = values[next++];
       if (index === undefined) continue;
       const at = decodeIndex(index);
       const record = at === undefined ? undefined : await store.get(entryKey(at));
       known.set(id, () => openRecord(record, requireIndex(index, `event id ${id}`)));
     }
-    const records = new Map(accounts.map((account, i) => [account, values[requests.length + i]]));
-    return new Draft(size, known, records, salts);
-  }
-
-  /** Number of events. */
-  get size(): number {
-    return this.#events.length;
+    const accounts = new Map<string, Uint8Array | undefined>();
+    for (const account of names) accounts.set(account, values[next++]);
+    return new Draft(size, { known, idKeys, accounts }, salts);
   }
 
   get events(): readonly LoggedEvent[] {
     return this.#events;
   }
 
-  get leaves(): readonly Bytes[] {
-    return this.#events.map(({ hash }) => hash);
+  /** Leaf hashes of the events, one after the other. */
+  get leaves(): Bytes {
+    const leaves = new Uint8Array(this.#events.length * HASH_LENGTH);
+    for (let i = 0; i < this.#events.length; i++) leaves.set((this.#events[i] as LoggedEvent).hash, i * HASH_LENGTH);
+    return leaves;
+  }
+
+  /** Accounts that the events change, each after its last event. */
+  *heads(): Generator<AccountHead> {
+    for (const { head, changed } of this.#accounts.values()) if (changed && head !== undefined) yield head;
   }
 
   /**
@@ -84,74 +80,115 @@ export class Draft {
    *   in this state, E_TOO_LARGE
    */
   add(requests: readonly EventRequest[], time: number): readonly LoggedEvent[] {
+    const [only] = requests;
+    if (only !== undefined && requests.length === 1) return [this.#addOne(only, time)];
     const heads = new Map<string, AccountHead>();
-    const fresh = new Map<string, { readonly logged: Drafted; readonly head: AccountHead }>();
+    const fresh = new Map<string, Fresh>();
     const results: LoggedEvent[] = [];
-    const first = this.#size + this.#events.length;
     for (const request of requests) {
       const { account, eventId } = request;
-      const known = fresh.get(eventId)?.logged ?? this.#ids.get(eventId) ?? this.#known.get(eventId)?.();
+      const known = fresh.get(eventId)?.logged ?? this.#knownAs(eventId);
       if (known !== undefined) {
         requireSame(known, request);
         results.push(known);
         continue;
       }
-      const before = heads.get(account) ?? this.#draftOf(account).head;
-      const { kind, state } = nextState(before, account, request.type);
-      const sequence = before === undefined ? 0 : before.sequence + 1;
-      const logged = this.#log(request, sequence, before?.hash ?? null, time, first + fresh.size);
-      const head = { account, kind, state, sequence, index: logged.index, hash: logged.hash };
-      heads.set(account, head);
-      fresh.set(eventId, { logged, head });
-      results.push(logged);
+      const one = this.#log(request, heads.get(account) ?? this.#draftOf(account).head, time, fresh.size);
+      heads.set(account, one.head);
+      fresh.set(eventId, one);
+      results.push(one.logged);
     }
-    for (const [id, { logged, head }] of fresh) {
-      this.#draftOf(head.account).advance(head);
-      this.#ids.set(id, logged);
-      this.#events.push(logged);
-    }
+    for (const one of fresh.values()) this.#keep(one);
     return results;
+  }
+
+  /** Like `add`, without the maps that keep the effects of several requests apart from those of the batch. */
+  #addOne(request: EventRequest, time: number): LoggedEvent {
+    const known = this.#knownAs(request.eventId);
+    if (known !== undefined) {
+      requireSame(known, request);
+      return known;
+    }
+    const one = this.#log(request, this.#draftOf(request.account).head, time, 0);
+    this.#keep(one);
+    return one.logged;
+  }
+
+  #knownAs(eventId: string): LoggedEvent | undefined {
+    return this.#ids.get(eventId) ?? this.#stored.known.get(eventId)?.();
+  }
+
+  #keep({ logged, record, head }: Fresh): void {
+    this.#draftOf(head.account).advance(head);
+    this.#ids.set(logged.event.id, logged);
+    this.#events.push(logged);
+    this.#records.push(record);
   }
 
   #draftOf(account: string): AccountDraft {
     const known = this.#accounts.get(account);
     if (known !== undefined) return known;
-    const record = this.#records.get(account);
+    const record = this.#stored.accounts.get(account);
     const draft = new AccountDraft(record === undefined ? undefined : decodeAccount(record, account));
     this.#accounts.set(account, draft);
     return draft;
   }
 
+  /** @param ahead number of events that come between those of the batch and this one */
   #log(
     { account, type, actor, body, evidence, eventId: id }: EventRequest,
-    sequence: number,
-    previous: Bytes | null,
+    before: AccountHead | undefined,
     time: number,
-    index: number,
-  ): Drafted {
+    ahead: number,
+  ): Fresh {
+    const { kind, state } = nextState(before, account, type);
+    const sequence = before === undefined ? 0 : before.sequence + 1;
+    const previous = before === undefined ? null : before.hash;
     const base = { v: EVENT_VERSION, id, account, sequence, previous, type, time, actor, body } as const;
     const event: LedgerEvent = evidence === undefined ? base : { ...base, evidence };
     const encoded = encodeRequested(event, this.#encoder);
-    const salt = this.#salts.subarray(this.#salted, this.#salted + SALT_LENGTH);
-    this.#salted += SALT_LENGTH;
+    const place = this.#events.length + ahead;
+    const salt = this.#salts.subarray(place * SALT_LENGTH, (place + 1) * SALT_LENGTH);
     const entry = commitTo(encoded, salt);
     const record = this.#slab.take(ENTRY_LENGTH + SALT_LENGTH + encoded.length);
     record.set(entry);
     record.set(salt, ENTRY_LENGTH);
     record.set(encoded, ENTRY_LENGTH + SALT_LENGTH);
-    return { index, event, hash: leafHash(entry), entry, opening: record.subarray(ENTRY_LENGTH), record };
+    const [index, hash] = [this.#size + place, leafHash(entry)];
+    const logged = { index, event, hash, entry, opening: record.subarray(ENTRY_LENGTH) };
+    return { logged, record, head: { account, kind, state, sequence, index, hash } };
   }
 
   /** Writes for entries, openings and look-up tables. The appender adds tiles and checkpoint. */
   writes(): StoreWrite[] {
     const writes: StoreWrite[] = [];
-    for (const { index, event, record } of this.#events) {
-      writes.push({ put: entryKey(index), value: record });
-      writes.push({ put: eventIdKey(event.id), value: encodeIndex(index, this.#slab.take(INDEX_BYTES)) });
+    for (let i = 0; i < this.#events.length; i++) {
+      const { index, event } = this.#events[i] as LoggedEvent;
+      writes.push({ put: entryKey(index), value: this.#records[i] as Bytes });
+      const idKey = this.#stored.idKeys.get(event.id) ?? eventIdKey(event.id);
+      writes.push({ put: idKey, value: encodeIndex(index, this.#slab.take(INDEX_BYTES)) });
     }
     for (const draft of this.#accounts.values()) writes.push(...draft.writes(this.#slab));
     return writes;
   }
+}
+
+/** What the store has for the requests of a batch. */
+interface Stored {
+  /** Opens the event that was recorded under an id. */
+  readonly known: ReadonlyMap<string, () => LoggedEvent>;
+  /** Keys of the requests' event ids. */
+  readonly idKeys: ReadonlyMap<string, Bytes>;
+  /** Records of the accounts; undefined for a new one. */
+  readonly accounts: ReadonlyMap<string, Uint8Array | undefined>;
+}
+
+/** A new event, its record, and its account after it. */
+interface Fresh {
+  readonly logged: LoggedEvent;
+  /** Entry and opening, as they are written. */
+  readonly record: Bytes;
+  readonly head: AccountHead;
 }
 
 /** @throws {MillraceError} E_LEDGER_TRUNCATED if entry or opening are missing, E_LEDGER_ENTRY if they are damaged */

@@ -23,6 +23,8 @@ const FALSE = 0xf4;
 const TRUE = 0xf5;
 const NULL = 0xf6;
 const FIRST_LENGTH = 1024;
+/** Maximum number of names that are sorted by insertion. */
+const FEW = 16;
 
 /** Keys of an event in the order of their encodings. */
 const keys = ['v', 'id', 'body', 'time', 'type', 'actor', 'account', 'evidence', 'previous', 'sequence'] as const;
@@ -126,7 +128,7 @@ class Writer {
 
   #map(map: { readonly [key: string]: BodyValue }): void {
     const names = Object.keys(map);
-    if (names.length > 1) names.sort(byEncoding);
+    sortNames(names);
     this.head(MAP, names.length);
     for (const name of names) {
       this.text(name);
@@ -150,6 +152,18 @@ class Writer {
     longer.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = longer;
   }
+}
+
+/** Sorts by insertion: maps of events have few names, and `Array.sort` allocates as much as the rest of an encoding. */
+function sortNames(names: string[]): void {
+  if (names.length > FEW) names.sort(byEncoding);
+  else
+    for (let i = 1; i < names.length; i++) {
+      const name = names[i] as string;
+      let at = i;
+      for (; at > 0 && byEncoding(names[at - 1] as string, name) > 0; at--) names[at] = names[at - 1] as string;
+      names[at] = name;
+    }
 }
 
 /** Shorter texts first, because their encodings begin with the length. */

@@ -1,30 +1,32 @@
-import { type Bytes, concatBytes, MillraceError } from '@millrace/base';
+import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
 import { tileKey } from './keys.ts';
 import type { LedgerStore, StoreWrite } from './store.ts';
-import { splitHashes, TILE_HEIGHT, TILE_WIDTH, tileHashes, tileNodes, tilePath } from './tiles.ts';
-import { CompactRange } from './tree.ts';
+import { TILE_HEIGHT, TILE_WIDTH, tileHashes, tileNodes, tilePath } from './tiles.ts';
+import { emptyRoot, HASH_LENGTH, nodeHash, nodesAbove } from './tree.ts';
 
-/** The unfinished tile of one level. */
-interface Tip {
-  readonly index: number;
-  readonly hashes: readonly Bytes[];
-}
+const TILE_BYTES = TILE_WIDTH * HASH_LENGTH;
+
+/** The right edge of the tree: by level, the hash of the perfect subtree of that size, if the tree has one there. */
+type Edge = readonly (Bytes | undefined)[];
 
 /**
  * The part of the tree that an appender needs: the right edge, and the last tile of every level. Immutable: `extend`
  * returns the next state and its writes, so that a failed batch changes nothing.
  */
 export class Growth {
-  readonly #range: CompactRange;
-  readonly #tips: readonly Tip[];
+  readonly size: number;
+  readonly #edge: Edge;
+  /** Hashes of the unfinished tile of each level, as they are stored. */
+  readonly #tips: readonly Uint8Array[];
 
-  private constructor(range: CompactRange, tips: readonly Tip[]) {
-    this.#range = range;
+  private constructor(size: number, edge: Edge, tips: readonly Uint8Array[]) {
+    this.size = size;
+    this.#edge = edge;
     this.#tips = tips;
   }
 
   static empty(): Growth {
-    return new Growth(new CompactRange(), []);
+    return new Growth(0, [], []);
   }
 
   /**
@@ -34,17 +36,23 @@ export class Growth {
    */
   static async load(store: LedgerStore, size: number): Promise<Growth> {
     const readTile = (level: number, index: number) => store.get(tileKey(level, index));
-    const range = await CompactRange.load(size, tileNodes(readTile));
-    const tips: Tip[] = [];
+    const read = tileNodes(readTile);
+    const edge: (Bytes | undefined)[] = [];
+    for (let width = size; width > 0; width = Math.floor(width / 2)) {
+      const level = edge.length;
+      edge.push(width % 2 === 1 ? copyBytes(await read(level, width - 1)) : undefined);
+    }
+    const tips: Uint8Array[] = [];
     for (let level = 0; tileHashes(level, size) > 0; level++) {
       const index = Math.floor(tileHashes(level, size) / TILE_WIDTH);
       const width = tileHashes(level, size) % TILE_WIDTH;
-      const hashes = splitHashes((await readTile(level, index)) ?? new Uint8Array(0));
+      const tip = copyBytes((await readTile(level, index)) ?? new Uint8Array(0));
       const path = tilePath({ kind: 'hashes', level, index, width: width === 0 ? TILE_WIDTH : width });
-      if (hashes.length < width) {
+      const hashes = Math.floor(tip.length / HASH_LENGTH);
+      if (hashes < width) {
         throw new MillraceError('E_LEDGER_TRUNCATED', `${path} is missing or too short`, { data: { path } });
       }
-      if (hashes.length > width) {
+      if (hashes > width) {
         throw new MillraceError(
           'E_LEDGER_CHECKPOINT',
           `${path} has more hashes: the checkpoint is older than the log`,
@@ -53,39 +61,55 @@ export class Growth {
           },
         );
       }
-      tips.push({ index, hashes });
+      tips.push(tip.subarray(0, width * HASH_LENGTH));
     }
-    return new Growth(range, tips);
-  }
-
-  get size(): number {
-    return this.#range.size;
+    return new Growth(size, edge, tips);
   }
 
   root(): Bytes {
-    return this.#range.root();
+    const [last, ...larger] = this.#edge.filter((hash) => hash !== undefined);
+    if (last === undefined) return emptyRoot();
+    return larger.reduce((right, left) => nodeHash(left, right), last);
   }
 
-  extend(leaves: readonly Uint8Array[]): { readonly next: Growth; readonly writes: readonly StoreWrite[] } {
-    const range = this.#range.clone();
-    const tips = this.#tips.map((tip) => ({ index: tip.index, hashes: [...tip.hashes], touched: false }));
+  /**
+   * Hashes row by row, because an array for each hash would cost more than hashing.
+   * @param leaves their hashes, one after the other
+   */
+  extend(leaves: Bytes): { readonly next: Growth; readonly writes: readonly StoreWrite[] } {
+    const edge = [...this.#edge];
+    const tips = [...this.#tips];
     const writes: StoreWrite[] = [];
-    for (const leaf of leaves) {
-      range.push(leaf, (treeLevel, _index, hash) => {
-        if (treeLevel % TILE_HEIGHT !== 0) return;
-        const level = treeLevel / TILE_HEIGHT;
-        const tip = tips[level] ?? { index: 0, hashes: [], touched: false };
-        tips[level] = tip;
-        tip.hashes.push(hash);
-        tip.touched = true;
-        if (tip.hashes.length < TILE_WIDTH) return;
-        writes.push({ put: tileKey(level, tip.index), value: concatBytes(...tip.hashes) });
-        tips[level] = { index: tip.index + 1, hashes: [], touched: false };
-      });
+    let first = this.size;
+    let row = leaves;
+    for (let level = 0; row.length > 0; level++) {
+      if (level % TILE_HEIGHT === 0) tips[level / TILE_HEIGHT] = addToTiles(level / TILE_HEIGHT, first, row, writes);
+      const left = first % 2 === 1 ? edge[level] : undefined;
+      if (first % 2 === 1 && left === undefined) throw new RangeError('the right edge does not match its size');
+      const end = first + row.length / HASH_LENGTH;
+      edge[level] = end % 2 === 1 ? row.slice(-HASH_LENGTH) : undefined;
+      row = nodesAbove(left, row);
+      first = Math.floor(first / 2);
     }
-    for (const [level, tip] of tips.entries()) {
-      if (tip.touched) writes.push({ put: tileKey(level, tip.index), value: concatBytes(...tip.hashes) });
+    return { next: new Growth(this.size + leaves.length / HASH_LENGTH, edge, tips), writes };
+
+    /** @returns the unfinished tile after these hashes, which begin at `from` in their level */
+    function addToTiles(level: number, from: number, hashes: Bytes, into: StoreWrite[]): Uint8Array {
+      let index = Math.floor(from / TILE_WIDTH);
+      let width = (from % TILE_WIDTH) * HASH_LENGTH;
+      let tile = new Uint8Array(TILE_BYTES);
+      tile.set(tips[level] ?? [], 0);
+      for (let at = 0; at < hashes.length; ) {
+        const some = hashes.subarray(at, at + TILE_BYTES - width);
+        tile.set(some, width);
+        [at, width] = [at + some.length, width + some.length];
+        if (width < TILE_BYTES) break;
+        into.push({ put: tileKey(level, index++), value: tile });
+        [tile, width] = [new Uint8Array(TILE_BYTES), 0];
+      }
+      const tip = tile.subarray(0, width);
+      if (width > 0) into.push({ put: tileKey(level, index), value: tip });
+      return tip;
     }
-    return { next: new Growth(range, tips), writes };
   }
 }

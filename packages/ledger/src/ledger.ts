@@ -115,11 +115,10 @@ export interface Ledger {
   close(): Promise<void>;
 }
 
-interface Waiting {
-  readonly requests: readonly EventRequest[];
-  readonly resolve: (results: readonly Appended[]) => void;
-  readonly reject: (error: unknown) => void;
-}
+type Waiting = { readonly requests: readonly EventRequest[]; readonly reject: (error: unknown) => void } & (
+  | { readonly one: true; readonly resolve: (result: Appended) => void }
+  | { readonly one: false; readonly resolve: (results: readonly Appended[]) => void }
+);
 
 /** Durable state: the tree, its checkpoint, and the map if the log has one. */
 interface Committed {
@@ -176,20 +175,22 @@ class StoredLedger implements Ledger {
     return copyBytes(this.#committed.checkpoint);
   }
 
-  async append(request: EventRequest): Promise<Appended> {
-    const [result] = await this.appendMany([request]);
-    if (result === undefined) throw new MillraceError('E_INTERNAL', 'an append gave no result');
-    return result;
+  // One promise for each append: a second one costs as much as a hash.
+  append(request: EventRequest): Promise<Appended> {
+    return new Promise((resolve, reject) => this.#wait({ requests: [request], one: true, resolve, reject }));
   }
 
-  async appendMany(requests: readonly EventRequest[]): Promise<readonly Appended[]> {
+  appendMany(requests: readonly EventRequest[]): Promise<readonly Appended[]> {
+    return new Promise((resolve, reject) => this.#wait({ requests, one: false, resolve, reject }));
+  }
+
+  #wait(waiting: Waiting): void {
+    const { requests } = waiting;
     if (this.#closed) throw new MillraceError('E_UNAVAILABLE', 'the ledger is closed');
     if (requests.length > MAX_BATCH) throw new MillraceError('E_TOO_LARGE', `at most ${MAX_BATCH} events at once`);
     for (const request of requests) requireEventRequest(request);
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ requests, resolve, reject });
-      this.#running ??= this.#run();
-    });
+    this.#waiting.push(waiting);
+    this.#running ??= this.#run();
   }
 
   /** Writes one batch after the other until no append is pending. */
@@ -197,14 +198,13 @@ class StoredLedger implements Ledger {
     // Appends of the same turn share the first batch.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
-      const group: Waiting[] = [];
-      let events = 0;
-      for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-        if (group.length > 0 && events + next.requests.length > MAX_BATCH) break;
-        events += next.requests.length;
-        group.push(next);
-        this.#waiting.shift();
+      let [count, events] = [0, 0];
+      for (const { requests } of this.#waiting) {
+        if (count > 0 && events + requests.length > MAX_BATCH) break;
+        events += requests.length;
+        count++;
       }
+      const group = this.#waiting.splice(0, count);
       await this.#mutex.run(() => this.#commit(group));
       const { map } = this.#options;
       if (map !== undefined && (this.#committed.map?.changes ?? 0) >= map.changes) await this.#logMapEarly();
@@ -213,7 +213,7 @@ class StoredLedger implements Ledger {
   }
 
   async #commit(group: readonly Waiting[]): Promise<void> {
-    const accepted: { waiting: Waiting; events: readonly LoggedEvent[] }[] = [];
+    const accepted: { readonly waiting: Waiting; readonly events: readonly LoggedEvent[] }[] = [];
     try {
       await this.#settle();
       const { store, clock, random = systemRandom } = this.#options;
@@ -226,15 +226,14 @@ class StoredLedger implements Ledger {
           waiting.reject(error);
         }
       }
-      if (draft.size > 0) {
+      if (draft.events.length > 0) {
         await this.#write(draft, []);
-        this.#committed.map?.append(draft.events);
+        this.#committed.map?.append(draft.heads());
       }
       const checkpoint = this.checkpoint();
       for (const { waiting, events } of accepted) {
-        waiting.resolve(
-          events.map(({ index, event, hash, entry, opening }) => ({ index, event, hash, entry, opening, checkpoint })),
-        );
+        if (waiting.one) waiting.resolve(covered(events[0], checkpoint));
+        else waiting.resolve(events.map((logged) => covered(logged, checkpoint)));
       }
     } catch (error) {
       for (const waiting of group) waiting.reject(error);
@@ -386,6 +385,12 @@ class StoredLedger implements Ledger {
     this.#closed = true;
     await this.#running;
   }
+}
+
+function covered(logged: LoggedEvent | undefined, checkpoint: Bytes): Appended {
+  if (logged === undefined) throw new MillraceError('E_INTERNAL', 'an append gave no result');
+  const { index, event, hash, entry, opening } = logged;
+  return { index, event, hash, entry, opening, checkpoint };
 }
 
 function sign({ origin, signer, coSigners }: LedgerOptions, growth: Growth): Promise<Bytes> {

@@ -7,7 +7,6 @@ import { leafHash } from './tree.ts';
 // given to those who may read the event (docs/adr/0037).
 
 export const ENTRY_VERSION = 1;
-const version = Uint8Array.of(ENTRY_VERSION);
 export const SALT_LENGTH = 32;
 /** Version (1 byte) and commitment (32 bytes). */
 export const ENTRY_LENGTH = 33;
@@ -30,7 +29,9 @@ export interface LoggedEvent {
  * @param event encoded
  */
 export function commitTo(event: Uint8Array, salt: Uint8Array): Bytes {
-  return concatBytes(version, hmacSha256OfPublic(salt, event));
+  const entry = new Uint8Array(ENTRY_LENGTH);
+  entry[0] = ENTRY_VERSION;
+  return hmacSha256OfPublic(salt, event, entry, 1);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { toHex, utf8 } from '@millrace/base';
+import { concatBytes, toHex, utf8 } from '@millrace/base';
 import { codeOf, leavesByRule, MemoryStore, naiveRoot } from '@millrace/testkit/ledger/helpers';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -58,7 +58,9 @@ describe('tiles', () => {
           const store = new MemoryStore();
           let growth = Growth.empty();
           for (const step of steps) {
-            const { next, writes } = growth.extend(leaves.slice(growth.size, Math.min(1400, growth.size + step)));
+            const { next, writes } = growth.extend(
+              concatBytes(...leaves.slice(growth.size, Math.min(1400, growth.size + step))),
+            );
             await store.batch(writes);
             growth = next;
           }
