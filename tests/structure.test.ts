@@ -21,7 +21,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   protocol: ['base', 'identity'],
   api: ['base', 'protocol'],
   vault: ['base', 'ledger', 'live-matrix', 'stores'],
-  console: ['api', 'base', 'client', 'identity', 'ledger', 'protocol'],
+  console: ['api', 'base', 'client', 'gcode', 'identity', 'ledger', 'protocol'],
   cloud: ['api', 'base', 'console', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
   gcode: ['base'],
   toolpath: ['base'],

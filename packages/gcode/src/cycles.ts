@@ -17,6 +17,16 @@ export interface CycleMoves {
   dwell(seconds: number): void;
 }
 
+/** What a cycle remembers from one line to the next. */
+export interface CycleState {
+  readonly toInitial: boolean;
+  readonly initial: number | undefined;
+  readonly r: number | undefined;
+  readonly z: number | undefined;
+  readonly q: number;
+  readonly p: number;
+}
+
 /** Why a cycle cannot be executed. */
 export type CycleFault =
   | 'no R or Z'
@@ -46,6 +56,15 @@ export class CannedCycle {
   #z: number | undefined;
   #q = 0;
   #p = 0;
+
+  save(): CycleState {
+    return { toInitial: this.toInitial, initial: this.#initial, r: this.#r, z: this.#z, q: this.#q, p: this.#p };
+  }
+
+  restore({ toInitial, initial, r, z, q, p }: CycleState): void {
+    this.toInitial = toInitial;
+    [this.#initial, this.#r, this.#z, this.#q, this.#p] = [initial, r, z, q, p];
+  }
 
   /** G80, or another motion. */
   cancel(): void {

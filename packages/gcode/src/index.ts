@@ -21,6 +21,15 @@ export {
   type MotionLimits,
   pla,
 } from './limits.ts';
+export { type PathKind, pathKinds } from './path/features.ts';
+export {
+  type LayerIndex,
+  LayerIndexer,
+  type LayerPath,
+  layerAt,
+  type ReadBytes,
+  readLayer,
+} from './path/layer-index.ts';
 export { MotionPlanner, type MoveListener, plannedMoves, trapezoidSeconds } from './planner.ts';
 export { LineReader, maxLineBytes } from './reader.ts';
 export { commonPolicy } from './safety/common-policy.ts';

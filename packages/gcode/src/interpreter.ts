@@ -2,7 +2,8 @@ import { type Arc, arcByCentre, arcByRadius } from './arcs.ts';
 import { ascii, bit, isMotion, isSilent, slot } from './codes.ts';
 import { CannedCycle, type CycleMoves, isCycle } from './cycles.ts';
 import { Heater } from './heater.ts';
-import type { MotionLimits } from './limits.ts';
+import { layerStep, type MotionLimits } from './limits.ts';
+import { type Modes, modesAtStart, type Saved } from './modes.ts';
 import type { MotionPlanner } from './planner.ts';
 import type { LineReader } from './reader.ts';
 
@@ -32,9 +33,6 @@ const MAX_DWELL_SECONDS = 86_400; // s
 // Speeds (mm/s), accelerations (mm/s²), jerks and factors outside these limits would give meaningless times.
 const MIN_RATE = 0.001;
 const MAX_RATE = 1e7;
-// Extrusion at a height that differs from the layer's by this much begins a new layer; less is a spiral's climb within
-// one.
-const layerStep = 0.04;
 
 /** The interpreter's interface to the machine's time. */
 export interface MachineTime {
@@ -55,6 +53,8 @@ export class Interpreter {
   fan = 0;
   layers = 0;
   tool = 0;
+  /** M3, M4: the spindle or the laser is on. */
+  spindle = false;
   /** Number of unknown commands, which were skipped. */
   unknown = 0;
   hottest = 0;
@@ -68,41 +68,29 @@ export class Interpreter {
   readonly #planner: MotionPlanner;
   readonly #limits: MotionLimits;
   readonly #time: MachineTime;
-  // Machine position = logical position + offset (G92).
-  readonly #offset = new Float64Array(4);
-  #feed: number;
-  #feedFactor = 1;
-  #flow = 1;
-  #unit = 1;
-  #relative = false;
-  #relativeFilament = false;
-  #plane = 17;
-  /** The motion in force, for lines without a code. */
-  #motion: number | undefined;
+  #modes: Modes;
   /** G53: the next move of this line is in machine coordinates. */
   #machine = false;
   readonly #cycle = new CannedCycle();
-  #retracted = false;
-  #layerZ = Number.NEGATIVE_INFINITY;
 
   constructor(reader: LineReader, planner: MotionPlanner, limits: MotionLimits, time: MachineTime) {
     this.#reader = reader;
     this.#planner = planner;
     this.#limits = limits;
     this.#time = time;
-    this.#feed = limits.initialFeed;
+    this.#modes = modesAtStart(limits.initialFeed);
     this.hotend = new Heater(limits.hotend);
     this.bed = new Heater(limits.bed);
   }
 
   /** G91. */
   get relative(): boolean {
-    return this.#relative;
+    return this.#modes.relative;
   }
 
   /** Speed that the design asks for, mm/s. */
   get speed(): number {
-    return this.#feed * this.#feedFactor;
+    return this.#modes.feed * this.#modes.feedFactor;
   }
 
   /** Moves of this line are in machine coordinates. */
@@ -112,12 +100,26 @@ export class Interpreter {
 
   /** The code of the motion in force. */
   get motion(): number | undefined {
-    return this.#motion;
+    return this.#modes.motion;
   }
 
   /** Another coordinate system (G54 to G59): its zero is `mm` further on this axis. */
   shift(axis: 0 | 1 | 2, mm: number): void {
-    this.#offset[axis] = (this.#offset[axis] as number) + mm;
+    this.#modes.offset[axis] = (this.#modes.offset[axis] as number) + mm;
+  }
+
+  /** The state between two lines. */
+  save(): Saved {
+    const { layers, tool, spindle } = this;
+    const modes = { ...this.#modes, offset: this.#modes.offset.slice() };
+    return { modes, cycle: this.#cycle.save(), layers, tool, spindle, position: this.#planner.position.slice() };
+  }
+
+  restore({ modes, cycle, position, ...counts }: Saved): void {
+    Object.assign(this, counts);
+    this.#modes = { ...modes, offset: modes.offset.slice() };
+    this.#cycle.restore(cycle);
+    this.#planner.position.set(position);
   }
 
   /** Executes the command that the reader has just completed. `lineEnd`: offset after its line so far. */
@@ -140,12 +142,12 @@ export class Interpreter {
   /** Words without a code of their own: a feed rate, or a move. */
   #words(lineEnd: number): void {
     const { given } = this.#reader;
-    if (this.#motion !== undefined && (given & axisWords) !== 0) this.#general(this.#motion, lineEnd);
+    if (this.#modes.motion !== undefined && (given & axisWords) !== 0) this.#general(this.#modes.motion, lineEnd);
     else if (this.#has(F)) this.#readFeed();
   }
 
   #general(code: number, lineEnd: number): void {
-    if (isMotion(ascii.G, code)) this.#motion = code;
+    if (isMotion(ascii.G, code)) this.#modes.motion = code;
     if (code <= 3 || code === 80) this.#cycle.cancel();
     if (isCycle(code)) return this.#drill(code, lineEnd);
     switch (code) {
@@ -181,11 +183,11 @@ export class Interpreter {
 
   /** Codes that only set how later words are read. Offsets of the machine (G43, G54) are not known to the model. */
   #mode(code: number): void {
-    if (code >= 17 && code <= 19) this.#plane = code;
-    else if (code === 20 || code === 21) this.#unit = code === 20 ? inch : 1;
+    if (code >= 17 && code <= 19) this.#modes.plane = code;
+    else if (code === 20 || code === 21) this.#modes.unit = code === 20 ? inch : 1;
     else if (code === 53) this.#machine = true;
-    else if (code === 80) this.#motion = undefined;
-    else if (code === 90 || code === 91) this.#relative = code === 91;
+    else if (code === 80) this.#modes.motion = undefined;
+    else if (code === 90 || code === 91) this.#modes.relative = code === 91;
     else if (code === 98 || code === 99) this.#cycle.toInitial = code === 98;
   }
 
@@ -198,11 +200,12 @@ export class Interpreter {
       case 7:
       case 8:
       case 9:
+        if (code <= 5) this.spindle = code !== 5;
         this.#words(lineEnd);
         break;
       case 82:
       case 83:
-        this.#relativeFilament = code === 83;
+        this.#modes.relativeFilament = code === 83;
         break;
       case 104:
       case 109:
@@ -233,10 +236,10 @@ export class Interpreter {
         this.#setAccelerations();
         break;
       case 220:
-        if (this.#value(S) > 0) this.#feedFactor = within(this.#value(S) / 100);
+        if (this.#value(S) > 0) this.#modes.feedFactor = within(this.#value(S) / 100);
         break;
       case 221:
-        if (this.#has(S)) this.#flow = Math.min(Math.max(this.#value(S), 0), 1000) / 100;
+        if (this.#has(S)) this.#modes.flow = Math.min(Math.max(this.#value(S), 0), 1000) / 100;
         break;
       case 400:
         this.#time.wait(0);
@@ -279,16 +282,17 @@ export class Interpreter {
         target[axis] = here;
         continue;
       }
-      const value = (reader.values[letter] as number) * this.#unit;
+      const value = (reader.values[letter] as number) * this.#modes.unit;
       if (axis < 3) {
         target[axis] = this.#machine
           ? value - (this.origin[axis] as number)
-          : value + (this.#relative ? here : (this.#offset[axis] as number));
+          : value + (this.#modes.relative ? here : (this.#modes.offset[axis] as number));
       } else {
-        const change = this.#relativeFilament ? value : value + (this.#offset[3] as number) - here;
-        target[axis] = here + change * this.#flow;
+        const change = this.#modes.relativeFilament ? value : value + (this.#modes.offset[3] as number) - here;
+        target[axis] = here + change * this.#modes.flow;
         // Flow changes the amount of filament, not the coordinates of the file.
-        if (!this.#relativeFilament && this.#flow !== 1) this.#offset[3] = (target[axis] as number) - value;
+        if (!this.#modes.relativeFilament && this.#modes.flow !== 1)
+          this.#modes.offset[3] = (target[axis] as number) - value;
       }
       if (!(Math.abs(target[axis] as number) <= (axis < 3 ? MAX_MM : MAX_FILAMENT_MM))) {
         throw reader.fault('a position out of range');
@@ -297,8 +301,8 @@ export class Interpreter {
   }
 
   #readFeed(): void {
-    const feed = (this.#value(F) * this.#unit) / 60;
-    if (feed > 0) this.#feed = within(feed);
+    const feed = (this.#value(F) * this.#modes.unit) / 60;
+    if (feed > 0) this.#modes.feed = within(feed);
   }
 
   #drill(code: number, lineEnd: number): void {
@@ -306,23 +310,23 @@ export class Interpreter {
     if ((reader.flags & moveWords) !== 0) throw reader.fault('a word without a number');
     if (this.#has(F)) this.#readFeed();
     if ((reader.given & axisWords) === 0) return;
-    if (this.#plane !== 17) throw reader.fault('a canned cycle outside the XY plane');
+    if (this.#modes.plane !== 17) throw reader.fault('a canned cycle outside the XY plane');
     const { position } = this.#planner;
     const at = (letter: number, axis: number): number | undefined => {
       if (!this.#has(letter)) return undefined;
-      return this.#value(letter) * this.#unit + (this.#relative ? 0 : (this.#offset[axis] as number));
+      return this.#value(letter) * this.#modes.unit + (this.#modes.relative ? 0 : (this.#modes.offset[axis] as number));
     };
     const words = {
       x: at(X, 0),
       y: at(Y, 1),
       z: at(Z, 2),
       r: at(R, 2),
-      q: this.#has(Q) ? this.#value(Q) * this.#unit : undefined,
+      q: this.#has(Q) ? this.#value(Q) * this.#modes.unit : undefined,
       p: this.#has(P) ? this.#value(P) : undefined,
       repeats: this.#has(L) ? this.#value(L) : 1,
     };
     const from = [position[0] as number, position[1] as number, position[2] as number] as const;
-    const fault = this.#cycle.run(code, words, from, this.#relative, this.#cycleMoves(lineEnd));
+    const fault = this.#cycle.run(code, words, from, this.#modes.relative, this.#cycleMoves(lineEnd));
     if (fault !== undefined) throw reader.fault(`a canned cycle: ${fault}`);
   }
 
@@ -347,9 +351,9 @@ export class Interpreter {
     const extrudes = (target[3] as number) > (position[3] as number);
     if (extrudes && (target[0] !== position[0] || target[1] !== position[1])) {
       const z = target[2] as number;
-      if (!(Math.abs(z - this.#layerZ) <= layerStep)) {
+      if (!(Math.abs(z - this.#modes.layerZ) <= layerStep)) {
         this.layers += 1;
-        this.#layerZ = z;
+        this.#modes.layerZ = z;
       }
     }
     this.#planner.push(this.speed, lineEnd, this.#reader.line, this.layers);
@@ -357,7 +361,7 @@ export class Interpreter {
 
   #arc(clockwise: boolean, lineEnd: number): void {
     const reader = this.#reader;
-    if (this.#plane !== 17) throw reader.fault('an arc outside the XY plane');
+    if (this.#modes.plane !== 17) throw reader.fault('an arc outside the XY plane');
     const { target, position } = this.#planner;
     const startX = position[0] as number;
     const startY = position[1] as number;
@@ -369,9 +373,17 @@ export class Interpreter {
     const endZ = target[2] as number;
     const endE = target[3] as number;
     const arc = this.#has(R)
-      ? arcByRadius(startX, startY, endX, endY, this.#value(R) * this.#unit, clockwise)
+      ? arcByRadius(startX, startY, endX, endY, this.#value(R) * this.#modes.unit, clockwise)
       : this.#has(I) || this.#has(J)
-        ? arcByCentre(startX, startY, endX, endY, this.#value(I) * this.#unit, this.#value(J) * this.#unit, clockwise)
+        ? arcByCentre(
+            startX,
+            startY,
+            endX,
+            endY,
+            this.#value(I) * this.#modes.unit,
+            this.#value(J) * this.#modes.unit,
+            clockwise,
+          )
         : 'no centre';
     if (typeof arc === 'string') throw reader.fault(`an arc: ${arc}`);
     this.arcSlack = Math.abs(arc.radius - arc.endRadius);
@@ -393,14 +405,14 @@ export class Interpreter {
   #firmwareRetract(back: boolean, lineEnd: number): void {
     // On other firmware, G10 with words sets tool offsets or temperatures: it is then not a retraction.
     if (back && (this.#reader.given & (bit('P') | bit('L') | bit('R'))) !== 0) return;
-    if (this.#retracted === back) return;
-    this.#retracted = back;
+    if (this.#modes.retracted === back) return;
+    this.#modes.retracted = back;
     const { target, position } = this.#planner;
     const { length, feed } = this.#limits.retraction;
     target.set(position);
     const change = back ? -length : length;
     target[3] = (position[3] as number) + change;
-    this.#offset[3] = (this.#offset[3] as number) + change;
+    this.#modes.offset[3] = (this.#modes.offset[3] as number) + change;
     this.#planner.push(feed, lineEnd, this.#reader.line, this.layers);
   }
 
@@ -416,7 +428,7 @@ export class Interpreter {
     for (let axis = 0; axis < 3; axis += 1) {
       if (words !== 0 && (words & (1 << (axisSlots[axis] as number))) === 0) continue;
       this.#planner.position[axis] = 0;
-      this.#offset[axis] = 0;
+      this.#modes.offset[axis] = 0;
     }
   }
 
@@ -426,9 +438,9 @@ export class Interpreter {
     for (let axis = 0; axis < 4; axis += 1) {
       const letter = axisSlots[axis] as number;
       if (words !== 0 && (words & (1 << letter)) === 0) continue;
-      const value = this.#has(letter) ? (values[letter] as number) * this.#unit : 0;
+      const value = this.#has(letter) ? (values[letter] as number) * this.#modes.unit : 0;
       if (!(Math.abs(value) <= MAX_FILAMENT_MM)) throw this.#reader.fault('a position out of range');
-      this.#offset[axis] = (this.#planner.position[axis] as number) - value;
+      this.#modes.offset[axis] = (this.#planner.position[axis] as number) - value;
     }
   }
 
@@ -443,7 +455,7 @@ export class Interpreter {
   #setAxes(values: Float64Array, nought: boolean): void {
     for (let axis = 0; axis < 4; axis += 1) {
       const letter = axisSlots[axis] as number;
-      const value = this.#value(letter) * (axis < 3 ? this.#unit : 1);
+      const value = this.#value(letter) * (axis < 3 ? this.#modes.unit : 1);
       if (value > 0) values[axis] = within(value);
       else if (nought && this.#has(letter) && value === 0) values[axis] = 0;
     }

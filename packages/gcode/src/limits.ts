@@ -51,6 +51,12 @@ export const desktopLimits: MotionLimits = {
 
 export const ambient = 22;
 
+/**
+ * Extrusion at a height that differs from the layer's by more than this (mm) begins a new layer; less is a spiral's
+ * climb within one.
+ */
+export const layerStep = 0.04;
+
 /** Properties of the filament. */
 export interface Filament {
   readonly diameterMm: number;

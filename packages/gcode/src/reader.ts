@@ -58,7 +58,6 @@ export class LineReader {
 
   #mode = BETWEEN;
   #started = false;
-  /** A motion is in force, so that words of a move need no command. */
   #motion = false;
   /** A command before in this line has words of a move, or a feed. */
   #afterWords = false;
@@ -75,6 +74,21 @@ export class LineReader {
   #dot = false;
   #sign = 0;
   #long = '';
+
+  /**
+   * Continues at the beginning of a line of a file.
+   * @param motion a motion is in force
+   */
+  resume(line: number, offset: number, motion: boolean): void {
+    this.line = line;
+    this.offset = offset;
+    this.#motion = motion;
+  }
+
+  /** A motion is in force, so that words of a move need no command. */
+  get motion(): boolean {
+    return this.#motion;
+  }
 
   /**
    * Reads from `bytes[from]` to the end of one command (`complete`) or of the bytes.

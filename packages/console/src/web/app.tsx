@@ -15,6 +15,7 @@ const LicencesPage = lazy(async () => (await import('./licences-page.tsx')).Lice
 const MachinesPage = lazy(async () => (await import('./machines-page.tsx')).MachinesPage);
 const PrintsPage = lazy(async () => (await import('./prints-page.tsx')).PrintsPage);
 const SignInPage = lazy(async () => (await import('./sign-in-page.tsx')).SignInPage);
+const ViewPage = lazy(async () => (await import('./view/view-page.tsx')).ViewPage);
 const LedgerPage = lazy(async () => (await import('./ledger-page.tsx')).LedgerPage);
 
 function Page({ page, rest }: Route) {
@@ -25,6 +26,8 @@ function Page({ page, rest }: Route) {
       return <LedgerPage number={rest[0]} key={rest[0]} />;
     case 'api':
       return <ApiPage name={rest[0]} />;
+    case 'view':
+      return <ViewPage />;
     case 'sign-in':
       return <SignInPage code={rest[0]} />;
     case 'machines':
@@ -86,6 +89,7 @@ export function App() {
           ['prints', w.prints],
         ] as const)
       : []),
+    ['view', w.view],
     ['certificate', w.certificate],
     ['ledger', w.ledger],
   ];

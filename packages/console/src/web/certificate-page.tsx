@@ -7,6 +7,7 @@ import {
   readCertificatePage,
 } from '@millrace/client';
 import { useEffect, useState } from 'preact/hooks';
+import { Drop } from './drop.tsx';
 import { Card, Facts, Failure, Verdict } from './parts.tsx';
 import { api, installation } from './server.ts';
 import { formatCount, formatTime, words } from './words.ts';
@@ -71,7 +72,7 @@ export function CertificatePage({ object }: { readonly object: string | undefine
       <>
         <h1>{w.certificateTitle}</h1>
         <p>{w.certificateText}</p>
-        <Drop onFile={(file) => show(readFile(file))} />
+        <Drop title={w.dropTitle} text={w.dropText} onFile={(file) => show(readFile(file))} />
         {failure === undefined ? undefined : <Failure error={failure} />}
       </>
     );
@@ -98,37 +99,6 @@ export function CertificatePage({ object }: { readonly object: string | undefine
         </button>
       </div>
     </>
-  );
-}
-
-function Drop({ onFile }: { readonly onFile: (file: Blob) => void }) {
-  const w = words.value;
-  const [over, setOver] = useState(false);
-  const drag = (inside: boolean) => (event: DragEvent) => {
-    event.preventDefault();
-    setOver(inside);
-  };
-  return (
-    <label
-      class={over ? 'drop over' : 'drop'}
-      onDragOver={drag(true)}
-      onDragLeave={drag(false)}
-      onDrop={(event) => {
-        drag(false)(event);
-        const file = event.dataTransfer?.files[0];
-        if (file !== undefined) onFile(file);
-      }}
-    >
-      <strong>{w.dropTitle}</strong>
-      <span class="quiet">{w.dropText}</span>
-      <input
-        type="file"
-        onChange={(event) => {
-          const file = event.currentTarget.files?.[0];
-          if (file !== undefined) onFile(file);
-        }}
-      />
-    </label>
   );
 }
 

@@ -1,4 +1,5 @@
 import { useEffect, useRef } from 'preact/hooks';
+import { pageKeys } from './page-keys.ts';
 import { words } from './words.ts';
 
 /** After `g`, a letter opens a page. */
@@ -6,6 +7,7 @@ const pages: Readonly<Record<string, string>> = {
   m: 'machines',
   l: 'licences',
   p: 'prints',
+  v: 'view',
   c: 'certificate',
   e: 'ledger',
 };
@@ -32,22 +34,20 @@ export function Keys() {
     ['g m', w.machines],
     ['g l', w.licences],
     ['g p', w.prints],
+    ['g v', w.view],
     ['g c', w.certificate],
     ['g e', w.ledger],
   ] as const;
   return (
     <dialog ref={dialog} class="card" aria-labelledby="keys-title">
       <h2 id="keys-title">{w.keysTitle}</h2>
-      <dl>
-        {rows.map(([key, text]) => (
-          <>
-            <dt>
-              <kbd>{key}</kbd>
-            </dt>
-            <dd>{text}</dd>
-          </>
-        ))}
-      </dl>
+      <KeyList rows={rows} />
+      {pageKeys.value === undefined ? undefined : (
+        <>
+          <h3>{pageKeys.value.title}</h3>
+          <KeyList rows={pageKeys.value.rows} />
+        </>
+      )}
       <button type="button" class="plain" onClick={() => dialog.current?.close()}>
         {w.close}
       </button>
@@ -55,5 +55,24 @@ export function Keys() {
   );
 }
 
+function KeyList({ rows }: { readonly rows: readonly (readonly [key: string, text: string])[] }) {
+  return (
+    <dl>
+      {rows.map(([key, text]) => (
+        <>
+          <dt>
+            <kbd>{key}</kbd>
+          </dt>
+          <dd>{text}</dd>
+        </>
+      ))}
+    </dl>
+  );
+}
+
+/** Sliders and boxes take no text. */
+const withoutText = new Set(['range', 'checkbox', 'radio', 'file', 'button', 'submit']);
 const isTypedInto = (target: EventTarget | null) =>
-  target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
+  (target instanceof HTMLInputElement && !withoutText.has(target.type)) ||
+  target instanceof HTMLTextAreaElement ||
+  target instanceof HTMLSelectElement;

@@ -4,33 +4,15 @@ import type { Job, JobAnswer, JobRequest } from './jobs.ts';
 import workerAddress from './key-worker.js?worker&url';
 import { usePasskey } from './passkey.ts';
 import { session } from './session.ts';
+import { startWorker } from './workers.ts';
 import type { Unlock } from './wrap.ts';
-
-/** The part of the browser's trusted types used here. */
-interface TrustedTypes {
-  createPolicy(
-    name: string,
-    rules: { createScriptURL(address: string): string },
-  ): {
-    createScriptURL(address: string): string;
-  };
-}
-
-let policy: ReturnType<TrustedTypes['createPolicy']> | undefined;
-
-/** The only script that the page starts by its address. */
-function trustedAddress(): string {
-  const { trustedTypes } = globalThis as { readonly trustedTypes?: TrustedTypes };
-  policy ??= trustedTypes?.createPolicy('millrace-worker', { createScriptURL: () => workerAddress });
-  return policy?.createScriptURL(workerAddress) ?? workerAddress;
-}
 
 /**
  * Runs a job in a worker of its own, which ends with it.
  * @throws {MillraceError} the code of the worker
  */
 export function runJob(job: Job, unlock: Unlock): Promise<unknown> {
-  const worker = new Worker(trustedAddress(), { type: 'module' });
+  const worker = startWorker(workerAddress);
   return new Promise<JobAnswer>((resolve, reject) => {
     worker.onmessage = ({ data }) => resolve(data as JobAnswer);
     worker.onerror = (event) => reject(new MillraceError('E_INTERNAL', `the worker failed: ${event.message}`));

@@ -6,6 +6,7 @@ export const de = {
   home: 'Start',
   certificate: 'Zertifikat',
   ledger: 'Register',
+  view: 'Ansicht',
   loading: 'Wird geladen …',
   failed: 'Das hat nicht geklappt',
   retry: 'Noch einmal versuchen',

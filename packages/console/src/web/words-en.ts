@@ -6,6 +6,7 @@ export const en = {
   home: 'Start',
   certificate: 'Certificate',
   ledger: 'Ledger',
+  view: 'Viewer',
   loading: 'Loading …',
   failed: 'That did not work',
   retry: 'Try again',

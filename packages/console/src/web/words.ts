@@ -51,6 +51,9 @@ export function formatSeconds(seconds: number): string {
 export const formatTemperature = (celsius: number) =>
   new Intl.NumberFormat(locale.value, { style: 'unit', unit: 'celsius' }).format(celsius);
 
+export const formatMillimetres = (mm: number) =>
+  new Intl.NumberFormat(locale.value, { style: 'unit', unit: 'millimeter', maximumFractionDigits: 2 }).format(mm);
+
 /** @param amount in minor units of the currency */
 export function formatMoney(amount: number, currency: string): string {
   const format = new Intl.NumberFormat(locale.value, { style: 'currency', currency });

@@ -1,0 +1,151 @@
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { Closer, silentLogger } from '@millrace/base';
+import { type ConsoleServer, serveConsole } from '@millrace/cloud/parts';
+import { chromium } from '@millrace/testkit/live-matrix/page';
+import axe from 'axe-core';
+import { type Browser, type BrowserContextOptions, type Page, chromium as playwright } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readConsoleFiles } from '../src/index.ts';
+
+/** Folder for pictures, by hand: `MILLRACE_PICTURES=docs/images npx vitest run …`. */
+const pictures = process.env.MILLRACE_PICTURES;
+const sample = fileURLToPath(new URL('../../../samples/', import.meta.url));
+/** Draws WebGL on the processor. */
+const software = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
+
+if (chromium === undefined) console.log('the viewer of G-code files: NOT CHECKED, there is no Chromium');
+describe.runIf(chromium !== undefined)('the viewer of G-code files in a browser', () => {
+  const closer = new Closer();
+  /** Requests, and errors of pages. */
+  const asked: string[] = [];
+  let browser: Browser;
+  let server: ConsoleServer;
+
+  beforeAll(async () => {
+    server = closer.add(
+      await serveConsole({
+        address: { host: '127.0.0.1', port: 0 },
+        files: await readConsoleFiles(),
+        logger: silentLogger,
+        mount: (mounted) => {
+          mounted.get('/v1/sessions/current', async (_request, reply) => reply.code(204).send());
+          mounted.get('/v1/installation', async (_request, reply) => reply.code(503).send());
+        },
+        ledger: undefined,
+      }),
+    );
+    browser = await playwright.launch({ executablePath: chromium ?? '', args: ['--no-sandbox', ...software] });
+    closer.add({ close: () => browser.close() });
+  }, 60_000);
+  afterAll(() => closer.close());
+
+  async function open(options: BrowserContextOptions = {}): Promise<Page> {
+    const context = await browser.newContext({ locale: 'en-GB', ...options });
+    const page = await context.newPage();
+    page.on('request', (request) => asked.push(`${request.method()} ${request.url()}`));
+    page.on('pageerror', (error) => asked.push(`error: ${error.message}`));
+    page.on('dialog', (dialog) => asked.push(`dialog: ${dialog.message()}`));
+    await page.goto(`${server.origin}/#/view`);
+    return page;
+  }
+  const choose = (page: Page, name: string, content: Buffer | string) =>
+    page
+      .locator('input[type=file]')
+      .setInputFiles({ name, mimeType: 'text/plain', buffer: Buffer.from(content as string) });
+  const picture = async (page: Page, name: string) => {
+    if (pictures !== undefined) await page.screenshot({ path: `${pictures}/${name}.png`, fullPage: true });
+  };
+  async function findings(page: Page): Promise<string[]> {
+    await page.evaluate(axe.source);
+    const run = 'axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + nodes[0].html))';
+    return (await page.evaluate(run)) as string[];
+  }
+  const shown = async (page: Page, layer: number) => {
+    await page.locator(`canvas[data-layer="${layer}"]`).waitFor();
+  };
+  /** Number of pixels of the picture that are drawn, after the next frames. */
+  const drawn = (page: Page): Promise<number> =>
+    page.evaluate(`new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
+      const canvas = document.querySelector('canvas');
+      const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d');
+      copy.drawImage(canvas, 0, 0);
+      const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+      let count = 0;
+      for (let n = 3; n < data.length; n += 4) if (data[n] > 0) count += 1;
+      done(count);
+    })))`);
+
+  it('shows layers, moves and travel by slider, keyboard and wheel', async () => {
+    const page = await open();
+    await choose(page, 'impeller.gcode', await readFile(`${sample}impeller.gcode`));
+    await shown(page, 1);
+    const canvas = page.locator('canvas');
+    await canvas.focus();
+    await page.keyboard.press('PageUp');
+    await shown(page, 11);
+    await page.keyboard.press('ArrowUp');
+    await shown(page, 12);
+    await picture(page, 'console-layers');
+    expect(await findings(page)).toEqual([]);
+
+    // Travel moves are drawn as well.
+    const without = await drawn(page);
+    await page.keyboard.press('t');
+    await page.getByRole('checkbox', { name: 'Travel moves', checked: true }).waitFor();
+    expect(await drawn(page)).toBeGreaterThan(without);
+    // The wheel changes layers with shift, and zooms without.
+    await canvas.hover();
+    await page.keyboard.down('Shift');
+    await page.mouse.wheel(0, -100);
+    await page.keyboard.up('Shift');
+    await shown(page, 13);
+    const slider = page.getByRole('slider', { name: 'Layer' });
+    await slider.hover();
+    await page.mouse.wheel(0, 100);
+    await shown(page, 12);
+    await slider.focus();
+    await page.keyboard.press('End');
+    await page.waitForFunction(
+      "document.querySelector('input[type=range]').value === document.querySelector('input[type=range]').max",
+    );
+    await canvas.focus();
+    await page.keyboard.press('Home');
+    const moves = page.getByRole('slider', { name: 'Move' });
+    const before = Number(await moves.inputValue());
+    await page.keyboard.press('ArrowLeft');
+    await page.waitForFunction(`document.querySelectorAll('input[type=range]')[1].value === '${before - 1}'`);
+    // Zooming in on a part, and back.
+    const whole = await drawn(page);
+    for (let n = 0; n < 12; n += 1) await page.keyboard.press('-');
+    expect(await drawn(page)).not.toBe(whole);
+    await page.keyboard.press('f');
+    expect(await drawn(page)).toBe(whole);
+    // The list of keys has those of the picture.
+    await page.keyboard.press('?');
+    await page.getByText('Travel moves on or off').waitFor();
+    await page.context().close();
+  });
+
+  it('shows the path in space up to a layer', async () => {
+    const page = await open();
+    await choose(page, 'impeller.gcode', await readFile(`${sample}impeller.gcode`));
+    await shown(page, 1);
+    await page.getByRole('button', { name: 'Path in space' }).click();
+    await page.locator('canvas[data-picture=space]').focus();
+    await page.keyboard.press('End');
+    await page.locator('canvas[data-layer="52"]').waitFor();
+    // More is drawn when the last layer is, so the picture has more bytes.
+    const bytesOf = async () => (await page.locator('canvas').screenshot()).length;
+    await expect.poll(bytesOf, { timeout: 20_000 }).toBeGreaterThan(30_000);
+    await picture(page, 'console-path');
+    expect(await findings(page)).toEqual([]);
+    const whole = await bytesOf();
+    await page.locator('canvas').focus();
+    await page.keyboard.press('Home');
+    // Before the first layer.
+    await shown(page, 0);
+    await expect.poll(bytesOf, { timeout: 20_000 }).toBeLessThan(whole / 2);
+    await page.context().close();
+  });
+});
