@@ -62,7 +62,7 @@ type FieldsOf<F extends Fields> = keyof F['shape'] extends never ? unknown : z.i
 /** Parameters of path and query by name, and the body. */
 export type ArgumentsOf<R extends Route> = FieldsOf<R['params']> &
   FieldsOf<R['query']> &
-  (R['body'] extends { kind: 'none' } ? unknown : { readonly body: SentOf<R['body']> });
+  (R['body'] extends { kind: 'none' | 'empty' } ? unknown : { readonly body: SentOf<R['body']> });
 
 export type CallOf<R extends Route> = (
   ...call: Record<never, never> extends ArgumentsOf<R>
@@ -105,14 +105,15 @@ async function callRoute(
     poll: route.waits,
   });
   const { answer } = route;
-  if (answer.kind === 'none' || (answer.kind === 'optional' && reply.status === 204)) return undefined;
+  if (answer.kind === 'none' || answer.kind === 'empty' || (answer.kind === 'optional' && reply.status === 204))
+    return undefined;
   if (answer.kind === 'bytes' || answer.kind === 'text') return reply.body;
   const value = answer.kind === 'cbor' ? codecOf(cbor).decode(reply.body) : reply.json();
   return parse(answer.schema, value, `answer of the node (${route.path})`, 'E_UNAVAILABLE');
 }
 
 function sent(body: Content, value: unknown, cbor: CborCodec | undefined): Pick<TransportRequest, 'json' | 'body'> {
-  if (body.kind === 'none') return {};
+  if (body.kind === 'none' || body.kind === 'empty') return {};
   if (body.kind === 'json' || body.kind === 'optional') return { json: value };
   return { body: body.kind === 'cbor' ? codecOf(cbor).encode(value) : (value as Uint8Array) };
 }

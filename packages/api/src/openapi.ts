@@ -33,7 +33,7 @@ const schemaOf = (schema: z.ZodType) => {
 
 const mediaOf = (type: string) => type.split(';')[0] ?? type;
 
-function contentOf(content: Content): object {
+function contentOf(content: Exclude<Content, { kind: 'empty' }>): object {
   if (content.kind === 'none') return { [mediaOf(contentTypes.json)]: { schema: { type: 'object' } } };
   if (content.kind === 'json' || content.kind === 'optional')
     return { [mediaOf(contentTypes.json)]: { schema: schemaOf(content.schema) } };
@@ -91,9 +91,13 @@ function operationOf(name: string, route: Route, guests: boolean): object {
     'x-callers': callers,
     security: securityOf(route, guests),
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(body.kind === 'none' ? {} : { requestBody: { required: true, content: contentOf(body) } }),
+    ...(body.kind === 'none' || body.kind === 'empty'
+      ? {}
+      : { requestBody: { required: true, content: contentOf(body) } }),
     responses: {
-      200: { description: 'done', content: contentOf(answer) },
+      ...(answer.kind === 'empty'
+        ? { 204: { description: 'done' } }
+        : { 200: { description: 'done', content: contentOf(answer) } }),
       ...(answer.kind === 'optional' ? { 204: { description: 'nothing to answer' } } : {}),
       ...refusals([...errors, ...(isWrite(route) ? (['E_IDEMPOTENCY'] as const) : [])]),
     },

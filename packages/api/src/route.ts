@@ -10,6 +10,8 @@ export type Caller = 'guest' | 'user' | 'machine' | 'control' | 'segments' | 'ke
 /** Encoding of a request body or an answer. */
 export type Content<S extends z.ZodType = z.ZodType> =
   | { readonly kind: 'none' }
+  /** Of an answer: 204 without a body. */
+  | { readonly kind: 'empty' }
   | { readonly kind: 'json'; readonly schema: S }
   /** JSON, or 204 with an empty body if there is no answer. */
   | { readonly kind: 'optional'; readonly schema: S }
@@ -54,14 +56,14 @@ export type RouteTree = { readonly [name: string]: Route | RouteTree };
 /** Type of a body as a handler receives it, and of an answer as a client receives it. */
 export type ReceivedOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
   ? z.output<S> | (C extends { kind: 'optional' } ? undefined : never)
-  : C extends { kind: 'none' }
+  : C extends { kind: 'none' | 'empty' }
     ? undefined
     : Uint8Array<ArrayBuffer>;
 
 /** Type of an answer as a handler returns it, and of a body as a client sends it. */
 export type SentOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
   ? z.input<S> | (C extends { kind: 'optional' } ? undefined : never)
-  : C extends { kind: 'none' }
+  : C extends { kind: 'none' | 'empty' }
     ? undefined
     : Uint8Array;
 
@@ -130,6 +132,7 @@ export function route<
 export const json = <S extends z.ZodType>(schema: S) => ({ kind: 'json', schema }) as const;
 export const optional = <S extends z.ZodType>(schema: S) => ({ kind: 'optional', schema }) as const;
 export const cbor = <S extends z.ZodType>(schema: S) => ({ kind: 'cbor', schema }) as const;
+export const empty = { kind: 'empty' } as const;
 export const bytes = { kind: 'bytes' } as const;
 export const text = { kind: 'text' } as const;
 
@@ -139,7 +142,7 @@ export const contentTypes = {
   cbor: 'application/octet-stream',
   bytes: 'application/octet-stream',
   text: 'text/plain; charset=utf-8',
-} as const satisfies Record<Exclude<Content['kind'], 'none'>, string>;
+} as const satisfies Record<Exclude<Content['kind'], 'none' | 'empty'>, string>;
 
 /** The header that makes a write safe to repeat: the same key with the same request gets the first answer. */
 export const IDEMPOTENCY_HEADER = 'idempotency-key';

@@ -1,4 +1,5 @@
 import { MillraceError, toMillraceError } from '@millrace/base';
+import { printCommands } from '@millrace/protocol/shapes';
 import { Command, CommanderError, Option, type OutputConfiguration } from 'commander';
 import type { Action, Add, Group } from './add-command.ts';
 import { addCases } from './case-commands.ts';
@@ -225,15 +226,24 @@ function addOwner(group: Group, add: Add): void {
 }
 
 function addOperator(program: Command, group: Group, add: Add): void {
-  add(program, 'print', 'order a print: request one object of a licence', async (context, _, options) => {
-    const { print } = await import('./commands/print.ts');
-    return print(context, options);
-  })
-    .requiredOption('--licence <id>', 'identifier of the licence, or its beginning')
+  const print = add(program, 'print', 'order a print: request one object of a licence', async (context, _, options) =>
+    (await import('./commands/print.ts')).print(context, options),
+  )
+    .option('--licence <id>', 'identifier of the licence, or its beginning')
     .option('--machine <name>', 'the machine (default: the only one that the licence names)')
     .option('--at <home>', 'for a machine of another cloud: home folder in which your key is enrolled there')
     .option('--start-within <minutes>', 'the print expires unless its machine has started by then', '15')
     .option('--watch', 'follow the print to its end; exit code 0 only if the object is made');
+  const commands = {
+    pause: 'pause the machine that makes a print',
+    resume: 'end a pause that was made from elsewhere',
+    cancel: 'end a running print; its object is used (a print that waits: `queue cancel`)',
+    stop: 'emergency stop of the machine that makes a print; it takes no work until it is resumed there',
+  } as const;
+  for (const command of printCommands)
+    add(print, `${command} <print>`, commands[command], async (context, [id = ''], options) =>
+      (await import('./commands/print-command.ts')).command(context, command, id, options),
+    ).option('--cause <text>', 'goes to the ledger');
   add(
     program,
     'rehearse',

@@ -13,10 +13,11 @@ const dummy = fileURLToPath(new URL('./fixtures/dummy.mjs', import.meta.url));
 
 /** Every executable command, as its words. */
 function allCommands(): string[][] {
-  const leaves = (command: Command, words: string[]): string[][] =>
-    command.commands.length === 0
-      ? [words]
-      : command.commands.flatMap((child) => leaves(child, [...words, child.name()]));
+  const leaves = (command: Command, words: string[]): string[][] => [
+    // `print` is a command, and has commands below it.
+    ...(command.commands.length === 0 || words[0] === 'print' ? [words] : []),
+    ...command.commands.flatMap((child) => leaves(child, [...words, child.name()])),
+  ];
   const never = { write: () => undefined };
   const program = createProgram(
     {
@@ -142,6 +143,10 @@ describe('help', () => {
         'package import',
         'peer-key',
         'print',
+        'print cancel',
+        'print pause',
+        'print resume',
+        'print stop',
         'queue cancel',
         'queue clear',
         'queue first',

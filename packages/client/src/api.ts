@@ -50,7 +50,7 @@ import {
   toBase64,
   toHex,
 } from '@millrace/base';
-import type { Attested, HttpClient, SignedDirectory, UsageRecord } from '@millrace/protocol';
+import type { Attested, HttpClient, PrintCommand, SignedDirectory, UsageRecord } from '@millrace/protocol';
 
 export interface Attachments {
   readonly manifest?: Uint8Array;
@@ -141,6 +141,8 @@ export interface Api {
   spoolStatements(machine: string): Promise<SpoolStatementView[]>;
   prints(): Promise<PrintView[]>;
   print(id: string): Promise<PrintView>;
+  /** Submits a signed `print.command`. It is sent once: whether a lost one was obeyed, the print shows. */
+  commandPrint(print: string, command: PrintCommand, transaction: Uint8Array): Promise<void>;
   /** The newest settings of a machine from elsewhere. The caller must verify them. @throws {MillraceError} E_NOT_FOUND */
   settings(machine: string): Promise<SettingsView>;
   /** Rehearsals of the user's designs and licences. The caller must verify their answers. */
@@ -189,6 +191,9 @@ const cbor: CborCodec = {
   encode: (value) => encodeCbor(value as never),
   decode: (bytes) => decodeCbor(bytes, 'answer', 'E_UNAVAILABLE'),
 };
+
+/** Control answers a command when the machine has obeyed, or says that it does not: within this time, ms. */
+const COMMAND_MS = 40_000;
 
 /** Maximum wait for a newer directory, ms. After that the known one is used. */
 const DIRECTORY_MS = 3_000;
@@ -343,6 +348,10 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     spoolStatements: (id) => list((query) => spools.statements({ id, ...query }, { signal })),
     prints: () => list((query) => prints.list(query, { signal })),
     print: (id) => read(() => prints.get({ id }, { signal })),
+    commandPrint: async (id, command, transaction) => {
+      const body = { transaction: toBase64(transaction) };
+      await prints[command]({ id, body }, { signal, timeoutMs: COMMAND_MS });
+    },
     settings: (id) => read(() => settings.get({ id }, { signal })),
     rehearsals: () => list((query) => rehearsals.list(query, { signal })),
     rehearsal: (id) => read(() => rehearsals.get({ id }, { signal })),

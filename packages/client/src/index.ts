@@ -110,6 +110,7 @@ export type {
 } from './prepared.ts';
 export {
   cancelPrint,
+  commandPrint,
   movePrintFirst,
   type PrintFacts,
   type PrintLook,

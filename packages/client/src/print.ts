@@ -1,6 +1,6 @@
 import type { MachineStateView, PrintView } from '@millrace/api';
 import { isErrorCode, MillraceError, sleep } from '@millrace/base';
-import type { OwnerState } from '@millrace/protocol';
+import type { OwnerState, PrintCommand } from '@millrace/protocol';
 import { openLive, openReport } from './owner-view.ts';
 import { CONTENT_BYTES, SEALED_BYTES } from './prepared.ts';
 import type { Session } from './session.ts';
@@ -40,6 +40,27 @@ export async function cancelPrint(session: Session, print: string): Promise<void
  */
 export async function movePrintFirst(session: Session, print: string): Promise<void> {
   await session.api.submit((await signNew(session, { type: 'print.first', print })).bytes);
+}
+
+/** A command is not obeyed later than this after it was signed, apart from the difference of clocks, ms. */
+const COMMAND_MS = 60_000;
+
+/**
+ * Commands the machine that makes a print, and waits until it has obeyed. The machine verifies the signature, and does
+ * nothing to another print.
+ * @param cause up to 120 characters, which go to the ledger
+ * @throws {MillraceError} E_STATE if the print does not run or is already in that state, E_FORBIDDEN, E_UNAVAILABLE if
+ *   the machine takes no command, E_TIMEOUT if it does not say what became of it
+ */
+export async function commandPrint(
+  session: Session,
+  print: string,
+  command: PrintCommand,
+  cause?: string,
+): Promise<void> {
+  const body = { type: 'print.command', print, command, ...(cause === undefined ? {} : { cause }) } as const;
+  const { bytes } = await signNew(session, body, session.random(16), COMMAND_MS);
+  await session.api.commandPrint(print, command, bytes);
 }
 
 /** Queued prints, of one machine or of all, in the order in which each machine makes them. */

@@ -33,6 +33,7 @@ import { coreHashOf, type DesignCore, prepareDesign } from '@millrace/vault';
 import { MAP_CHANGES } from '../src/control/account-map.ts';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { createCheckpointPublisher } from '../src/control/checkpoint-publisher.ts';
+import { CommandBoard } from '../src/control/command-board.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { finishInterrupted } from '../src/control/interrupted.ts';
@@ -150,6 +151,7 @@ export async function controlFixture(stores = newStores()) {
     mutexes: new KeyedMutex(),
     licensing: new RwLock(),
     printQueue: new PrintQueue(systemClock),
+    commands: new CommandBoard(),
   };
 
   const sign = (who: UserName, body: Body<Transaction>, id = systemRandom(16)) => {

@@ -86,6 +86,10 @@ const byAction: Readonly<Record<Action, string>> = {
   'print.request': 'fffyffffff',
   'print.cancel': 'fffyffffff',
   'print.moveFirst': 'fffyffffff',
+  'print.pause': 'fyfyffffff',
+  'print.resume': 'fyfyffffff',
+  'print.end': 'fyfyffffff',
+  'print.stop': 'fffyffffff',
   'print.run': 'fffffyffff',
   'settings.report': 'fffffyffff',
   'rehearsal.list': 'yyyyyfffff',
@@ -243,6 +247,8 @@ describe('people of organisations', () => {
     ['print.request', 'ffff'],
     ['print.cancel', 'ffff'],
     ['print.moveFirst', 'ffff'],
+    ...(['print.pause', 'print.resume', 'print.end'] as const).map((action) => [action, designer] as const),
+    ['print.stop', 'ffff'],
     ['case.report', 'ffff'],
   ]);
   const holderCells = cellsOf('holder', [
@@ -252,6 +258,9 @@ describe('people of organisations', () => {
     ['case.decide', 'ffff'],
     ['print.cancel', operator],
     ['print.moveFirst', operator],
+    ...(['print.pause', 'print.resume', 'print.end', 'print.stop'] as const).map(
+      (action) => [action, operator] as const,
+    ),
     ['spool.unload', operator],
     ['licence.transfer', operator],
     ['licence.read', 'yfyy'],

@@ -2,7 +2,7 @@ import { TICKET_HEADER } from '@millrace/api';
 import { encodeCbor, fromBase64, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { decodeOpening } from '@millrace/ledger';
-import { signTransaction, type Transaction } from '@millrace/protocol';
+import { printCommands, signTransaction, type Transaction } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -75,6 +75,11 @@ const ofControl: Readonly<Record<string, string>> = {
   'spools.statements': anyUser,
   'prints.list': anyUser,
   'prints.get': ownerOrHolder,
+  // Signed by the holder. The owner may command too, but not submit what somebody else has signed.
+  'prints.pause': 'fffyf......',
+  'prints.resume': 'fffyf......',
+  'prints.cancel': 'fffyf......',
+  'prints.stop': 'fffyf......',
   'visits.list': anyUser,
   'visits.get': 'yffyf......',
   'settings.get': administrator,
@@ -110,6 +115,8 @@ const ofControl: Readonly<Record<string, string>> = {
   'machineCalls.next': '........y..',
   'machineCalls.callHome': '........y..',
   'machineCalls.report': '........y..',
+  'machineCalls.command': '........y..',
+  'machineCalls.commanded': '........y..',
   'visas.give': '........y..',
   'visitorCalls.callHome': '........y..',
   'visitorCalls.report': '........y..',
@@ -151,6 +158,10 @@ const answered: Readonly<Record<string, string>> = {
   'boxes.announce': 'E_SIGNATURE',
   'mail.send': 'E_UNAVAILABLE',
   'mail.poll': 'E_UNAVAILABLE',
+  'prints.pause': 'E_INPUT',
+  'prints.resume': 'E_INPUT',
+  'prints.cancel': 'E_INPUT',
+  'prints.stop': 'E_INPUT',
   'machineCalls.callHome': 'E_SIGNATURE',
   'machineCalls.report': 'E_SIGNATURE',
   'visas.give': 'E_SIGNATURE',
@@ -174,6 +185,15 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
   const body: Transaction = { ...times, type: 'design.maintenance', design, mode: 'delta' };
   const transactionBytes = await signTransaction(keys.owner, context.directory.installation, body);
   const transaction = toBase64(transactionBytes);
+  // Of another print: whoever may submit it is told so.
+  const command: Transaction = {
+    ...times,
+    id: systemRandom(16),
+    type: 'print.command',
+    print: design,
+    command: 'pause',
+  };
+  const commanded = await signTransaction(keys.holder, context.directory.installation, command);
   const get = (path: string): Asked => ({ method: 'GET', path });
   const post = (path: string, json?: unknown): Asked => ({ method: 'POST', path, ...(json ? { json } : {}) });
   const cbor = (path: string, value: object): Asked => ({
@@ -260,6 +280,12 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     'spools.statements': get(`/v1/machines/${machine.machine}/spools`),
     'prints.list': get('/v1/prints'),
     'prints.get': get(`/v1/prints/${print}`),
+    ...Object.fromEntries(
+      printCommands.map((name) => [
+        `prints.${name}`,
+        { method: 'PUT', path: `/v1/prints/${print}/${name}`, json: { transaction: toBase64(commanded) } },
+      ]),
+    ),
     'visits.list': get('/v1/visits'),
     'visits.get': get(`/v1/visits/${visit}`),
     'settings.get': get(`/v1/machines/${machine.machine}/settings`),
@@ -294,6 +320,8 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     'machineCalls.next': cbor(`${calls}/next`, { wait: 0 }),
     'machineCalls.callHome': cbor(`${calls}/call-home`, { request: new Uint8Array(9) }),
     'machineCalls.report': cbor(`${calls}/report`, { report: new Uint8Array(9) }),
+    'machineCalls.command': cbor(`${calls}/command`, { wait: 0, print }),
+    'machineCalls.commanded': cbor(`${calls}/commanded`, { command: print }),
     'visas.give': cbor(`${calls}/visa`, { request: new Uint8Array(9) }),
     'visitorCalls.callHome': cbor(`${visitors}/call-home`, {
       request: new Uint8Array(9),

@@ -57,7 +57,7 @@ import {
   revocationListSchema,
 } from './people-documents.ts';
 import { fitsValidity } from './prices.ts';
-import { cancelPrint, movePrintFirst, requestPrint } from './print-documents.ts';
+import { cancelPrint, commandPrint, movePrintFirst, requestPrint } from './print-documents.ts';
 import { rehearsalResult, requestRehearsal } from './rehearsal-documents.ts';
 import { machineReport } from './report-documents.ts';
 import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
@@ -258,6 +258,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   requestPrint,
   cancelPrint,
   movePrintFirst,
+  commandPrint,
   requestRehearsal,
   reportCase,
   decideCase,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 /** A text of the machine or its operator. */
-const haltText = z
+export const haltText = z
   .string()
   .min(1)
   .max(200)
@@ -9,8 +9,8 @@ const haltText = z
 
 /** Why a machine stands still, and what has to happen next. */
 export const haltSchema = z.strictObject({
-  /** The agent, by itself or for its operator; the controller; a person at the machine. */
-  actor: z.enum(['agent', 'operator', 'controller', 'person']),
+  /** The agent by itself, its operator, the owner of the design, the controller, a person at the machine. */
+  actor: z.enum(['agent', 'operator', 'owner', 'controller', 'person']),
   cause: haltText,
   nextStep: haltText,
 });

@@ -19,6 +19,10 @@ export type Disclosure = (typeof disclosures)[number];
 /** Default disclosure: nothing about the design. */
 export const usualDisclosures = ['progress', 'state', 'temperatures', 'buffer'] as const satisfies Disclosure[];
 
+/** What a person may command while an object is made, from elsewhere. `stop` is the emergency stop. */
+export const printCommands = ['pause', 'resume', 'cancel', 'stop'] as const;
+export type PrintCommand = (typeof printCommands)[number];
+
 /** Whether a holder may transfer a licence alone, or only with the owner's approval. */
 export const transferPolicies = ['alone', 'with-approval'] as const;
 export type TransferPolicy = (typeof transferPolicies)[number];

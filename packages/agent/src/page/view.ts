@@ -97,6 +97,7 @@ function printing({ print, connected, machine }: AgentStatus): Said {
     const by = {
       agent: 'the agent',
       operator: 'the operator',
+      owner: 'the owner of the design',
       controller: 'the controller',
       person: 'a person at the machine',
     }[actor];

@@ -175,6 +175,29 @@ export const machineCallRoutes = {
       'E_QUARANTINE',
     ],
   }),
+  command: route('POST', '/v1/machines/{machine}/command', {
+    summary: 'a machine waits for commands about the print that it makes',
+    callers,
+    action,
+    params,
+    body: cbor(z.strictObject({ wait, print: id })),
+    answer: cbor(z.strictObject({ command: z.strictObject(attested).optional() })),
+    waits: true,
+    errors: ['E_NOT_FOUND', 'E_FORBIDDEN'],
+  }),
+  commanded: route('POST', '/v1/machines/{machine}/commanded', {
+    summary: 'what became of a command that a machine has taken',
+    callers,
+    action,
+    params,
+    body: cbor(
+      z.strictObject({
+        command: id,
+        refusal: z.strictObject({ code: z.string().max(40), message: z.string().max(500) }).optional(),
+      }),
+    ),
+    answer: cbor(z.strictObject({})),
+  }),
   report: route('POST', '/v1/machines/{machine}/report', {
     summary: 'a machine’s signed report',
     callers,

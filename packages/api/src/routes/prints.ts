@@ -1,8 +1,15 @@
 import { hexOf } from '@millrace/base';
-import { MAX_SEALED_STATE, machineStateSchema, matrixInUseSchema, objectName } from '@millrace/protocol/shapes';
+import {
+  MAX_SEALED_STATE,
+  machineStateSchema,
+  matrixInUseSchema,
+  objectName,
+  type PrintCommand,
+} from '@millrace/protocol/shapes';
 import { z } from 'zod';
+import type { Action } from '../actions.ts';
 import { base64, byId, failure, id, pageOf, pageQuery, party, signer, time, uint } from '../fields.ts';
-import { bytes, json, route } from '../route.ts';
+import { bytes, empty, json, route } from '../route.ts';
 
 /** Live figures of a running print, as reported by the segments node. */
 export const progressBody = z.strictObject({
@@ -40,6 +47,10 @@ export const printAnswer = z.object({
   ...failure,
   next: z.string().optional().describe('after a refusal or failure: who must do what'),
   cleared: z.boolean().optional().describe('the owner has cleared its alarm'),
+  halt: z
+    .object({ actor: z.string(), cause: z.string(), nextStep: z.string() })
+    .optional()
+    .describe('while its machine stands still: who has paused it, why, and what has to happen next'),
   segments: uint,
   progress: z
     .object({ ...progressBody.partial().shape, machine: machineState.optional() })
@@ -86,6 +97,32 @@ const callers = ['user'] as const;
 const notYours = ['E_NOT_FOUND', 'E_FORBIDDEN'] as const;
 const byObject = z.strictObject({ id: objectName });
 
+/**
+ * The path names the print: a page that shows an older state cannot command the machine's next print. The answer comes
+ * when the machine has obeyed.
+ */
+const command = (name: PrintCommand, action: Action, summary: string) =>
+  route('PUT', `/v1/prints/{id}/${name}`, {
+    summary,
+    callers,
+    action,
+    params: byId,
+    body: json(z.strictObject({ transaction: base64.describe('`print.command`, see spec/protocol.md') })),
+    answer: empty,
+    maxBody: 16_384,
+    errors: [
+      ...notYours,
+      'E_SIGNATURE',
+      'E_EXPIRED',
+      'E_CLOCK',
+      'E_REPLAY',
+      'E_STATE',
+      'E_MACHINE',
+      'E_QUOTA',
+      'E_QUARANTINE',
+    ],
+  });
+
 export const printRoutes = {
   list: route('GET', '/v1/prints', {
     summary: 'prints of own designs or licences',
@@ -102,6 +139,10 @@ export const printRoutes = {
     answer: json(printAnswer),
     errors: notYours,
   }),
+  pause: command('pause', 'print.pause', 'pause the machine that makes this print'),
+  resume: command('resume', 'print.resume', 'end the pause of a running print that was made from elsewhere'),
+  cancel: command('cancel', 'print.end', 'end a running print; its object is used'),
+  stop: command('stop', 'print.stop', 'stop the machine that makes this print at once: the emergency stop'),
 };
 
 export const objectRoutes = {

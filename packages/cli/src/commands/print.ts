@@ -20,7 +20,7 @@ import { type Context, wholeNumber, withSession } from './context.ts';
 import { machineId } from './machine-names.ts';
 
 export interface PrintOptions {
-  readonly licence: string;
+  readonly licence?: string;
   readonly machine?: string;
   readonly watch?: boolean;
   readonly startWithin: string;
@@ -31,6 +31,7 @@ export interface PrintOptions {
 export function print(context: Context, options: PrintOptions): Promise<void> {
   return withSession(context, 'operator', async (session) => {
     const { terminal } = context;
+    if (options.licence === undefined) throw new MillraceError('E_INPUT', 'name the licence: --licence');
     const licence = pick('licence', options.licence, await session.api.licences(), (view) => [view.licence]);
     const minutes = wholeNumber(options.startWithin, '--start-within', 1, 10_080);
     const { at, machine: name } = options;

@@ -5,6 +5,7 @@ import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
 import type { BoxRegistry } from './boxes.ts';
 import type { CheckpointPublisher } from './checkpoint-publisher.ts';
+import type { CommandBoard } from './command-board.ts';
 import type { DamagedRecords } from './damaged.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { NodeMetrics } from './node-metrics.ts';
@@ -51,4 +52,5 @@ export interface ControlContext {
    */
   readonly licensing: RwLock;
   readonly printQueue: PrintQueue;
+  readonly commands: CommandBoard;
 }

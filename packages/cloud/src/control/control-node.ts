@@ -25,6 +25,7 @@ import { takeAlarm } from './alarms.ts';
 import { BoxRegistry } from './boxes.ts';
 import { createCheckpointPublisher } from './checkpoint-publisher.ts';
 import { CheckBoard } from './checks.ts';
+import { CommandBoard } from './command-board.ts';
 import { openConsole } from './console/open.ts';
 import type { ControlContext } from './context.ts';
 import { DamagedRecords } from './damaged.ts';
@@ -148,6 +149,7 @@ export async function createControlNode(
     mutexes: new KeyedMutex(),
     licensing: new RwLock(),
     printQueue,
+    commands: new CommandBoard(),
   };
 
   await finishInterrupted(context);

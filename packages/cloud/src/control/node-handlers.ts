@@ -8,6 +8,7 @@ import { deletionsOf } from './designs.ts';
 import { mailNode } from './mailbox.ts';
 import { checkNodeState } from './node-states.ts';
 import { callHome } from './permits.ts';
+import { nextCommand } from './print-commands.ts';
 import { takeProgress } from './progress.ts';
 import { rehearsalFor } from './rehearsals.ts';
 import { takeReport } from './reports.ts';
@@ -102,6 +103,17 @@ export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
         machinesSeen.set(machine, clock.now());
         const answer = await callHome(context, machine, body.request);
         return { ...answer, machine: machineSchema.parse(answer.machine) };
+      },
+      command: async ({ params: { machine }, body, allow, gone }) => {
+        allow();
+        machinesSeen.set(machine, clock.now());
+        const { command } = await nextCommand(context, machine, body, gone);
+        return command === undefined ? {} : { command: { ...command } };
+      },
+      commanded: ({ params: { machine }, body, allow }) => {
+        allow();
+        context.commands.answered(machine, body.command, body.refusal);
+        return {};
       },
       report: async ({ params: { machine }, body, allow }) => {
         allow();

@@ -3,6 +3,7 @@ import { parseSign1 } from '@millrace/identity';
 import {
   CLOCK_SKEW_MS,
   groupKinds,
+  haltSchema,
   machineSchema,
   organisationKinds,
   personRoles,
@@ -226,6 +227,8 @@ const printSchema = z.strictObject({
   /** Set when an object of the licence has been claimed. */
   number: uint.optional(),
   object: z.string().optional(),
+  /** Why its machine stands still. */
+  halt: haltSchema.optional(),
   run: bytesOf(16).optional(),
   /** The machine's cloud, if it is another one. */
   cloud: id.optional(),

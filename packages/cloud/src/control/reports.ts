@@ -62,10 +62,15 @@ export async function takeReport(context: ControlContext, caller: string, bytes:
   }
   await records.prints.update(print.print, (current) => {
     const state = stateAfter(outcome);
-    if (current.state === 'alarmed' || state === undefined || (logged && !isBegun(current))) return current;
+    if (current.state === 'alarmed' || (logged && !isBegun(current))) return current;
+    const { halt: earlier, ...print } = current;
+    if (state === undefined) {
+      const halt = body.facts.halt ?? (body.facts.resumed ? undefined : earlier);
+      return halt === undefined ? print : { ...print, halt };
+    }
     const { code } = outcome;
     const reason = current.refusal?.code === code ? current.refusal?.reason : reasonOf(outcome, body);
-    return { ...current, state, ...(code === undefined ? {} : { code, reason }) };
+    return { ...print, state, ...(code === undefined ? {} : { code, reason }) };
   });
   if (outcome.type === 'completed' || outcome.type === 'failed') context.progress.delete(body.object);
 }

@@ -1,4 +1,4 @@
-import { type Bytes, copyBytes, equalBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, equalBytes, MillraceError, toHex } from '@millrace/base';
 import { isSealingPoint, keyName } from '@millrace/identity';
 import {
   boxNumberOf,
@@ -11,15 +11,12 @@ import {
   ownerParty,
   partyName,
   registrationHash,
-  requireChainCounting,
-  requireCounting,
   requireUnrevoked,
   sha256,
   type TransactionOf,
-  verifyTransaction,
 } from '@millrace/protocol';
 import { contentKeysLength, coreHashOf, KEY_BYTES, readCore, readManifest } from '@millrace/vault';
-import { authorize, userActor } from '../node/policy.ts';
+import { authorize } from '../node/policy.ts';
 import { clearAlarm } from './alarms.ts';
 import { amended } from './amended.ts';
 import { amend } from './amendments.ts';
@@ -35,9 +32,8 @@ import { acceptPart, changeLife } from './life.ts';
 import { requireSealedLength, requireSizes } from './limits.ts';
 import { certifyMaterial } from './materials.ts';
 import { setMaintenance } from './modes.ts';
-import { requireNewest } from './node-states.ts';
 import { clearOdometer } from './odometers.ts';
-import { invite, registerOrganisation, requireInForce } from './people.ts';
+import { invite, registerOrganisation } from './people.ts';
 import { requestPrint } from './print-requests.ts';
 import { cancelPrint, movePrintFirst } from './queued-prints.ts';
 import { type DesignRecord, type MachineRecord, seenRecord, signerOf } from './records.ts';
@@ -49,6 +45,7 @@ import { setSignIn } from './sign-in.ts';
 import { loadSpool, unloadSpool } from './spools.ts';
 import type { Submitted } from './submitted.ts';
 import { createToken, revokeToken } from './tokens.ts';
+import { verifySubmitted } from './verify-submitted.ts';
 import { introduceMachine } from './visiting-machines.ts';
 import { cancelVisit, requestVisit } from './visits.ts';
 
@@ -73,34 +70,12 @@ export async function handleTransaction(
   attachments: Attachments,
   allow: (signer: string) => void,
 ): Promise<TransactionResult> {
-  const { directory, clock, records } = context;
-  requireNewest(context);
-  const signed = await verifyTransaction(
-    bytes,
-    directory.installation,
-    (id) => userKeyOf(context, toHex(id)),
-    clock.now(),
-  );
-  const signer = keyName(signed.signer);
-  allow(signer);
-  requireCounting(directory, signer, bytes);
-  await requireInForce(context, signer);
-  const user = await records.users.get(signer);
-  const credential = copyBytes(user?.document ?? new Uint8Array());
-  if (user !== undefined) requireChainCounting(credential, directory);
-  const actor = { ...userActor(directory, signer), member: user?.member };
+  const signed = await verifySubmitted(context, bytes, allow);
+  const { records } = context;
   const id = toHex(signed.body.id);
-  if ((await records.seen.get(id)) !== undefined) throw replay(id);
-  const result = await apply(context, { ...signed, actor, credential }, attachments, id);
+  const result = await apply(context, signed, attachments, id);
   await records.seen.create(id, seenRecord(signed.body));
   return { id, type: signed.body.type, ...result };
-}
-
-async function userKeyOf(context: ControlContext, name: string) {
-  const admin = fromHex(context.directory.adminKey);
-  if (name === keyName(admin)) return admin;
-  const user = await context.records.users.get(name);
-  return user === undefined ? undefined : new Uint8Array(user.publicKey);
 }
 
 function apply(context: ControlContext, signed: Submitted, attachments: Attachments, id: string) {
@@ -181,6 +156,8 @@ function apply(context: ControlContext, signed: Submitted, attachments: Attachme
       return cancelPrint(context, { ...signed, body });
     case 'print.first':
       return movePrintFirst(context, { ...signed, body });
+    case 'print.command':
+      throw new MillraceError('E_INPUT', 'print.command is for PUT /v1/prints/{id}/pause, resume, cancel or stop');
     case 'rehearsal.request':
       return requestRehearsal(context, { ...signed, body }, id);
     case 'case.report':

@@ -1,9 +1,9 @@
 import type { controlRoutes } from '@millrace/api';
 import { type Bytes, fromBase64, MillraceError, toBase64, utf8 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
-import { isSignIn, logKeysOf } from '@millrace/protocol';
-import type { Handlers } from '../node/mount.ts';
-import { type Actor, permits } from '../node/policy.ts';
+import { isSignIn, logKeysOf, type PrintCommand } from '@millrace/protocol';
+import type { Handler, Handlers } from '../node/mount.ts';
+import { type Actor, authorize, permits } from '../node/policy.ts';
 import { logMap } from './account-map.ts';
 import { caseView } from './cases.ts';
 import type { CheckBoard } from './checks.ts';
@@ -20,6 +20,7 @@ import { printOf } from './object-prints.ts';
 import type { PairingBoard } from './pairings.ts';
 import { enrolKey, issueCertificate, signingActor } from './people.ts';
 import { keyView, signedDocuments } from './people-views.ts';
+import { commandPrint } from './print-commands.ts';
 import { settingsView } from './settings.ts';
 import { enrolBySignIn } from './sign-in.ts';
 import { currentToken, organisationTokensPage, tokensPage } from './tokens.ts';
@@ -70,6 +71,14 @@ export function userHandlers(
     const licence = await records.licences.require(id);
     return { ...licence, approver: approverIn(licence, nameOf(actor)) };
   };
+  const command =
+    (name: PrintCommand): Handler<typeof controlRoutes.prints.pause> =>
+    async ({ params, body, actor, allow }) => {
+      const found = allow(await records.prints.require(params.id));
+      return commandPrint(context, found, name, base64(body.transaction), (signer) =>
+        authorize(actor, 'transaction.submit', { signer }),
+      );
+    };
   const usage = new UsageReader(context);
   const readable = new ReadableLists();
   // The check reads the whole ledger, so concurrent requests share one answer.
@@ -279,6 +288,10 @@ export function userHandlers(
       },
       get: async ({ params, actor, allow }) =>
         printView(context, allow(await records.prints.require(params.id)), actor),
+      pause: command('pause'),
+      resume: command('resume'),
+      cancel: command('cancel'),
+      stop: command('stop'),
     },
     visits: {
       list: ({ query, actor, allow }) => {

@@ -264,7 +264,7 @@ export async function groupView(context: ControlContext, record: GroupRecord): P
 
 /** @param actor owner or holder; the holder sees only what the licence discloses */
 export async function printView(context: ControlContext, record: PrintRecord, actor: Actor) {
-  const { print, licence, design, machine, state, created, startBy, object, cleared } = record;
+  const { print, licence, design, machine, state, created, startBy, object, cleared, halt } = record;
   const { code, reason } = record.code === undefined ? (record.refusal ?? record) : record;
   const next = code === undefined ? undefined : nextStep(code);
   const { segments } = await context.records.designs.require(design);
@@ -285,6 +285,7 @@ export async function printView(context: ControlContext, record: PrintRecord, ac
     reason,
     next,
     cleared,
+    halt,
     segments,
     progress,
   };

@@ -10,13 +10,14 @@ export interface Peer {
 
 /** Maximum time for which control may hold a call of a machine, ms (`next` waits up to 30 s). */
 const CALL_MS = 45_000;
-/** Concurrent calls of one machine, not counting the one that waits for work. An agent makes two. */
+/** Concurrent calls of one machine, not counting those that wait. An agent makes two. */
 const MAX_CALLS = 4;
 
 type Call = Extract<LinkControl, { type: 'call' }>;
 
-const { next, callHome, report } = controlRoutes.machineCalls;
-const routes = { next, 'call-home': callHome, report, visa: controlRoutes.visas.give } as const;
+const { next, callHome, report, command, commanded } = controlRoutes.machineCalls;
+const visa = controlRoutes.visas.give;
+const routes = { next, 'call-home': callHome, report, visa, command, commanded } as const;
 /** A machine of another cloud gets its work and its visas there. */
 const visitorRoutes = {
   'call-home': controlRoutes.visitorCalls.callHome,
@@ -32,8 +33,8 @@ export interface CallingMachine {
 }
 
 /**
- * Passes the calls of one machine to control without reading them. The call that waits for work has its own connection;
- * a new one replaces the previous one. The number of other calls is limited, so that one machine cannot exhaust the
+ * Passes the calls of one machine to control without reading them. A call that waits, for work or for commands, has its
+ * own connection; a new one replaces the previous one of its kind. The number of other calls is limited, so that one machine cannot exhaust the
  * connections to control.
  */
 export class MachineCalls {
@@ -41,7 +42,7 @@ export class MachineCalls {
   readonly #machine: CallingMachine;
   readonly #peer: Peer;
   readonly #stop = new AbortController();
-  #waiting: AbortController | undefined;
+  readonly #waiting = new Map<Call['method'], AbortController>();
   #underWay = 0;
 
   constructor(modules: { control: Transport; machine: CallingMachine; peer: Peer }) {
@@ -53,7 +54,7 @@ export class MachineCalls {
   take(call: Call): void {
     if (this.#machine.cloud !== undefined && !isVisitors(call.method))
       return this.#refuse(call, new MillraceError('E_FORBIDDEN', 'a machine of another cloud may not make this call'));
-    if (call.method === 'next') return void this.#wait(call);
+    if (routes[call.method].waits) return void this.#wait(call);
     if (this.#underWay >= MAX_CALLS)
       return this.#refuse(call, new MillraceError('E_UNAVAILABLE', `more than ${MAX_CALLS} concurrent calls`));
     this.#underWay++;
@@ -68,11 +69,12 @@ export class MachineCalls {
   }
 
   async #wait(call: Call): Promise<void> {
-    this.#waiting?.abort(new MillraceError('E_CONFLICT', 'the machine has asked for work again'));
+    const { method } = call;
+    this.#waiting.get(method)?.abort(new MillraceError('E_CONFLICT', 'the machine has made the same call again'));
     const waiting = new AbortController();
-    this.#waiting = waiting;
+    this.#waiting.set(method, waiting);
     await this.#pass(call, AbortSignal.any([this.#stop.signal, waiting.signal]));
-    if (this.#waiting === waiting) this.#waiting = undefined;
+    if (this.#waiting.get(method) === waiting) this.#waiting.delete(method);
   }
 
   async #pass(call: Call, signal: AbortSignal): Promise<void> {

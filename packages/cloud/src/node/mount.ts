@@ -182,6 +182,7 @@ const empty = z.union([z.undefined(), z.null(), z.strictObject({})]);
 function bodyOf(body: Content, received: unknown): unknown {
   switch (body.kind) {
     case 'none':
+    case 'empty':
       parse(empty, received, 'body');
       return undefined;
     case 'json':
@@ -209,6 +210,8 @@ function encode(answer: Content, given: unknown): Answer {
   switch (answer.kind) {
     case 'none':
       return { status: 200, type: contentTypes.json, body: utf8('{}') };
+    case 'empty':
+      return { status: 204, type: contentTypes.json, body: new Uint8Array() };
     case 'optional':
       if (given === undefined) return { status: 204, type: contentTypes.json, body: new Uint8Array() };
       return { status: 200, type: contentTypes.json, body: jsonOf(answer.schema, given) };

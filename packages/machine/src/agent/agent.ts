@@ -175,6 +175,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       link,
       inbox,
       calls,
+      commands: calls,
       refreshRevocations,
       ...state,
       tables,

@@ -14,10 +14,10 @@ import type { z } from 'zod';
 import type { CloudLink } from './cloud-link.ts';
 import type { Timing } from './timing.ts';
 
-const { next, callHome, report } = controlRoutes.machineCalls;
+const { next, callHome, report, command, commanded } = controlRoutes.machineCalls;
 const { give } = controlRoutes.visas;
 /** Routes by the name of the call on the link. */
-const routes = { next, 'call-home': callHome, report, visa: give } as const;
+const routes = { next, 'call-home': callHome, report, visa: give, command, commanded } as const;
 const { visitorCalls } = controlRoutes;
 
 /** What the machine's own cloud gives it for a visit. */
@@ -84,8 +84,16 @@ export interface NextPrint {
   readonly spool: SpoolProof | undefined;
 }
 
+/** Calls about signed commands for the print that the machine makes. */
+export interface CommandCalls {
+  /** Waits up to `Timing.waitMs` for a command; undefined if none came. Nothing in it is verified. */
+  command(print: string, signal: AbortSignal): Promise<Attested | undefined>;
+  /** What became of it. @param id of the command @param refusal absent if the machine has obeyed */
+  commanded(id: string, refusal: MillraceError | undefined, signal: AbortSignal): Promise<void>;
+}
+
 /** The agent's calls to control over its link (spec/protocol.md, 3). */
-export interface ControlCalls {
+export interface ControlCalls extends CommandCalls {
   /**
    * Waits up to `Timing.waitMs` for work, which comes with the loaded spool; undefined if none came.
    * @param licence only prints of its job package; by default only those that are made without one
@@ -136,6 +144,15 @@ export function createControlCalls(link: CloudLink, timing: Timing): ControlCall
     },
     visa: async (request, signal) => answer(give.answer.schema, await call('visa', { request }, timing.callMs, signal)),
     callHome: async (request, signal) => permitAnswer(await call('call-home', { request }, timing.callMs, signal)),
+    command: async (print, signal) => {
+      const { waitMs: wait, callMs } = timing;
+      return answer(command.answer.schema, await call('command', { wait, print }, wait + callMs, signal)).command;
+    },
+    commanded: async (id, refusal, signal) => {
+      const told = refusal && { code: refusal.code, message: refusal.message.slice(0, 500) };
+      const body = told === undefined ? { command: id } : { command: id, refusal: told };
+      answer(commanded.answer.schema, await call('commanded', body, timing.callMs, signal));
+    },
     report: async (signed, signal) => {
       answer(report.answer.schema, await call('report', { report: signed }, timing.callMs, signal));
     },

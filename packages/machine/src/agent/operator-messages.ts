@@ -16,7 +16,9 @@ const statusSchema = z.strictObject({
   state: z.enum(['disconnected', 'idle', 'running', 'paused', 'failed', 'stopped', 'closed']),
   pause: haltSchema.optional(),
   /** The machine takes no work until it is resumed. */
-  held: z.strictObject({ cause: z.string(), since: z.number() }).optional(),
+  held: z
+    .strictObject({ cause: z.string(), since: z.number(), remote: z.enum(['operator', 'owner']).optional() })
+    .optional(),
   /** A print is under way. */
   prints: z.boolean(),
 });

@@ -6,7 +6,7 @@ import type { Activity } from './activity.ts';
 import type { BegunObjects } from './begun-objects.ts';
 import type { CloudLink } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
-import type { ControlCalls } from './control-calls.ts';
+import type { CommandCalls, ControlCalls } from './control-calls.ts';
 import type { Inbox } from './inbox.ts';
 import type { SendReport } from './machine-reports.ts';
 import type { MachineOdometer } from './odometer.ts';
@@ -25,6 +25,8 @@ export interface AgentParts {
   readonly link: CloudLink;
   readonly inbox: Inbox;
   readonly calls: Pick<ControlCalls, 'callHome'>;
+  /** Absent while the machine makes an object of another cloud: commands are given at the machine only. */
+  readonly commands?: CommandCalls | undefined;
   /** While the machine makes an object of another cloud. */
   readonly visit?: GrantedVisit;
   /** Asks the distribution node for revoked keys. Without an answer, the known revocations apply. */

@@ -14,6 +14,7 @@ import type { AgentParts } from './parts.ts';
 import { Patience } from './patience.ts';
 import { callHome, type PermittedSession, type Wanted } from './permit.ts';
 import { PrintProgress } from './progress.ts';
+import { RemoteCommands } from './remote-commands.ts';
 import type { RunRecord } from './run-record.ts';
 import { runSession } from './session.ts';
 
@@ -43,6 +44,7 @@ export class Print {
   /** Only if a camera watches the machine, and once it has begun. */
   #photos: PrintPhotos | undefined;
   #terms: PhotoTerms | undefined;
+  #commands: RemoteCommands | undefined;
 
   /**
    * @param signal aborts the print when the agent stops
@@ -84,6 +86,7 @@ export class Print {
       const known = toMillraceError(error);
       return await this.#fail(known).finally(() => this.#parts.activity.ended(known));
     } finally {
+      this.#commands?.close();
       this.#owner.close();
       unwatch();
       ended();
@@ -95,7 +98,7 @@ export class Print {
     if (this.#journal.record.object === undefined)
       throw new MillraceError('E_STATE', 'the print has not begun: pause the machine, and it begins none');
     this.#halt = halt;
-    this.#ending.abort(new MillraceError('E_STOPPED', `the operator at the machine ended the print: ${halt.cause}`));
+    this.#ending.abort(new MillraceError('E_STOPPED', `the ${halt.actor} ended the print: ${halt.cause}`));
   }
 
   /** Reports pauses, whoever caused them. */
@@ -191,7 +194,7 @@ export class Print {
     return permitted;
   }
 
-  async #accept({ permit, licence }: PermittedSession): Promise<void> {
+  async #accept({ permit, licence, owner }: PermittedSession): Promise<void> {
     const { object } = permit;
     if ((licence.package === undefined) !== (this.#package === undefined))
       throw new MillraceError('E_PACKAGE', 'objects of this licence are made only from its job package');
@@ -200,6 +203,12 @@ export class Print {
     const { run } = this.#journal.record;
     await this.#owner.permitted(licence, { installation, object, run });
     this.#terms = { key: licence.telemetryKey, installation, object, run: fromHex(run) };
+    const { commands, operator } = this.#parts;
+    if (commands === undefined || this.#commands !== undefined) return;
+    const of = { print: this.#journal.record.print, holder: licence.holder, owner };
+    this.#commands = new RemoteCommands(this.#parts, commands, of, (command, cause, by) =>
+      operator.commandFromElsewhere(this, { command, cause }, by),
+    );
   }
 
   /** The machine has begun. */

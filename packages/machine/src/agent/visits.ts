@@ -95,6 +95,7 @@ export class Visits implements Closable {
         inbox: visited.inbox,
         outbox: visited.outbox,
         visit: granted.visit,
+        commands: undefined,
         spool: statedOnly(this.#parts.spool),
         odometer: countedOnly(this.#parts.odometer, () => {
           begun = true;

@@ -203,8 +203,8 @@ export class BufferedDriver implements Driver {
   }
 
   async pause(reason: Pause = asked): Promise<void> {
-    // The machine stands still already. This pause is not ended by whoever ends the one before at the machine.
-    if (this.#isPausedThere) return this.#enterPause(reason);
+    // The machine stands still already. This pause is not ended by whoever made the one before.
+    if (this.#state === 'paused' && reason !== this.#pause) return this.#enterPause(reason);
     if (this.#state !== 'running') throw this.#wrongState('pause');
     this.#enterPause(reason);
     await this.#engine.pause();

@@ -39,7 +39,7 @@ export type DriverState = 'disconnected' | 'idle' | 'running' | 'paused' | 'fail
 /** Why a machine stands still in the middle of a run. */
 export interface Pause {
   /** Who paused it: the program that calls the driver, by itself or for its operator; the controller; a person there. */
-  readonly actor: 'agent' | 'operator' | 'controller' | 'person';
+  readonly actor: 'agent' | 'operator' | 'owner' | 'controller' | 'person';
   readonly cause: string;
   /** What has to happen before the run continues. */
   readonly nextStep: string;
@@ -130,8 +130,8 @@ export interface Driver {
   drain(signal?: AbortSignal): Promise<void>;
   /**
    * Sends nothing more. Resolves when the machine stands still; heaters stay on. A controller or a person at the machine
-   * may pause it as well: `telemetry().pause` says who did, and why. This call then replaces their pause, so that only
-   * `resume` ends it.
+   * may pause it as well: `telemetry().pause` says who did, and why. Another reason replaces the one that there is,
+   * so that only `resume` ends it.
    */
   pause(reason?: Pause): Promise<void>;
   resume(): Promise<void>;

@@ -26,6 +26,7 @@ import {
 } from '@millrace/identity';
 import {
   type Address,
+  type Attested,
   type Directory,
   decodeLink,
   encodeControl,
@@ -83,6 +84,9 @@ export class TestCloud {
   readonly settingsReports: SettingsReport[] = [];
   /** The proof of the spool that is loaded on the machine. */
   spool: SpoolProof | undefined;
+  /** Signed commands that wait for the agent, and what became of those that it took. */
+  readonly commands: Attested[] = [];
+  readonly commanded: { readonly command: string; readonly refusal?: { readonly code: string } }[] = [];
   readonly requestBytes: Bytes[] = [];
   readonly telemetry: Telemetry[] = [];
   readonly sessions: CloudStream[] = [];
@@ -103,6 +107,7 @@ export class TestCloud {
   readonly #permits = new Map<string, CallHomeAnswer>();
   #socket: WebSocket | undefined;
   #calls = 0;
+  #asked = 0;
   #changed: (() => void)[] = [];
 
   private constructor(options: CloudOptions, made: Awaited<ReturnType<typeof makeInstallation>>) {
@@ -312,7 +317,8 @@ export class TestCloud {
   }
 
   async #call(link: WebSocket, { call, method, body }: Extract<LinkControl, { type: 'call' }>): Promise<void> {
-    const number = ++this.#calls;
+    // Calls that wait for commands are not counted: when they come depends on the time.
+    const number = method === 'command' ? 0 : ++this.#calls;
     const input = decodeCbor(body, method) as Record<string, unknown>;
     try {
       const refused = this.meddling.refuse?.(method, number);
@@ -339,6 +345,17 @@ export class TestCloud {
         const spool = this.spool && { spool: this.spool };
         return this.queue.length === 0 ? { ...spool } : { print: this.queue[0], ...spool };
       }
+      case 'command': {
+        const deadline = Date.now() + (input.wait as number);
+        const asked = ++this.#asked;
+        const isNewest = () => asked === this.#asked && link.readyState === WebSocket.OPEN;
+        const waits = () => this.commands.length === 0 && Date.now() < deadline && isNewest();
+        while (waits()) await new Promise((resolve) => setTimeout(resolve, 10));
+        return isNewest() && this.commands.length > 0 ? { command: this.commands.shift() } : {};
+      }
+      case 'commanded':
+        this.commanded.push(input as never);
+        return {};
       case 'call-home':
         return this.#callHome(copyBytes(input.request as Uint8Array), call);
       case 'report': {
