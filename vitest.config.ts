@@ -1,7 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 // Sources are tested without a build; only worker threads and child processes load dist/.
-const conditions = ['@millrace/source', 'node', 'import', 'module', 'default'];
+// No 'import' here: Vitest hands the conditions to Node, and packages that are required would load as modules.
+const conditions = ['@millrace/source', 'node', 'module'];
 
 export default defineConfig({
   resolve: { conditions },

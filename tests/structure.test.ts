@@ -18,6 +18,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   ledger: ['base'],
   anchor: ['base', 'ledger'],
   stores: ['base'],
+  cluster: ['base', 'stores'],
   protocol: ['base', 'identity'],
   api: ['base', 'protocol'],
   vault: ['base', 'ledger', 'live-matrix', 'stores'],

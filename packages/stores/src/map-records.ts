@@ -1,6 +1,16 @@
-import { type Bytes, compareBytes, concatBytes, MillraceError, toHex, u64be, utf8 } from '@millrace/base';
+import { type Bytes, compareBytes, concatBytes, toHex, u64be, utf8 } from '@millrace/base';
 import { inRange, prefixRange, sameValue } from './keys.ts';
 import type { Range, Swap, TransactionalStore, Write } from './port.ts';
+import {
+  checkCursor,
+  checkLimit,
+  checkNames,
+  checkOrder,
+  groupKey,
+  keyText,
+  noIndex,
+  recordKey,
+} from './record-checks.ts';
 import type {
   Collection,
   CollectionOptions,
@@ -11,13 +21,8 @@ import type {
   RecordStore,
 } from './records.ts';
 
-const MAX_KEY = 200;
-const MAX_GROUP = 150;
-const MAX_LIMIT = 1_000;
-const ORDER_BYTES = 8;
 /** Writes per transaction while indexes are rebuilt. */
 const BATCH = 1_000;
-const NAME = /^[a-z0-9-]{1,40}$/;
 
 /**
  * Collections in one ordered map. A record has the key `COLLECTION/KEY`. Its entry in an index has the key
@@ -32,8 +37,7 @@ export class MapRecords implements RecordStore {
   }
 
   collection(name: string, { indexes = {} }: CollectionOptions = {}): Collection {
-    for (const each of [name, ...Object.keys(indexes)])
-      if (!NAME.test(each)) throw new MillraceError('E_INPUT', `${each} is not a name of a collection or an index`);
+    checkNames([name, ...Object.keys(indexes)]);
     return new MapCollection(this.#map, name, new Map(Object.entries(indexes)));
   }
 
@@ -79,22 +83,20 @@ class MapCollection implements Collection {
 
   async page(options: PageOptions): Promise<Page> {
     const { limit, index, group } = options;
-    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
-      throw new MillraceError('E_INPUT', `a page has 1 to ${MAX_LIMIT} records, not ${limit}`);
+    checkLimit(limit);
     if (index === undefined) return this.#pageByKey(options);
     const entriesOf = this.#indexes.get(index);
-    if (entriesOf === undefined || group === undefined)
-      throw new MillraceError('E_INPUT', `collection ${this.#name} has no index ${index}, or no group is named`);
+    if (entriesOf === undefined || group === undefined) throw noIndex(this.#name, index);
     await this.#ready();
     return this.#pageByIndex(options, entriesOf, this.#groupPrefix(index, group));
   }
 
   async #pageByKey({ limit, prefix = '', after, reverse = false }: PageOptions): Promise<Page> {
-    if (after !== undefined && (after.length < 1 || after.length > MAX_KEY)) throw badCursor();
+    checkCursor(after, 'key');
     const range = between(concatBytes(this.#prefix, utf8(prefix)), after && concatBytes(this.#prefix, after), reverse);
     const entries: RecordEntry[] = [];
     for await (const { key, value } of this.#map.range({ ...range, limit: limit + 1 }))
-      entries.push({ key: text(key.subarray(this.#prefix.length)), value });
+      entries.push({ key: keyText(key.subarray(this.#prefix.length)), value });
     if (entries.length <= limit) return { entries };
     const kept = entries.slice(0, limit);
     return { entries: kept, next: utf8(kept.at(-1)?.key ?? '') };
@@ -105,7 +107,7 @@ class MapCollection implements Collection {
     entriesOf: IndexFunction,
     prefix: Bytes,
   ): Promise<Page> {
-    if (after !== undefined && (after.length <= ORDER_BYTES || after.length > ORDER_BYTES + MAX_KEY)) throw badCursor();
+    checkCursor(after, 'index');
     const range = between(prefix, after && concatBytes(prefix, after), reverse);
     const bound = below === undefined ? undefined : concatBytes(prefix, orderBytes(below));
     if (bound !== undefined && (range.lt === undefined || compareBytes(bound, range.lt) < 0)) range.lt = bound;
@@ -118,7 +120,7 @@ class MapCollection implements Collection {
     for (const [i, { key }] of kept.entries()) {
       const value = values[i];
       // The record may have changed since the index was read.
-      if (value !== undefined && names(entriesOf, value, group)) entries.push({ key: text(key), value });
+      if (value !== undefined && names(entriesOf, value, group)) entries.push({ key: keyText(key), value });
     }
     const last = found.length > limit ? kept.at(-1) : undefined;
     return last === undefined ? { entries } : { entries, next: last.cursor };
@@ -189,7 +191,7 @@ class MapCollection implements Collection {
     // The lowest key marks the indexes as complete, so it is removed first.
     for await (const { key } of this.#map.range(prefixRange(complete))) await writer.add({ delete: key });
     for await (const { key, value } of this.#map.range(prefixRange(this.#prefix))) {
-      const record = text(key.subarray(this.#prefix.length));
+      const record = keyText(key.subarray(this.#prefix.length));
       for (const [index, entriesOf] of this.#indexes) {
         let entries: (readonly [string, Bytes])[] = [];
         try {
@@ -203,16 +205,11 @@ class MapCollection implements Collection {
   }
 
   #key(key: string): Bytes {
-    const bytes = utf8(key);
-    if (bytes.length < 1 || bytes.length > MAX_KEY)
-      throw new MillraceError('E_INPUT', `a record's key has 1 to ${MAX_KEY} bytes, not ${bytes.length}`);
-    return concatBytes(this.#prefix, bytes);
+    return concatBytes(this.#prefix, recordKey(key));
   }
 
   #groupPrefix(index: string, group: string): Bytes {
-    const bytes = utf8(group);
-    if (bytes.length < 1 || bytes.length > MAX_GROUP)
-      throw new MillraceError('E_INPUT', `a group of an index has 1 to ${MAX_GROUP} bytes, not ${bytes.length}`);
+    const bytes = groupKey(group);
     return concatBytes(utf8(`${this.#name}:${index}/`), Uint8Array.of(bytes.length), bytes);
   }
 }
@@ -259,15 +256,6 @@ function names(entriesOf: IndexFunction, value: Bytes, group: string | undefined
 }
 
 function orderBytes(order: number): Bytes {
-  if (!Number.isSafeInteger(order) || order < 0)
-    throw new MillraceError('E_INPUT', `an order in an index is a whole number, not ${order}`);
+  checkOrder(order);
   return u64be(BigInt(order));
-}
-
-function text(bytes: Uint8Array): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-}
-
-function badCursor(): MillraceError {
-  return new MillraceError('E_INPUT', 'the cursor is not one of this list');
 }

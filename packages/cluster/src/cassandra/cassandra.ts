@@ -1,0 +1,38 @@
+import { type Clock, type Closable, systemClock } from '@millrace/base';
+import type { RecordStore } from '@millrace/stores';
+import { CassandraRecords } from './records.ts';
+import { migrate } from './schema.ts';
+import { type CassandraOptions, Session } from './session.ts';
+
+/** Ports by name, in one keyspace. The same name returns the same object. */
+export interface Cassandra extends Closable {
+  records(name: string): RecordStore;
+}
+
+/**
+ * Connects to a cluster, makes the keyspace if it is missing, and brings its schema up to date.
+ * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
+ */
+export async function openCassandra(options: CassandraOptions, clock: Clock = systemClock): Promise<Cassandra> {
+  const session = await Session.open(options);
+  try {
+    await migrate(session);
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+  const records = new Map<string, RecordStore>();
+  return {
+    records: (name) => memo(records, name, () => new CassandraRecords(session, name, clock)),
+    async close() {
+      for (const store of records.values()) await store.close();
+      await session.close();
+    },
+  };
+}
+
+function memo<T>(map: Map<string, T>, name: string, make: () => T): T {
+  const made = map.get(name) ?? make();
+  map.set(name, made);
+  return made;
+}

@@ -1,0 +1,57 @@
+import { randomUUID } from 'node:crypto';
+import { MillraceError, sleep } from '@millrace/base';
+import type { Session } from './session.ts';
+
+/** Changes of the schema, oldest first. Never change one that was released: append another. */
+const MIGRATIONS: readonly (readonly string[])[] = [
+  [
+    // A record. `claims`: the ids of its newest changes, newest first. `value` is null after a deletion.
+    `CREATE TABLE IF NOT EXISTS records (
+       collection text, key blob, value blob, claims blob, version bigint, PRIMARY KEY ((collection, key)))`,
+    // Positions of records in indexes; the index '' is the order of keys.
+    `CREATE TABLE IF NOT EXISTS positions (
+       collection text, idx text, grp blob, ord bigint, key blob, PRIMARY KEY ((collection, idx, grp), ord, key))`,
+    // The indexes of a collection that are complete.
+    'CREATE TABLE IF NOT EXISTS collections (collection text PRIMARY KEY, indexes text)',
+  ],
+];
+const LOCK_SECONDS = 120;
+
+/**
+ * Brings the schema of the keyspace up to date. One process at a time does so.
+ * @throws {MillraceError} E_CONFIG if a newer version of the program has changed the schema
+ */
+export async function migrate(session: Session): Promise<void> {
+  await session.define('CREATE TABLE IF NOT EXISTS schema_version (id int PRIMARY KEY, version int, holder text)');
+  if (await isCurrent(session)) return;
+  const holder = randomUUID();
+  const end = performance.now() + 2 * LOCK_SECONDS * 1_000;
+  for (;;) {
+    const lock = `UPDATE schema_version USING TTL ${LOCK_SECONDS} SET holder = ? WHERE id = 0 IF holder = null`;
+    const [answer] = await session.run(lock, [holder]);
+    if (answer?.['[applied]'] === true || answer?.holder === holder) break;
+    if (performance.now() > end) throw new MillraceError('E_TIMEOUT', 'another process keeps the schema locked');
+    await sleep(100 + Math.random() * 200);
+    if (await isCurrent(session)) return;
+  }
+  try {
+    for (let version = await versionOf(session); version < MIGRATIONS.length; version++) {
+      for (const statement of MIGRATIONS[version] ?? []) await session.define(statement);
+      await session.run('UPDATE schema_version SET version = ? WHERE id = 0 IF holder = ?', [version + 1, holder]);
+    }
+  } finally {
+    await session.run('UPDATE schema_version SET holder = null WHERE id = 0 IF holder = ?', [holder]).catch(() => []);
+  }
+}
+
+async function isCurrent(session: Session): Promise<boolean> {
+  const version = await versionOf(session);
+  if (version > MIGRATIONS.length)
+    throw new MillraceError('E_CONFIG', `the keyspace has schema ${version}; this program knows ${MIGRATIONS.length}`);
+  return version === MIGRATIONS.length;
+}
+
+async function versionOf(session: Session): Promise<number> {
+  const [row] = await session.run('SELECT version FROM schema_version WHERE id = 0', [], { level: 'serial' });
+  return Number(row?.version ?? 0);
+}

@@ -1,0 +1,199 @@
+import { type Closable, isTransient, MillraceError, retry } from '@millrace/base';
+import cassandra from 'cassandra-driver';
+import { cassandraError } from './errors.ts';
+import { InFlight } from './in-flight.ts';
+
+/** A user of an engine, with a password. */
+export interface Login {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** TLS 1.2 or later, both ends verified. PEM. */
+export interface EngineTls {
+  /** Authorities that certify the servers. Nothing else is trusted. */
+  readonly ca: string;
+  /** Own certificate and key, if the servers require one. */
+  readonly certificate?: string;
+  readonly key?: string;
+  /** Name that a server's certificate has to show. Default: the address that the server is connected by. */
+  readonly serverName?: string;
+}
+
+export interface CassandraOptions {
+  /** Addresses of some nodes: `host` or `host:port`. */
+  readonly contactPoints: readonly string[];
+  readonly localDataCenter: string;
+  /** 1 to 48 of a–z, 0–9 and _, first a letter. One for each node of an installation. */
+  readonly keyspace: string;
+  /** Copies of each row when the keyspace is made: 1 to 7, default 3. An existing keyspace keeps its own number. */
+  readonly copies?: number;
+  readonly login?: Login;
+  /** Without it, the connection is neither secret nor authentic: for tests on one computer only. */
+  readonly tls?: EngineTls;
+  /** How long a call is repeated while the cluster does not answer, ms. Default 20,000. */
+  readonly patienceMs?: number;
+  /** Time for the answer to one request, ms. Default 6,000. */
+  readonly requestMs?: number;
+}
+
+export type Value = Uint8Array | string | number | bigint | null;
+export type Row = cassandra.types.Row;
+
+/** Requests in flight; further ones wait. The driver fails above 2,048 a connection. */
+const MOST_IN_FLIGHT = 512;
+const REQUEST_MS = 6_000;
+const PATIENCE_MS = 20_000;
+const KEYSPACE = /^[a-z][a-z0-9_]{0,47}$/;
+const { consistencies } = cassandra.types;
+
+/** What `send` reads and writes at. A conditional write decides at SERIAL and is committed at QUORUM. */
+export type Level = 'quorum' | 'serial';
+
+/** A connection to one keyspace of a cluster. Every method throws MillraceError (see `cassandraError`). */
+export class Session implements Closable {
+  readonly patienceMs: number;
+  readonly #client: cassandra.Client;
+  readonly #inFlight = new InFlight(MOST_IN_FLIGHT);
+  #open = true;
+
+  private constructor(client: cassandra.Client, patienceMs: number) {
+    this.#client = client;
+    this.patienceMs = patienceMs;
+  }
+
+  /**
+   * Connects, and makes the keyspace if it is missing.
+   * @throws {MillraceError} E_CONFIG if the login is refused, or if the cluster would keep dropped tables or lose
+   * acknowledged writes
+   */
+  static async open(options: CassandraOptions): Promise<Session> {
+    const { keyspace, patienceMs = PATIENCE_MS } = options;
+    if (!KEYSPACE.test(keyspace)) throw new MillraceError('E_CONFIG', `${keyspace} is not a name of a keyspace`);
+    const session = new Session(new cassandra.Client(clientOptions(options)), patienceMs);
+    try {
+      await session.#connect();
+      await session.#checkSettings();
+      await session.#makeKeyspace(keyspace, options);
+      await session.send(`USE ${keyspace}`, [], { prepare: false });
+      return session;
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+  }
+
+  /** One attempt. @throws {MillraceError} E_TIMEOUT if a write may have been applied or may be applied later */
+  async send(
+    statement: string,
+    values: readonly Value[] = [],
+    { level = 'quorum', prepare = true, host }: { level?: Level; prepare?: boolean; host?: cassandra.Host } = {},
+  ): Promise<Row[]> {
+    this.#check();
+    return this.#inFlight.run(async () => {
+      this.#check();
+      try {
+        const result = await this.#client.execute(statement, values.map(parameter), {
+          prepare,
+          consistency: level === 'serial' ? consistencies.serial : consistencies.quorum,
+          serialConsistency: consistencies.serial,
+          fetchSize: 5_000,
+          ...(host && { host }),
+        });
+        return result.rows ?? [];
+      } catch (error) {
+        throw cassandraError(error);
+      }
+    });
+  }
+
+  /** Repeats a read, or a write that may be repeated, while the cluster does not answer. */
+  async run(statement: string, values: readonly Value[] = [], options: { level?: Level } = {}): Promise<Row[]> {
+    return retry(() => this.send(statement, values, options), {
+      forMs: this.patienceMs,
+      firstMs: 50,
+      mostMs: 1_000,
+      when: (error) => this.#open && isTransient(error),
+    });
+  }
+
+  /** Changes the schema and waits until all nodes that are up have it. */
+  async define(statement: string): Promise<void> {
+    await this.send(statement, [], { prepare: false });
+  }
+
+  async close(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await this.#client.shutdown().catch(() => undefined); // closing what is already closed
+  }
+
+  #check(): void {
+    if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+  }
+
+  async #connect(): Promise<void> {
+    try {
+      await this.#client.connect();
+    } catch (error) {
+      throw cassandraError(error);
+    }
+  }
+
+  /** Settings of every node that would break what the stores promise. */
+  async #checkSettings(): Promise<void> {
+    for (const host of this.#client.hosts.values()) {
+      if (!host.isUp()) continue;
+      const rows = await this.send('SELECT name, value FROM system_views.settings', [], { host });
+      const settings = new Map(rows.map((row) => [String(row.name), String(row.value)]));
+      for (const name of ['auto_snapshot', 'incremental_backups', 'snapshot_before_compaction'])
+        if (settings.get(name) !== 'false')
+          throw refused(host, `${name} is on: it keeps cells of expired epochs. Set ${name}: false`);
+      if (!['batch', 'group'].includes(settings.get('commitlog_sync') ?? ''))
+        throw refused(host, 'commitlog_sync is periodic: a power failure loses acknowledged writes. Set it to group');
+    }
+  }
+
+  async #makeKeyspace(keyspace: string, { localDataCenter, copies = 3 }: CassandraOptions): Promise<void> {
+    const known = await this.run('SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?', [
+      keyspace,
+    ]);
+    if (known.length > 0) return;
+    if (!Number.isInteger(copies) || copies < 1 || copies > 7)
+      throw new MillraceError('E_CONFIG', `a keyspace has 1 to 7 copies, not ${copies}`);
+    const dataCenter = localDataCenter.replaceAll("'", "''");
+    const replication = `{'class': 'NetworkTopologyStrategy', '${dataCenter}': ${copies}}`;
+    await this.define(`CREATE KEYSPACE IF NOT EXISTS ${keyspace} WITH replication = ${replication}`);
+  }
+}
+
+/** The driver takes Buffers only. */
+function parameter(value: Value): unknown {
+  return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.length) : value;
+}
+
+function refused(host: cassandra.Host, text: string): MillraceError {
+  return new MillraceError('E_CONFIG', `Cassandra at ${host.address}: ${text} in cassandra.yaml`);
+}
+
+function clientOptions(options: CassandraOptions): cassandra.ClientOptions {
+  const { contactPoints, localDataCenter, login, tls, requestMs = REQUEST_MS } = options;
+  return {
+    contactPoints: [...contactPoints],
+    localDataCenter,
+    ...(login && { authProvider: new cassandra.auth.PlainTextAuthProvider(login.user, login.password) }),
+    // The driver's own default accepts any certificate.
+    ...(tls && {
+      sslOptions: {
+        ca: tls.ca,
+        rejectUnauthorized: true,
+        minVersion: 'TLSv1.2',
+        ...(tls.certificate !== undefined && { cert: tls.certificate, key: tls.key }),
+        ...(tls.serverName !== undefined && { servername: tls.serverName }),
+      },
+    }),
+    encoding: { useBigIntAsLong: true, copyBuffer: true },
+    socketOptions: { readTimeout: requestMs, connectTimeout: requestMs },
+    policies: { retry: new cassandra.policies.retry.FallthroughRetryPolicy() },
+  };
+}
