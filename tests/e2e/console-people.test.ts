@@ -1,4 +1,7 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Closer } from '@millrace/base';
+import { enrolled, refusalOf, resultOf } from '@millrace/testkit/cli/helpers';
 import { type ConsolePeople, chromium, consolePeople, type Page } from '@millrace/testkit/console/people';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -11,7 +14,7 @@ describe.runIf(chromium !== undefined)('the console’s pages for people and pro
   let origin: string;
 
   beforeAll(async () => {
-    system = closer.add(await createTestInstallation({ console: true }));
+    system = closer.add(await createTestInstallation({ console: true, machine: { factor: 200 } }));
     origin = `http://localhost:${system.addresses.console?.port}`;
     people = closer.add(await consolePeople(origin));
   }, 120_000);
@@ -34,6 +37,79 @@ describe.runIf(chromium !== undefined)('the console’s pages for people and pro
     await page.goto(`${origin}/#/api/transactions.submit`);
     await page.locator('[data-route="transactions.submit"] pre').waitFor();
     await finish(page, 'console-api-phone');
+    expect(people.complaints).toEqual([]);
+  });
+  it('lets an owner-admin manage people, tokens, usage and cases', { timeout: 180_000 }, async () => {
+    const run = <T>(home: string, ...argv: string[]) => resultOf<T>(home, argv);
+    const organisation = async (name: string, kind: string) =>
+      (await run<{ organisation: string }>(system.home, 'org', 'create', name, '--kind', kind)).organisation;
+    const invite = async (name: string, org: string, ...roles: string[]) =>
+      (await run<{ text: string }>(system.home, 'user', 'invite', name, '--org', org, '--role', ...roles)).text;
+    const [brand, bureau] = [await organisation('Brand', 'brand'), await organisation('Bureau', 'bureau')];
+    const ada = await people.person();
+    await people.enrol(ada, await invite('Ada', brand, 'owner-admin', 'designer'), 'office');
+    const [dora, otto] = [join(system.scratch, 'dora'), join(system.scratch, 'otto')];
+    await enrolled(otto, await invite('Otto', bureau, 'operator'));
+
+    // Ada invites Dora in her browser.
+    await ada.goto(`${origin}/#/people`);
+    const form = ada.locator('details.card', { hasText: 'Invite somebody' });
+    await form.locator('summary').click();
+    await form.getByLabel('Name').fill('Dora');
+    await form.getByLabel('designer:').check();
+    await form.getByRole('button', { name: 'Sign the invitation' }).click();
+    const invitation = await form.getByLabel('Invitation', { exact: true }).inputValue();
+    await ada.locator('[data-invitation=Dora]').waitFor();
+    await enrolled(dora, invitation);
+    await expect(enrolled(join(system.scratch, 'thief'), invitation)).rejects.toThrow('E_INVITATION');
+
+    // A token of hers reads licences and nothing else.
+    const tokens = ada.locator('section', { has: ada.getByRole('heading', { name: 'API tokens' }) });
+    await tokens.getByText('New API token').click();
+    await tokens.getByLabel('Name').fill('reports');
+    await tokens.getByLabel('licences:read').check();
+    await tokens.getByRole('button', { name: 'Sign the token' }).click();
+    const token = { MILLRACE_TOKEN: await tokens.getByLabel('Token', { exact: true }).inputValue() };
+    expect(await resultOf(dora, ['licence', 'list'], token)).toMatchObject({ licences: [] });
+    expect(await refusalOf(dora, ['object', 'list'], token)).toContain('E_SCOPE');
+
+    await writeFile(join(system.scratch, 'part.gcode'), 'G28\nG1 X10 Y10 F6000\nG1 X20 Y10 E1\nG1 X20 Y20 E2\n');
+    await run(dora, 'design', 'add', join(system.scratch, 'part.gcode'));
+    const terms = ['--objects', '2', '--machine', system.machine, '--holder', bureau, '--price', '12.50 EUR'];
+    const { licence } = await run<{ licence: string }>(dora, 'licence', 'grant', '--design', 'part.gcode', ...terms);
+    const { object } = await run<{ object: string }>(otto, 'print', '--licence', licence, '--watch');
+    await run(otto, 'case', 'open', object, '--reason', 'surface');
+
+    await ada.goto(`${origin}/#/usage`);
+    await ada.getByText('€12.50').waitFor();
+    const saved = ada.waitForEvent('download');
+    await ada.getByRole('button', { name: 'Save all records as CSV' }).click();
+    expect(await readFile(await (await saved).path(), 'utf8')).toContain(
+      `${object},completed,${brand},Brand,${bureau}`,
+    );
+    await ada.locator('[data-case-state=open] summary').click();
+    await finish(ada, 'console-usage');
+    await ada.getByRole('button', { name: 'Credit one more object' }).click();
+    await ada.locator('[data-case-state=credited]').waitFor();
+    await ada.getByText('€0.00').waitFor();
+
+    // The token and the key are revoked.
+    await ada.goto(`${origin}/#/people`);
+    const named = ada.locator('[data-token=reports]');
+    await named.getByText('Revoke').first().click();
+    await named.getByRole('button', { name: 'Revoke' }).click();
+    await ada.locator('[data-token=reports][data-token-state=ended]').waitFor();
+    expect(await refusalOf(dora, ['licence', 'list'], token)).toContain('E_TOKEN');
+    const person = ada.locator('[data-person=Dora]');
+    await person.locator('[data-key-state=valid]').getByText('Revoke').first().click();
+    await person.getByRole('button', { name: 'Revoke' }).click();
+    await person.locator('[data-key-state=revoked]').waitFor();
+    expect(await refusalOf(dora, ['licence', 'list'])).toContain('E_REVOKED');
+    await ada.getByText('signed in', { exact: true }).first().waitFor();
+    await finish(ada, 'console-people');
+    await ada.emulateMedia({ colorScheme: 'dark' });
+    await ada.setViewportSize({ width: 390, height: 844 });
+    await finish(ada, 'console-people-phone');
     expect(people.complaints).toEqual([]);
   });
 });

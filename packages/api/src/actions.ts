@@ -26,6 +26,7 @@ export const actions = [
   'session.read',
   'session.close',
   'upload.open',
+  'session.list',
   'token.create',
   'token.list',
   'token.listAll',

@@ -15,7 +15,7 @@ import { pairingRoutes } from './routes/pairings.ts';
 import { enrolmentRoutes, keyRoutes, organisationRoutes, revocationRoutes } from './routes/people.ts';
 import { objectRoutes, printRoutes } from './routes/prints.ts';
 import { rehearsalRoutes } from './routes/rehearsals.ts';
-import { sessionRoutes } from './routes/sessions.ts';
+import { sessionRoutes, signInLogRoutes } from './routes/sessions.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { organisationTokenRoutes, tokenRoutes } from './routes/tokens.ts';
 import { transactionRoutes } from './routes/transactions.ts';
@@ -39,7 +39,7 @@ export const controlRoutes = {
   directory: directoryRoutes,
   installation: installationRoutes,
   transactions: transactionRoutes,
-  organisations: { ...organisationRoutes, ...organisationTokenRoutes },
+  organisations: { ...organisationRoutes, ...organisationTokenRoutes, ...signInLogRoutes },
   keys: keyRoutes,
   enrolments: enrolmentRoutes,
   tokens: tokenRoutes,
@@ -79,7 +79,11 @@ export const consoleRoutes = {
   installation: installationRoutes,
   directory: { newest: directoryRoutes.newest },
   transactions: transactionRoutes,
-  organisations: organisationRoutes,
+  revocations: revocationRoutes,
+  organisations: { ...organisationRoutes, ...organisationTokenRoutes, ...signInLogRoutes },
+  tokens: { list: tokenRoutes.list },
+  usage: usageRoutes,
+  cases: caseRoutes,
   keys: keyRoutes,
   enrolments: { invitation: enrolmentRoutes.invitation, enrol: enrolmentRoutes.enrol },
   designs: { list, get, private: privatePart, share, ticket, uploaded: uploadedByBrowser },

@@ -11,7 +11,7 @@ export const scopeActions: Readonly<Record<TokenScope, readonly Action[]>> = {
   'prints:read': ['print.list', 'print.read', 'print.readInFull', 'object.read'],
   'machines:read': ['machine.read', 'group.list', 'material.list'],
   'ledger:read': ['ledger.read'],
-  'people:read': ['organisation.list', 'member.list', 'key.read', 'token.list', 'token.listAll'],
+  'people:read': ['organisation.list', 'member.list', 'key.read', 'token.list', 'token.listAll', 'session.list'],
   'status:read': ['status.read', 'status.readDamaged', 'metrics.read', 'usage.total'],
   'vault:check': ['vault.check'],
 };

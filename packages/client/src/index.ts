@@ -39,6 +39,7 @@ export {
 export { certificateProofs, type ProofFile } from './certificate/proofs.ts';
 export { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from './certificates.ts';
 export { type Contacts, findUser, type KnownMachine, type KnownUser } from './contacts.ts';
+export { type CsvCell, formatCsv } from './csv.ts';
 export { checkVault, deleteDesign, repairDesign, setMaintenance } from './design-admin.ts';
 export {
   type DesignKind,
@@ -143,4 +144,5 @@ export { createToken, currentToken, type NewToken, refusingSigner, revokeToken, 
 export { type SignedTransaction, type SigningContext, signNew } from './transactions.ts';
 export { type StoreProgress, type StoreStep, storeDesign } from './upload.ts';
 export { checkUsage, readUsage, type UsageCheck, type UsageFilter } from './usage.ts';
+export { usageRows } from './usage-csv.ts';
 export { createNames, type Names } from './who.ts';

@@ -1,3 +1,4 @@
+import type { SignInView } from '@millrace/api';
 import { Closer, silentLogger, systemClock, systemRandom, toBase64 } from '@millrace/base';
 import { generateUserKey, keyName, type MemorySigner } from '@millrace/identity';
 import { signTransaction, type TransactionOf } from '@millrace/protocol';
@@ -6,9 +7,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { CheckBoard } from '../src/control/checks.ts';
 import { addConsoleRoutes } from '../src/control/console/routes.ts';
 import { IDLE_MS, WHOLE_MS } from '../src/control/console/sessions.ts';
+import { forgetSignIns, SIGN_IN_LOG_MS } from '../src/control/sign-in-log.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { setUp, type TlsServer } from '../src/node/server.ts';
 import { fixtureWithMachine } from './control-fixture.ts';
+import { peopleFixture } from './people-fixture.ts';
 
 // Sessions of browsers at a control node in memory. What a session may do is the policy's, as for certificates.
 
@@ -181,4 +184,40 @@ it('limits the sessions of a key', async () => {
   const codes: unknown[] = [];
   for (let n = 0; n < 21; n += 1) codes.push((await open(await request(owner))).body.code);
   expect(codes.at(-1)).toBe('E_QUOTA');
+});
+
+it('writes sign-ins of members down for their owner-admins, also those of a revoked key', async () => {
+  now = systemClock.now();
+  const { context } = system.fixture;
+  const people = peopleFixture(system.fixture);
+  const [brand, bureau] = [await people.organisation('Brand', 'brand'), await people.organisation('Bureau', 'bureau')];
+  const [admin, designer] = [await people.enrol(brand, 'owner-admin'), await people.enrol(brand, 'designer')];
+  const stranger = await people.enrol(bureau, 'owner-admin');
+  const { cookie } = await open(await request(admin));
+  expect((await open(await request(designer))).status).toBe(200);
+  const of = (key: string) => (key === keyName(designer.publicKey) ? [{ name: key, at: 1, kept: new Set() }] : []);
+  Object.assign(context.directory, { revocations: { of } });
+  const stolen = await request(designer);
+  for (const _ of [1, 2]) expect((await open(stolen)).body.code).toBe('E_REVOKED');
+  Object.assign(context.directory, { revocations: undefined });
+  // Somebody who has no key of the brand adds nothing to its log.
+  expect((await open(await request(generateUserKey()))).status).toBeGreaterThan(400);
+
+  const path = `/v1/organisations/${brand}/sign-ins`;
+  const { body } = await ask('GET', path, { cookie });
+  const seen = (body.items as SignInView[]).map(({ key, refused, device }) => [key, refused, device]);
+  expect(seen.sort()).toEqual(
+    [
+      [keyName(admin.publicKey), false, 'laptop'],
+      [keyName(designer.publicKey), false, 'laptop'],
+      [keyName(designer.publicKey), true, 'laptop'],
+    ].sort(),
+  );
+  expect(JSON.stringify(body)).not.toContain(cookie.split('=')[1]);
+  for (const other of [designer, stranger]) {
+    const { cookie: theirs } = await open(await request(other));
+    expect((await ask('GET', path, { cookie: theirs })).body.code).toBe('E_FORBIDDEN');
+  }
+  await forgetSignIns({ ...context, clock: { ...context.clock, now: () => now + SIGN_IN_LOG_MS + 60_000 } });
+  expect((await ask('GET', path, { cookie })).body.items).toEqual([]);
 });

@@ -43,6 +43,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'token.create': 'yyyyyfffff',
   'token.list': 'yyyyyfffff',
   'token.listAll': 'yfffffffff',
+  'session.list': 'yfffffffff',
   'token.readCurrent': 'yyyyyfffff',
   // Made by the owner.
   'token.revoke': 'yyffffffff',
@@ -320,6 +321,8 @@ describe('people of organisations', () => {
     ['token.create', 'any', {}, 'yyyyyf'],
     ['token.list', 'any', {}, 'yyyyyf'],
     ['token.listAll', 'the own organisation', { organisation: brand }, 'yfffff'],
+    ['session.list', 'the own organisation', { organisation: brand }, 'yfffff'],
+    ['session.list', 'another organisation', { organisation: bureau }, 'ffffff'],
     ['token.listAll', 'another organisation', { organisation: bureau }, 'ffffff'],
     ['token.listAll', 'no organisation', {}, 'ffffff'],
     ['token.revoke', 'an own token', { signer: me, organisation: brand }, 'yyyyyf'],

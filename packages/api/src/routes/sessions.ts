@@ -1,6 +1,6 @@
 import { personRoles } from '@millrace/protocol/shapes';
 import { z } from 'zod';
-import { base64, id, time, uint } from '../fields.ts';
+import { base64, byId, id, pageOf, pageQuery, time, uint } from '../fields.ts';
 import { json, optional, route } from '../route.ts';
 
 // Sessions of browsers. The cookie that `open` sets identifies the caller of the other routes. A session only reads:
@@ -39,5 +39,27 @@ export const sessionRoutes = {
     summary: 'ends the session of this request',
     callers: ['user'],
     action: 'session.close',
+  }),
+};
+
+export const signInAnswer = z.object({
+  at: time,
+  key: id,
+  name: z.string(),
+  device: z.string().optional(),
+  address: z.string().describe('IP address, as the console saw it'),
+  refused: z.boolean().describe('the key was revoked'),
+});
+export type SignInView = z.output<typeof signInAnswer>;
+
+export const signInLogRoutes = {
+  signIns: route('GET', '/v1/organisations/{id}/sign-ins', {
+    summary: 'sign-ins of an organisation’s people at the console in the last 90 days, for its owner-admins',
+    callers: ['user'],
+    action: 'session.list',
+    params: byId,
+    query: pageQuery,
+    answer: json(pageOf(signInAnswer)),
+    errors: ['E_NOT_FOUND', 'E_FORBIDDEN'],
   }),
 };

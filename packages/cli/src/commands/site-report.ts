@@ -1,6 +1,6 @@
-import { siteReport as readReport, type SiteFinding, type SiteReport } from '@millrace/client';
+import { type CsvCell, siteReport as readReport, type SiteFinding, type SiteReport } from '@millrace/client';
 import type { Odometer } from '@millrace/protocol';
-import { type Cell, writeCsvFile } from '../output/csv.ts';
+import { writeCsvFile } from '../output/csv.ts';
 import { formatFields, formatTable } from '../output/format.ts';
 import { createProgress } from '../output/progress.ts';
 import { type Context, withSession } from './context.ts';
@@ -82,13 +82,13 @@ function text({ machine, serial, stays, prints, odometer, printed, findings, aud
 }
 
 /** One table with four kinds of rows. */
-function rowsOf({ stays, prints, odometer, findings }: SiteReport): Cell[][] {
+function rowsOf({ stays, prints, odometer, findings }: SiteReport): CsvCell[][] {
   const head = [
     ...['kind', 'about', 'time', 'until', 'material', 'serial', 'certified by', 'loaded by', 'outcome', 'spool'],
     ...['grams at begin', 'grams at end', 'grams', 'metres', 'minutes', 'objects begun', 'objects ended', 'finding'],
     ...['unit', 'expected', 'found', 'entry'],
   ];
-  const row = (cells: Readonly<Record<string, Cell>>): Cell[] => head.map((name) => cells[name]);
+  const row = (cells: Readonly<Record<string, CsvCell>>): CsvCell[] => head.map((name) => cells[name]);
   const stated =
     odometer &&
     ([

@@ -2,12 +2,12 @@ import { MillraceError } from '@millrace/base';
 import {
   checkUsage,
   createNames,
-  type Names,
   pick,
   readUsage,
   type Session,
   type UsageCheck,
   type UsageFilter,
+  usageRows,
 } from '@millrace/client';
 import { formatAmount, type UsageRecord, UsageTotals } from '@millrace/protocol';
 import { writeCsvFile } from '../output/csv.ts';
@@ -40,7 +40,8 @@ export function usage(context: Context, options: UsageOptions): Promise<number> 
     const check = options.check === true ? await checked(context, session, filter) : undefined;
     const records = check?.records ?? (await readUsage(session, filter));
     const names = createNames(session);
-    if (options.csv !== undefined) await writeCsv(context.path(options.csv), records, names);
+    if (options.csv !== undefined)
+      await writeCsvFile(context.path(options.csv), await usageRows(records, (party) => names.party(party)));
     const totals = new UsageTotals(({ licence, period }) => ({ licence, period })).add(records).list();
     const ok = check === undefined ? undefined : check.differences.length === 0 && check.hidden.length === 0;
     context.terminal.result(
@@ -130,19 +131,3 @@ async function showTotals(context: Context, { api }: Session, { from, to }: Usag
 }
 
 const dateOf = (time: number): string => new Date(time).toISOString().slice(0, 10);
-const timeOf = (time: number | undefined): string => (time === undefined ? '' : new Date(time).toISOString());
-
-async function writeCsv(path: string, records: readonly UsageRecord[], names: Names): Promise<void> {
-  const head = [
-    ...['time', 'kind', 'licence', 'object', 'outcome', 'owner', 'owner name', 'holder', 'holder name'],
-    ...['period', 'period from', 'period to', 'place', 'currency', 'amount in minor units', 'entry'],
-  ];
-  const rows = [];
-  for (const { time, kind, licence, object, outcome, owner, holder, period, place, currency, amount, index } of records)
-    rows.push([
-      ...[timeOf(time), kind, licence, object, outcome, owner, await names.party(owner)],
-      ...[holder, await names.party(holder), period?.number, timeOf(period?.from), timeOf(period?.to)],
-      ...[place, currency, amount, index],
-    ]);
-  await writeCsvFile(path, [head, ...rows]);
-}

@@ -43,6 +43,7 @@ import { refuseExpired } from './queued-prints.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { takeRefusedOpening } from './refused-openings.ts';
 import { addRoutes } from './routes.ts';
+import { forgetSignIns } from './sign-in-log.ts';
 import type { ControlStores } from './stores.ts';
 import { forgetTokens } from './tokens.ts';
 import { storedEvent } from './transactions.ts';
@@ -156,8 +157,8 @@ export async function createControlNode(
   const { seen } = context.records;
   const answers = await IdempotentAnswers.open(context.records.answers, clock);
   const forget = () =>
-    Promise.all([forgetSeen(seen, clock.now()), answers.forget(), forgetTokens(context)]).catch((error: unknown) =>
-      logger.warn({ err: error }, 'expired records not removed: the next attempt is in an hour'),
+    Promise.all([forgetSeen(seen, clock.now()), answers.forget(), forgetTokens(context), forgetSignIns(context)]).catch(
+      (error: unknown) => logger.warn({ err: error }, 'expired records not removed: the next attempt is in an hour'),
     );
   await forget();
   const hourly = setInterval(() => void forget(), 3_600_000);

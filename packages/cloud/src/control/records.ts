@@ -34,6 +34,7 @@ import {
 } from './material-records.ts';
 import { type RehearsalRecord, rehearsalIndexes, rehearsalSchema } from './rehearsal-records.ts';
 import { type SettingsRecord, settingsSchema } from './settings-records.ts';
+import { type SignInEntry, signInEntrySchema, signInIndexes } from './sign-in-records.ts';
 import { type VisitRecord, visitIndexes, visitSchema } from './visit-records.ts';
 
 const bytes = z.instanceof(Uint8Array);
@@ -264,6 +265,8 @@ export interface Records {
   readonly invitations: Table<InvitationRecord>;
   /** By organisation: how its people sign in. */
   readonly signIns: Table<SignInRecord>;
+  /** Sign-ins at the console. */
+  readonly signInLog: Table<SignInEntry>;
   readonly tokens: Table<TokenRecord>;
   readonly machines: Table<MachineRecord>;
   /** Groups of machines, and sites. */
@@ -390,6 +393,7 @@ export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>[
       inviter: ({ invitedBy, created }) => [{ group: invitedBy, order: created }],
     }),
     signIns: table('sign-in', signInSchema),
+    signInLog: table('sign-in-log', signInEntrySchema, signInIndexes),
     tokens: table('token', tokenSchema, {
       key: ({ key, created }) => [{ group: key, order: created }],
       organisation: ({ organisation, created }) =>

@@ -23,6 +23,7 @@ import { keyView, signedDocuments } from './people-views.ts';
 import { commandPrint } from './print-commands.ts';
 import { settingsView } from './settings.ts';
 import { enrolBySignIn } from './sign-in.ts';
+import { signInsPage } from './sign-in-log.ts';
 import { currentToken, organisationTokensPage, tokensPage } from './tokens.ts';
 import { designUploaded, handleTransaction } from './transactions.ts';
 import { UsageReader } from './usage.ts';
@@ -123,6 +124,10 @@ export function userHandlers(
       tokens: async ({ params, query, allow }) => {
         const { organisation } = allow(await records.organisations.require(params.id));
         return organisationTokensPage(context, organisation, query);
+      },
+      signIns: async ({ params, query, allow }) => {
+        const { organisation } = allow(await records.organisations.require(params.id));
+        return signInsPage(context, organisation, query);
       },
     },
     tokens: {

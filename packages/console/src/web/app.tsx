@@ -13,10 +13,23 @@ const ApiPage = lazy(async () => (await import('./api-page.tsx')).ApiPage);
 const CertificatePage = lazy(async () => (await import('./certificate-page.tsx')).CertificatePage);
 const LicencesPage = lazy(async () => (await import('./licences-page.tsx')).LicencesPage);
 const MachinesPage = lazy(async () => (await import('./machines-page.tsx')).MachinesPage);
+const PeoplePage = lazy(async () => (await import('./people-page.tsx')).PeoplePage);
 const PrintsPage = lazy(async () => (await import('./prints-page.tsx')).PrintsPage);
 const SignInPage = lazy(async () => (await import('./sign-in-page.tsx')).SignInPage);
 const ViewPage = lazy(async () => (await import('./view/view-page.tsx')).ViewPage);
 const LedgerPage = lazy(async () => (await import('./ledger-page.tsx')).LedgerPage);
+const UsagePage = lazy(async () => (await import('./usage-page.tsx')).UsagePage);
+
+/** Pages for people who are signed in. */
+const privatePages = {
+  machines: MachinesPage,
+  licences: LicencesPage,
+  prints: PrintsPage,
+  usage: UsagePage,
+  people: PeoplePage,
+} as const;
+type PrivatePage = keyof typeof privatePages;
+const isPrivate = (page: string): page is PrivatePage => Object.hasOwn(privatePages, page);
 
 function Page({ page, rest }: Route) {
   switch (page) {
@@ -30,17 +43,12 @@ function Page({ page, rest }: Route) {
       return <ViewPage />;
     case 'sign-in':
       return <SignInPage code={rest[0]} />;
-    case 'machines':
-    case 'licences':
-    case 'prints':
-      return <Private page={page} />;
     default:
-      return <HomePage />;
+      return isPrivate(page) ? <Private page={page} /> : <HomePage />;
   }
 }
 
-/** Pages for people who are signed in. */
-function Private({ page }: { readonly page: 'machines' | 'licences' | 'prints' }) {
+function Private({ page }: { readonly page: PrivatePage }) {
   const w = words.value;
   if (!session.known.value) return <p role="status">{w.loading}</p>;
   if (session.view.value === undefined)
@@ -52,8 +60,8 @@ function Private({ page }: { readonly page: 'machines' | 'licences' | 'prints' }
         </a>
       </Card>
     );
-  if (page === 'machines') return <MachinesPage />;
-  return page === 'licences' ? <LicencesPage /> : <PrintsPage />;
+  const Shown = privatePages[page];
+  return <Shown />;
 }
 
 function Account() {
@@ -87,6 +95,8 @@ export function App() {
           ['machines', w.machines],
           ['licences', w.licences],
           ['prints', w.prints],
+          ['usage', w.usage],
+          ['people', w.people],
         ] as const)
       : []),
     ['view', w.view],

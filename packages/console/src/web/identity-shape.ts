@@ -2,11 +2,15 @@ import { z } from 'zod';
 
 // The key of this browser, wrapped, and what it belongs to. It is one more device of its person.
 
+const address = z.strictObject({ host: z.string(), port: z.number() });
+
 export const identitySchema = z.strictObject({
   version: z.literal(1),
   /** Trust anchor, from the invitation. */
   installation: z.string(),
   adminKey: z.string(),
+  /** Of the nodes, from the invitation. Browsers that enrolled earlier have none. */
+  addresses: z.strictObject({ control: address, distribution: address }).optional(),
   /** Key name, 32 hexadecimal digits. */
   key: z.string(),
   /** The person, as the administrator's key proves. */

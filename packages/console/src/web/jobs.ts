@@ -1,5 +1,6 @@
 import type { ErrorCode } from '@millrace/base';
 import type { Identity } from './identity-shape.ts';
+import type { PeopleJob } from './people-jobs.ts';
 import type { Unlock } from './wrap.ts';
 
 // What a page asks the worker that has the person's key. Every job opens the key once, after a gesture, and wipes it.
@@ -27,7 +28,8 @@ export type Job =
       readonly days: number;
       /** Name or identifier of an organisation. */
       readonly holder: string;
-    };
+    }
+  | PeopleJob;
 
 export interface JobRequest {
   readonly origin: string;

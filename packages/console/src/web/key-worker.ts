@@ -23,6 +23,7 @@ import {
 } from '@millrace/protocol';
 import { aboutOf, type Identity } from './identity-shape.ts';
 import type { Job, JobAnswer, JobRequest } from './jobs.ts';
+import { performForPeople } from './people-jobs.ts';
 import { type Unlock, unwrapKey, wrapKey } from './wrap.ts';
 
 // A worker of its own for every job. It has the person's key for the time of the job, and ends with it.
@@ -36,14 +37,19 @@ const noDistribution: HttpClient = {
 };
 const control: HttpClient = { ...fetchTransport(''), close: () => undefined };
 
-/** The newest directory, verified by the administrator's key of the invitation. */
-async function directoryBy(anchor: DirectoryAnchor): Promise<Directory> {
-  return directoryAt(verifyDirectory(await guestDirectory(control), anchor), systemClock.now());
+/** The newest directory and its number, verified by the administrator's key of the invitation. */
+async function directoryBy(anchor: DirectoryAnchor): Promise<{ directory: Directory; sequence: number }> {
+  const document = verifyDirectory(await guestDirectory(control), anchor);
+  return { directory: directoryAt(document, systemClock.now()), sequence: document.sequence };
 }
 
 /** Opens the key for a session with control, and wipes it. */
-async function withKey<T>(identity: Identity, unlock: Unlock, work: (session: Session) => Promise<T>): Promise<T> {
-  const directory = await directoryBy(identity);
+async function withKey<T>(
+  identity: Identity,
+  unlock: Unlock,
+  work: (session: Session, sequence: number) => Promise<T>,
+): Promise<T> {
+  const { directory, sequence } = await directoryBy(identity);
   const secret = await unwrapKey(identity.wrapped, unlock, aboutOf(identity));
   const signer = userKey(secret);
   wipe(secret);
@@ -53,10 +59,17 @@ async function withKey<T>(identity: Identity, unlock: Unlock, work: (session: Se
     ...{ clock: systemClock, random: systemRandom, patienceMs: 5_000 },
   });
   try {
-    return await work(session);
+    return await work(session, sequence);
   } finally {
     session.close();
   }
+}
+
+/** Browsers do not reach the distribution node, which takes newer lists from control. */
+function throughControl(session: Session): Session {
+  const { revocations } = createApiClient(consoleRoutes, { transport: control });
+  const publishRevocations = (body: Uint8Array) => revocations.publish({ body });
+  return { ...session, api: { ...session.api, publishRevocations } };
 }
 
 async function enrolHere(
@@ -64,11 +77,11 @@ async function enrolHere(
   unlock: Unlock,
   origin: string,
 ): Promise<Identity> {
-  const { secret, installation, adminKey } = parseInvitation(invitation);
+  const { secret, installation, adminKey, addresses } = parseInvitation(invitation);
   const signer = generateUserKey(systemRandom);
   const own = signer.exportSecret();
   try {
-    const directory = await directoryBy({ installation, adminKey });
+    const { directory } = await directoryBy({ installation, adminKey });
     const enrolling = { control, directory, signer, clock: systemClock, random: systemRandom };
     const sealing = ownerSealingKey(own);
     sealing.close();
@@ -78,7 +91,8 @@ async function enrolHere(
     const wrapped = await wrapKey(own, unlock, { salt, about, random: systemRandom });
     await signIn(enrolling, origin);
     const { name } = credential;
-    return { version: 1, installation, adminKey, key, name, wrapped, ...(passkey === undefined ? {} : { passkey }) };
+    const kept = { version: 1 as const, installation, adminKey, addresses, key, name, wrapped };
+    return { ...kept, ...(passkey === undefined ? {} : { passkey }) };
   } finally {
     wipe(own, secret);
     signer.close();
@@ -106,6 +120,15 @@ function perform({ origin, unlock, job }: JobRequest): Promise<unknown> {
       const { identity, type: _, ...terms } = job;
       return withKey(identity, unlock, (session) => grantLicence(session, terms));
     }
+    case 'invite':
+    case 'add-device':
+    case 'revoke':
+    case 'create-token':
+    case 'revoke-token':
+    case 'decide-case':
+      return withKey(job.identity, unlock, (session, sequence) =>
+        performForPeople(job, throughControl(session), sequence),
+      );
   }
 }
 

@@ -8,6 +8,8 @@ const pages: Readonly<Record<string, string>> = {
   l: 'licences',
   p: 'prints',
   v: 'view',
+  u: 'usage',
+  o: 'people',
   c: 'certificate',
   e: 'ledger',
 };
@@ -35,6 +37,8 @@ export function Keys() {
     ['g l', w.licences],
     ['g p', w.prints],
     ['g v', w.view],
+    ['g u', w.usage],
+    ['g o', w.people],
     ['g c', w.certificate],
     ['g e', w.ledger],
   ] as const;

@@ -166,6 +166,8 @@ export const de = {
   days: 'Tage',
   materialWanted: 'Material (leer: beliebig)',
 
+  people: 'Personen',
+  usage: 'Verbrauch',
   prints: 'Drucke',
   noPrints: 'Noch wurde nichts gedruckt.',
   shownOf: (shown: string, all: string) => `${shown} von ${all}, laufende und wartende zuerst`,

@@ -163,6 +163,8 @@ export const en = {
   days: 'Days',
   materialWanted: 'Material (empty: any)',
 
+  people: 'People',
+  usage: 'Usage',
   prints: 'Prints',
   noPrints: 'Nothing was printed yet.',
   shownOf: (shown: string, all: string) => `${shown} of ${all}, running and waiting ones first`,

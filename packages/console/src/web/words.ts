@@ -42,6 +42,8 @@ const locale = computed(() => navigator.languages.find((tag) => tag.startsWith(l
 export const formatCount = (value: number) => new Intl.NumberFormat(locale.value).format(value);
 export const formatTime = (value: number | string) =>
   new Intl.DateTimeFormat(locale.value, { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(value));
+export const formatDay = (value: number) =>
+  new Intl.DateTimeFormat(locale.value, { dateStyle: 'medium' }).format(new Date(value));
 export function formatSeconds(seconds: number): string {
   const unit = (value: number, name: 'second' | 'minute' | 'hour') =>
     new Intl.NumberFormat(locale.value, { style: 'unit', unit: name, maximumFractionDigits: 0 }).format(value);

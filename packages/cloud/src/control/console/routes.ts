@@ -13,6 +13,7 @@ import { mailHandlers } from '../node-handlers.ts';
 import { PairingBoard } from '../pairings.ts';
 import { requireEnrolmentCounting, requireInForce, signingActor, verifyRepeatable, verifyRequest } from '../people.ts';
 import { openApi } from '../routes.ts';
+import { logSignIn } from '../sign-in-log.ts';
 import { userHandlers } from '../user-handlers.ts';
 import { sessionCookie } from './cookie.ts';
 import { IDLE_MS, Sessions } from './sessions.ts';
@@ -67,14 +68,18 @@ export function addConsoleRoutes(
   const open = async ({ body, address, request, answerHeader, allow }: Call<typeof consoleRoutes.sessions.open>) => {
     allow();
     failures.require(address);
-    const opened = await signedIn(context, base64(body.request), origin()).catch((error: unknown) => {
+    const bytes = base64(body.request);
+    const opened = await signedIn(context, bytes, origin()).catch(async (error: unknown) => {
       failures.failed(address);
+      // The signature was verified before the key was looked up in the revocations.
+      if (toMillraceError(error).code === 'E_REVOKED') await logSignIn(context, { bytes, address, refused: true });
       throw error;
     });
     // The browser's former session ends: a sign-in always gets a new secret.
     const former = cookie().read(request);
     if (former !== undefined) sessions.close(former);
     const { secret, until } = sessions.open(opened);
+    await logSignIn(context, { bytes, address, refused: false });
     answerHeader('set-cookie', cookie().set(secret));
     return viewOf(await signingActor(context, opened), until);
   };

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { type Cell, formatCsv } from '../src/output/csv.ts';
+import { type CsvCell, formatCsv } from '../src/csv.ts';
 
 /** Reads CSV as RFC 4180 defines it. */
 function readCsv(text: string): string[][] {
@@ -36,7 +36,7 @@ it('CSV of any text can be read again, and no cell of text begins a formula', ()
   );
   const cell = fc.oneof(hostile, fc.string({ unit: 'binary' }), fc.integer());
   fc.assert(
-    fc.property(fc.array(fc.array(cell, { minLength: 1, maxLength: 4 }), { maxLength: 4 }), (rows: Cell[][]) => {
+    fc.property(fc.array(fc.array(cell, { minLength: 1, maxLength: 4 }), { maxLength: 4 }), (rows: CsvCell[][]) => {
       const read = readCsv(formatCsv(rows));
       expect(read).toHaveLength(rows.length);
       for (const [r, row] of rows.entries())
