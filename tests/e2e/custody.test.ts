@@ -26,7 +26,10 @@ describe.each(['owner', 'keys'] as const)('a design in custody of the %s', (cust
     expect(listed.json).toMatchObject({
       designs: expect.arrayContaining([expect.objectContaining({ design, custody })]),
     });
-    const print = await order(system, operator, await license(system, owner, design, 1));
+    const licence = await license(system, owner, design, 1);
+    const rehearsed = await millrace(system.home, 'rehearse', '--licence', licence, '--json');
+    expect(rehearsed.json).toMatchObject({ outcome: 'fits' });
+    const print = await order(system, operator, licence);
     const view = await untilEnded(operator, print);
     expect(view).toMatchObject({ state: 'completed' });
     expect((await machineObject(system, objectOf(view))).sha256).toBe(hashOf(content));

@@ -58,6 +58,8 @@ it('a package travels to the workstation and becomes N parts with certificates',
   const watching = cli(['driver', 'watch', MACHINE, watched, '--home', system.home], { signal: stop.signal });
   const names = (folder: string) => readdir(join(watched, folder)).catch(() => []);
   await until(async () => (await names('made')).length + (await names('refused')).length === 3);
+  // A driver that waits for packages answers rehearsals, from the key of the envelope in the licence. They count nothing.
+  expect(await run('rehearse', '--licence', licence)).toMatchObject({ outcome: 'fits', rules: [] });
   stop.abort();
   await watching;
   expect(await names('made')).toEqual([`${licence}-3.mrjob`]);

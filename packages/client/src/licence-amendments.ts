@@ -12,7 +12,7 @@ import {
 } from '@millrace/protocol';
 import { readCore } from '@millrace/vault';
 import { type LicensedWhere, licensedMachines, type WhereTerms } from './licensed-machines.ts';
-import { ownDesign, ownDesignSecret } from './own-design.ts';
+import { ownDesign, secretsForMachines } from './own-design.ts';
 import { licenceHolder } from './people.ts';
 import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
@@ -74,10 +74,10 @@ export async function approveLicence(session: Session, licence: string, { docume
 export async function extendLicence(session: Session, licence: string, where: WhereTerms): Promise<LicensedWhere> {
   const { terms } = await signedLicence(session, licence);
   const design = await ownDesign(session, terms.design);
-  const secret = design.custody === 'owner' ? await ownDesignSecret(session, design) : undefined;
+  const secrets = await secretsForMachines(session, design, { isPackaged: terms.package !== undefined });
   try {
     const named = new Map(terms.machines.map((entry) => [entry.machine, entry]));
-    const all = await licensedMachines(session, where, { licence, design: terms.design, secret });
+    const all = await licensedMachines(session, where, { licence, design: terms.design, ...secrets });
     const machines = all.machines.filter(({ machine, groups }) => {
       const known = named.get(machine);
       if (known === undefined) return true;
@@ -93,7 +93,7 @@ export async function extendLicence(session: Session, licence: string, where: Wh
     await session.api.submit((await signNew(session, { type: 'licence.extend', licence, ...added })).bytes);
     return added;
   } finally {
-    wipe(secret);
+    wipe(secrets.secret, secrets.envelopeKey);
   }
 }
 

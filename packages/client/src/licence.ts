@@ -13,7 +13,7 @@ import {
 import { sealAttachment } from './attachments.ts';
 import { type LicensedWhere, licensedMachines, type WhereTerms } from './licensed-machines.ts';
 import { licensedMaterials } from './materials.ts';
-import { ownDesign, ownDesignSecret } from './own-design.ts';
+import { ownDesign, secretsForMachines } from './own-design.ts';
 import { sealingPoint } from './owner-view.ts';
 import { licenceHolder } from './people.ts';
 import type { Session } from './session.ts';
@@ -44,7 +44,7 @@ export interface LicenceTerms extends WhereTerms {
 
 /**
  * Signs a licence: binds it to the design's core, seals its secret to the keys node and the design secret to each
- * machine.
+ * machine, or the key of the design's envelope if machines get the secret otherwise.
  * @returns the licence's identifier
  * @throws {MillraceError} E_NOT_FOUND, E_FORBIDDEN, E_SEGMENT, E_SIGNATURE or E_AUTH for a machine that the
  *   administrator did not register
@@ -71,19 +71,18 @@ export async function grant(
   const { api, clock, random } = session;
   const design = await ownDesign(session, terms.design);
   const id = random(16);
-  const streamed = makePackage === undefined && design.custody === 'owner';
-  const designSecret = streamed ? await ownDesignSecret(session, design) : undefined;
+  const secrets = await secretsForMachines(session, design, { isPackaged: makePackage !== undefined });
   const secret = random(32);
   let sealed: Bytes;
   let where: LicensedWhere;
   let packaged: LicensedPackage | undefined;
   try {
     sealed = await sealAttachment(session, terms.design, licenceSecretInfo(terms.design, design.owner), secret);
-    const sealing = { licence: toHex(id), design: terms.design, secret: designSecret };
+    const sealing = { licence: toHex(id), design: terms.design, ...secrets };
     where = await licensedMachines(session, terms, sealing);
     packaged = await makePackage?.({ licence: toHex(id), secret });
   } finally {
-    wipe(secret, designSecret);
+    wipe(secret, secrets.secret, secrets.envelopeKey);
   }
   const now = clock.now();
   const transaction = await signNew(

@@ -8,6 +8,7 @@ import {
   recognisedCloud,
   registrationHash,
   sealDesignSecret,
+  sealEnvelopeKey,
   type TransactionOf,
   verifyMachineRegistration,
 } from '@millrace/protocol';
@@ -17,6 +18,14 @@ import type { Session } from './session.ts';
 /** The machines and groups of a grant or an extension. */
 export type LicensedWhere = Pick<TransactionOf<'licence.extend'>, 'machines' | 'groups'>;
 type LicensedMachine = LicensedWhere['machines'][number];
+
+/** What an owner seals to each machine of a licence. */
+export interface MachineSecrets {
+  /** Absent if machines get it otherwise. */
+  readonly secret?: Bytes | undefined;
+  /** Key of the design's envelope, if machines do not get the secret; absent if the design cannot be rehearsed. */
+  readonly envelopeKey?: Bytes | undefined;
+}
 
 /** Where the objects of a licence may be made. */
 export interface WhereTerms {
@@ -35,7 +44,6 @@ export interface WhereTerms {
  * Machines and groups as a grant or an extension names them: each machine with its registration's hash, and the design
  * secret sealed to it. A machine that is named and a member of a group is named alone; a member of several
  * groups is named with all of them.
- * @param secret absent if the keys node keeps it
  * @throws {MillraceError} E_NOT_FOUND; E_INPUT (no machine; `any` for a design whose owner keeps its secret); E_SIGNATURE
  *   or E_AUTH for a machine that the administrator did not register; E_LICENCE_INVALID for a member that the organisation
  *   of the group does not hold
@@ -43,11 +51,7 @@ export interface WhereTerms {
 export async function licensedMachines(
   session: Session,
   where: WhereTerms,
-  {
-    licence,
-    design,
-    secret,
-  }: { readonly licence: string; readonly design: string; readonly secret: Bytes | undefined },
+  { licence, design, secret, envelopeKey }: { readonly licence: string; readonly design: string } & MachineSecrets,
 ): Promise<LicensedWhere> {
   const { members = 'named', kinds } = where;
   if (kinds !== undefined && members !== 'any') throw new MillraceError('E_INPUT', 'kinds limit any members only');
@@ -71,8 +75,11 @@ export async function licensedMachines(
       ...(cloud === undefined ? {} : { cloud }),
       ...(group === undefined ? {} : { groups: [group] }),
     };
-    const sealed = secret && (await sealDesignSecret(machine, binding, secret));
-    machines.set(machine.machine, sealed === undefined ? entry : { ...entry, secret: sealed });
+    machines.set(machine.machine, {
+      ...entry,
+      ...(secret && { secret: await sealDesignSecret(machine, binding, secret) }),
+      ...(envelopeKey && { envelopeKey: await sealEnvelopeKey(machine, binding, envelopeKey) }),
+    });
   };
   for (const machine of await namedMachines(session, where.machines ?? [])) await name(machine);
   const groups = new Map<string, LicensedGroup>();

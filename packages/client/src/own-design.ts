@@ -1,7 +1,15 @@
 import { type Bytes, equalBytes, fromBase64, MillraceError, wipe } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { ignoringRevocations, openShare, ownerParty, partyOf, sameParty, sha256, verifyFor } from '@millrace/protocol';
-import { type NamedCore, openPrivatePartWith, type PrivatePart, privatePartKey, readCore } from '@millrace/vault';
+import {
+  envelopeKey,
+  type NamedCore,
+  openPrivatePartWith,
+  type PrivatePart,
+  privatePartKey,
+  readCore,
+} from '@millrace/vault';
+import type { MachineSecrets } from './licensed-machines.ts';
 import { ownCredential, verifyKeyView } from './people.ts';
 import { withSealingKey, withSecret } from './secret.ts';
 import type { Session } from './session.ts';
@@ -57,6 +65,31 @@ export async function ownPrivatePart(session: Session, core: NamedCore): Promise
 /** The design secret, 32 bytes; the caller wipes them. @throws {MillraceError} as `ownPrivatePart` */
 export async function ownDesignSecret(session: Session, core: NamedCore): Promise<Bytes> {
   return (await ownPrivatePart(session, core)).designSecret;
+}
+
+/**
+ * What the owner seals to the machines of a licence. The caller wipes it.
+ * @param isPackaged a job package holds the design secret
+ * @throws {MillraceError} as `ownPrivatePart`, if machines need the design secret
+ */
+export async function secretsForMachines(
+  session: Session,
+  core: NamedCore,
+  { isPackaged }: { readonly isPackaged: boolean },
+): Promise<MachineSecrets> {
+  if (core.custody === 'owner' && !isPackaged) return { secret: await ownDesignSecret(session, core) };
+  if (core.envelopeHash === undefined || core.privateHash === undefined) return {};
+  let designSecret: Bytes | undefined;
+  try {
+    designSecret = await ownDesignSecret(session, core);
+    return { envelopeKey: envelopeKey({ designSecret, nonce: core.nonce }) };
+  } catch (error) {
+    // A designer with whom the design is not shared may license it all the same. It cannot be rehearsed then.
+    if (error instanceof MillraceError && error.code === 'E_NOT_FOUND') return {};
+    throw error;
+  } finally {
+    wipe(designSecret);
+  }
 }
 
 /** The private part as control keeps it. @throws {MillraceError} E_SEGMENT, E_NOT_FOUND */

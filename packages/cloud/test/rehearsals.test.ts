@@ -6,6 +6,8 @@ import {
   type MachineDocument,
   type RehearsalResult,
   readTransaction,
+  registrationHash,
+  SEALED_SECRET_BYTES,
   sha256,
   signMachineDocument,
 } from '@millrace/protocol';
@@ -84,6 +86,33 @@ describe('a rehearsal', () => {
     const plain = await control.stored(await control.addDesign(await control.prepare()));
     const other = await control.grant(plain, [machine]);
     expect(await codeOf(() => ask('holder', { licence: other }))).toBe('E_STATE');
+  });
+
+  it('of a package needs the key of the envelope, for this machine', async () => {
+    const share = () => systemRandom(SEALED_SECRET_BYTES);
+    const named = {
+      ...{ driver: systemRandom(65), commitment: systemRandom(32), keysHash: systemRandom(32) },
+      shares: { driver: share(), machine: share(), segments: share() },
+    };
+    const entry = { machine: machine.machine, registration: registrationHash(machine) };
+    const packaged = (machines: object[]) =>
+      control.grant(design, [machine], { terms: { package: named, machines: machines as never } });
+    const without = await packaged([entry]);
+    expect(await codeOf(() => ask('holder', { licence: without }))).toBe('E_STATE');
+    expect(await ask('holder', { licence: await packaged([{ ...entry, envelopeKey: share() }]) })).not.toBe('');
+  });
+
+  it('is given to a driver that waits for a package and asks for nothing else', async () => {
+    const print = await control.print(licence, machine);
+    const { signal } = new AbortController();
+    const asked = () =>
+      control.context.printQueue.next(control.context, machine.machine, 0, signal, { rehearsals: true });
+    expect(await asked()).toBeUndefined();
+    const rehearsal = await ask();
+    expect(await asked()).toMatchObject({ rehearsal });
+    await answer(rehearsal);
+    expect(await asked()).toBeUndefined();
+    expect(await next()).toMatchObject({ print });
   });
 
   it('is limited for each licence and machine', async () => {

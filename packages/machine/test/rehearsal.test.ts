@@ -1,13 +1,25 @@
 import { rm } from 'node:fs/promises';
-import { encodeCbor, MillraceError, silentLogger, systemClock, systemRandom, toHex, utf8 } from '@millrace/base';
+import {
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  toHex,
+  utf8,
+} from '@millrace/base';
 import { DesignEstimator, type MachineFrame, safetyPolicySchema } from '@millrace/gcode';
-import { generateUserKey, type MemorySigner } from '@millrace/identity';
+import { generateUserKey, type MemorySigner, parseSign1 } from '@millrace/identity';
 import {
   MAX_REHEARSALS,
   onlyKey,
+  openDesignSecret,
+  openEnvelopeKey,
   type RehearsalResult,
   sha256,
   signTransaction,
+  type TransactionOf,
   verifyMachineDocument,
 } from '@millrace/protocol';
 import { TestCloud } from '@millrace/testkit/machine/agent-cloud';
@@ -20,10 +32,10 @@ import { rehearse } from '../src/agent/rehearsal.ts';
 
 const text = 'G28\nG90\nM104 S210\nG1 X20 Y150 Z5 E3 F1200\nG1 X120 Y20 E500\nM104 S0\n';
 
-function designOf(program: string, kind = 'gcode') {
+function designOf(program: string, kind = 'gcode', custody: 'owner' | 'keys' = 'owner') {
   const estimator = new DesignEstimator();
   estimator.push(utf8(program));
-  return storeDesign(utf8(program), { kind, envelope: encodeCbor(estimator.finish().envelope) });
+  return storeDesign(utf8(program), { kind, custody, envelope: encodeCbor(estimator.finish().envelope) });
 }
 const design = designOf(text);
 const roomy = {
@@ -59,8 +71,6 @@ const request = (changes: object = {}, by: MemorySigner = cloud.holder, id = sys
 /** What an honest control gives, with changes. */
 async function work(changes: Partial<RehearsalWork> = {}, asked: object = {}, by = cloud.holder) {
   const id = systemRandom(16);
-  const { decodeCbor } = await import('@millrace/base');
-  const { parseSign1 } = await import('@millrace/identity');
   const granted = decodeCbor(parseSign1(cloud.licence).payload, 'licence') as { id: Uint8Array };
   return {
     rehearsal: toHex(id),
@@ -188,6 +198,36 @@ describe('a rehearsal', () => {
     expect(await answered(at(-137), { spindle: 8_000 })).toMatchObject({ rules: ['spindle'] });
     expect(await answered()).toMatchObject({ outcome: 'refused', code: 'E_STATE' });
     expect(JSON.stringify(logged)).not.toMatch(/-?\b(137|250|39)\b/);
+  });
+
+  it('needs no design secret: the key of the envelope is in the licence, for one machine, licence and design', async () => {
+    const kept = designOf(text, 'gcode', 'keys');
+    await cloud.close();
+    cloud = await TestCloud.start({
+      design: kept,
+      machine: { serial: 'MR-1', kind: 'virtual', profile: { factor: 1 } },
+    });
+    await rm(folder, { recursive: true });
+    folder = await writeFolder(cloud, settingsOf(cloud));
+    config = await loadMachineConfig(folder);
+    const given = { core: kept.manifest.core, envelope: kept.manifest.envelope ?? new Uint8Array() };
+    const terms = decodeCbor(parseSign1(cloud.licence).payload, 'licence') as never as TransactionOf<'licence.grant'>;
+    const answered = async () => answerTo(await work(given), { safety: roomy });
+    expect(terms.machines[0]).not.toHaveProperty('secret');
+    expect(await answered()).toMatchObject({ outcome: 'fits', rules: [] });
+    // The machine cannot open more than the envelope with it.
+    const binding = { installation: cloud.directory.installation, licence: toHex(terms.id), design: terms.design };
+    const key = await openEnvelopeKey(config.machineKey, binding, terms.machines[0]?.envelopeKey ?? new Uint8Array());
+    expect(key).not.toEqual(kept.secret);
+    await expect(openDesignSecret(config.machineKey, binding, terms.machines[0]?.envelopeKey ?? key)).rejects.toThrow();
+    // A licence with the key of another licence, or with none.
+    for (const machines of [terms.machines, terms.machines.map(({ envelopeKey: _, ...entry }) => entry)]) {
+      cloud.licence = await cloud.signLicence({ machines });
+      expect(await answered()).toMatchObject({
+        outcome: 'refused',
+        code: expect.stringMatching(/^E_(SEAL|LICENCE_INVALID)$/),
+      });
+    }
   });
 
   it('does not fit a material that the licence does not allow', async () => {

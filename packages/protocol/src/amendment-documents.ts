@@ -11,7 +11,8 @@ export const MAX_MACHINES = 200;
 
 /**
  * Per machine: its id, the SHA-256 of its registration (which includes its speed), and the design secret sealed to its
- * key. The secret is absent if the keys node has custody. `cloud` names the cloud of a machine that belongs to another
+ * key. The secret is absent if the keys node has custody, or a job package holds it: then there is the key of the design's
+ * envelope, for rehearsals. `cloud` names the cloud of a machine that belongs to another
  * cloud. `groups` names groups of the licence: objects may begin on the machine while it is a member of one of them.
  */
 export const licensedMachines = z
@@ -20,6 +21,7 @@ export const licensedMachines = z
       machine: identifier,
       registration: bytesOf(32),
       secret: bytesOf(SEALED_SECRET_BYTES).optional(),
+      envelopeKey: bytesOf(SEALED_SECRET_BYTES).optional(),
       cloud: identifier.optional(),
       groups: z
         .array(identifier)

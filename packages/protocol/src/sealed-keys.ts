@@ -49,6 +49,27 @@ export async function openDesignSecret(key: AgreementKey, binding: SecretBinding
   return secret;
 }
 
+function envelopeKeyInfo({ installation, licence, design }: SecretBinding, machine: Uint8Array): Bytes {
+  const label = utf8('millrace/v1/envelope-key/');
+  return concatBytes(label, fromHex(installation), fromHex(licence), fromHex(design), keyId(machine));
+}
+
+/** Owner: seals the key of the design's envelope to a machine that does not get the design secret from the licence. */
+export function sealEnvelopeKey(
+  machine: { readonly publicKey: Uint8Array },
+  binding: SecretBinding,
+  envelopeKey: Uint8Array,
+): Promise<Bytes> {
+  return seal(machine.publicKey, envelopeKeyInfo(binding, machine.publicKey), envelopeKey);
+}
+
+/** Machine: opens the key of the envelope, 32 bytes. The caller wipes it. @throws {MillraceError} E_SEAL */
+export async function openEnvelopeKey(key: AgreementKey, binding: SecretBinding, sealed: Uint8Array): Promise<Bytes> {
+  const envelopeKey = await unsealByAgreement(key, envelopeKeyInfo(binding, key.publicKey), sealed);
+  if (envelopeKey.length !== 32) throw new MillraceError('E_SEAL', 'the key of an envelope has 32 bytes');
+  return envelopeKey;
+}
+
 /** One design and one recipient of one installation. All names are hexadecimal. */
 export interface ShareBinding {
   readonly installation: string;

@@ -114,6 +114,10 @@ export const machineCallRoutes = {
       z.strictObject({
         wait,
         package: id.optional().describe('licence: only prints that are made from its job package'),
+        rehearsals: z
+          .literal(true)
+          .optional()
+          .describe('only rehearsals: asked by a driver that waits for a job package'),
       }),
     ),
     answer: cbor(

@@ -83,7 +83,7 @@ export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
       next: async ({ params: { machine }, body, allow, gone }) => {
         allow();
         machinesSeen.set(machine, clock.now());
-        const work = await context.printQueue.next(context, machine, body.wait, gone, body.package);
+        const work = await context.printQueue.next(context, machine, body.wait, gone, body);
         if (work === undefined) return {};
         if ('organisation' in work) {
           const settings = await settingsFor(context, work);

@@ -8,6 +8,12 @@ import type { VisitRecord } from './visit-records.ts';
 export type Work = PrintRecord | VisitRecord | ShortWork<RehearsalRecord> | ShortWork<SettingsRecord>;
 type ShortWork<T> = T & { readonly print?: undefined };
 
+/** What a driver of job packages asks for. */
+export interface Only {
+  readonly package?: string | undefined;
+  readonly rehearsals?: true | undefined;
+}
+
 interface Source {
   readonly records: Records;
 }
@@ -38,14 +44,14 @@ export class PrintQueue {
   /**
    * The first work queued for the machine that has not expired: settings and rehearsals, which take no time, before any
    * print or visit. Undefined after `waitMs`, or when the signal aborts.
-   * @param licence only prints of its job package; by default only what is made without one
+   * @param only prints of the job package of this licence, or rehearsals; by default all work but that of packages
    */
   async next(
     context: Source,
     machine: string,
     waitMs: number,
     signal: AbortSignal,
-    licence?: string,
+    { package: licence, rehearsals }: Only = {},
   ): Promise<Work | undefined> {
     const deadline = this.#clock.monotonic() + waitMs;
     this.#asking.get(machine)?.abort();
@@ -55,11 +61,12 @@ export class PrintQueue {
     try {
       for (;;) {
         const woken = this.#wait(machine, deadline - this.#clock.monotonic(), ended);
-        const isPackage = licence !== undefined;
-        const short = isPackage ? undefined : await this.#short(context, machine);
-        const print = await this.#first(context, machine, licence);
-        const visit = isPackage ? undefined : await this.#firstVisit(context, machine);
-        const work = short ?? earlier(print, visit);
+        const work =
+          rehearsals === true
+            ? await this.#firstRehearsal(context, machine)
+            : licence === undefined
+              ? await this.#any(context, machine)
+              : await this.#first(context, machine, licence);
         if (work !== undefined || ended.aborted || this.#clock.monotonic() >= deadline) return work;
         await woken;
       }
@@ -67,6 +74,12 @@ export class PrintQueue {
       asking.abort(); // also clears its timer
       if (this.#asking.get(machine) === asking) this.#asking.delete(machine);
     }
+  }
+
+  async #any(context: Source, machine: string): Promise<Work | undefined> {
+    const print = await this.#first(context, machine, undefined);
+    const visit = await this.#firstVisit(context, machine);
+    return (await this.#short(context, machine)) ?? earlier(print, visit);
   }
 
   async #first({ records }: Source, machine: string, licence: string | undefined): Promise<PrintRecord | undefined> {

@@ -94,10 +94,14 @@ async function requireRehearsable(context: ControlContext, licence: LicenceRecor
   requireApproved(licensed);
   const membership = await membershipOf(context, licensed.terms, machine);
   await requireLicensed(machine.registration, machine.registration.machine, licensed.terms, { membership, directory });
-  if (design.custody === 'keys')
-    throw new MillraceError('E_STATE', 'the keys node has the secret of the design: a machine has it in a print only');
   const envelope = await records.envelopes.get(licence.design);
   if (envelope === undefined) throw new MillraceError('E_STATE', 'designs of this kind cannot be rehearsed');
+  const own = licensed.terms.machines.find((entry) => entry.machine === machine.registration.machine);
+  if (own?.secret === undefined && own?.envelopeKey === undefined)
+    throw new MillraceError(
+      'E_STATE',
+      'the licence gives this machine no key for a rehearsal: extend it to the machine',
+    );
   return { core: design.core, envelope: envelope.sealed, membership };
 }
 

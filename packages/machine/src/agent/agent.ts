@@ -278,7 +278,7 @@ async function nextObject(parts: OwnParts, signal: AbortSignal) {
   await outbox.whenEmpty(signal);
   activity.step('work');
   if (packages !== undefined) {
-    const queued = await packages.next(signal);
+    const queued = await whileRehearsing(parts, () => packages.next(signal), signal);
     await whenReady(); // hours may have passed
     activity.step('print');
     return await makeFromPackage(parts, { queued, driverKey: packages.driverKey }, signal);
@@ -289,6 +289,37 @@ async function nextObject(parts: OwnParts, signal: AbortSignal) {
   await checkMachine(parts); // it may have been unplugged or replaced
   activity.step('print');
   return isVisit(record) ? await parts.visits.make(record, signal) : await new Print(parts, record, signal).run();
+}
+
+/** Answers rehearsals until `wait` has ended. */
+async function whileRehearsing<T>(parts: OwnParts, wait: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  const over = new AbortController();
+  const answering = answerRehearsals(parts, AbortSignal.any([signal, over.signal]));
+  try {
+    return await wait();
+  } finally {
+    over.abort();
+    await answering;
+  }
+}
+
+async function answerRehearsals(parts: OwnParts, signal: AbortSignal): Promise<void> {
+  const { calls, spool, timing, logger } = parts;
+  const backoff = new Backoff(timing.backoff);
+  while (!signal.aborted) {
+    try {
+      const next = await calls.rehearsal(signal);
+      backoff.reset();
+      if (next === undefined) continue;
+      await spool.take(next.spool);
+      await checkMachine(parts); // hours may have passed
+      await rehearse(parts, next.rehearsal);
+    } catch (cause) {
+      if (signal.aborted) return;
+      logger.warn({ err: toMillraceError(cause) }, 'cannot answer rehearsals; trying again');
+      await sleep(backoff.next(), signal).catch(() => undefined);
+    }
+  }
 }
 
 async function newRun(parts: OwnParts, signal: AbortSignal): Promise<RunRecord | undefined> {

@@ -1,4 +1,4 @@
-import { controlRoutes } from '@millrace/api';
+import { controlRoutes, type rehearsalWork } from '@millrace/api';
 import { type Bytes, decodeCbor, encodeCbor, MillraceError, parse } from '@millrace/base';
 import {
   type Attested,
@@ -99,6 +99,8 @@ export interface ControlCalls extends CommandCalls {
    * @param licence only prints of its job package; by default only those that are made without one
    */
   next(signal: AbortSignal, licence?: string): Promise<NextPrint | NextRehearsal | NextSettings | undefined>;
+  /** Waits up to `Timing.waitMs` for a rehearsal, while a driver has no package. */
+  rehearsal(signal: AbortSignal): Promise<NextRehearsal | undefined>;
   visa(request: Bytes, signal: AbortSignal): Promise<VisaAnswer>;
   callHome(request: Bytes, signal: AbortSignal): Promise<PermitAnswer>;
   report(report: Uint8Array, signal: AbortSignal): Promise<void>;
@@ -120,22 +122,28 @@ export function createControlCalls(link: CloudLink, timing: Timing): ControlCall
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<Bytes> => link.call(method, encodeCbor(body), { timeoutMs, signal });
+  const ask = async (asked: z.input<typeof next.body.schema>, signal: AbortSignal) => {
+    const reply = await call('next', asked, asked.wait + timing.callMs, signal);
+    const { spool, ...work } = answer(next.answer.schema, reply);
+    return { ...work, loaded: spool && parse(spoolProof, spool, 'loaded spool') };
+  };
+  const rehearsalOf = (work: z.output<typeof rehearsalWork>, spool: SpoolProof | undefined): NextRehearsal => {
+    return { rehearsal: { ...work, machine: parse(machineSchema, work.machine, 'machine') }, spool };
+  };
   return {
+    rehearsal: async (signal) => {
+      const { rehearsal, loaded } = await ask({ wait: timing.waitMs, rehearsals: true }, signal);
+      return rehearsal && rehearsalOf(rehearsal, loaded);
+    },
     next: async (signal, licence) => {
       // A driver knows whether a print was ordered.
-      const wait = licence === undefined ? timing.waitMs : 0;
-      const asked = licence === undefined ? { wait } : { wait, package: licence };
-      const reply = await call('next', asked, wait + timing.callMs, signal);
-      const { print, visit, rehearsal, settings, spool } = answer(next.answer.schema, reply);
-      const loaded = spool && parse(spoolProof, spool, 'loaded spool');
+      const asked = licence === undefined ? { wait: timing.waitMs } : { wait: 0, package: licence };
+      const { print, visit, rehearsal, settings, loaded } = await ask(asked, signal);
       if (settings !== undefined) {
         const machine = parse(machineSchema, settings.machine, 'machine');
         return { settings: { ...settings, machine }, spool: loaded };
       }
-      if (rehearsal !== undefined) {
-        const machine = parse(machineSchema, rehearsal.machine, 'machine');
-        return { rehearsal: { ...rehearsal, machine }, spool: loaded };
-      }
+      if (rehearsal !== undefined) return rehearsalOf(rehearsal, loaded);
       if (visit !== undefined) {
         const { print: foreign, ...named } = visit;
         return { print: foreign, visit: named, spool: loaded };

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { decodeCbor, equalBytes, MillraceError, parse, toHex, toMillraceError, wipe } from '@millrace/base';
+import { type Bytes, decodeCbor, equalBytes, MillraceError, parse, toHex, toMillraceError, wipe } from '@millrace/base';
 import {
   type Filament,
   filamentGrams,
@@ -14,6 +14,7 @@ import { keyName } from '@millrace/identity';
 import {
   MAX_REHEARSALS,
   nameOfMaterial,
+  openEnvelopeKey,
   ownerParty,
   partyOf,
   type RehearsalResult,
@@ -32,9 +33,10 @@ import {
   verifyLicence,
   verifyOrder,
 } from '@millrace/protocol';
-import { openEnvelope, readCore } from '@millrace/vault';
+import { envelopeKey, openEnvelope, readCore } from '@millrace/vault';
 import { z } from 'zod';
 import { canMake } from '../drivers/contract.ts';
+import type { MachineConfig } from './config.ts';
 import type { RehearsalWork } from './control-calls.ts';
 import { type Design, designSecretOf } from './licensed-design.ts';
 import type { AgentParts } from './parts.ts';
@@ -168,16 +170,32 @@ async function envelopeOf({ config }: Parts, work: RehearsalWork, { licence, des
   const { envelopeHash } = design;
   if (envelopeHash === undefined || !equalBytes(sha256(work.envelope), envelopeHash))
     throw new MillraceError('E_SEGMENT', 'the envelope is not the one that the owner has signed');
-  const { machineKey, directory } = config;
-  const permit = { licence: toHex(licence.id), design: licence.design };
-  const { installation } = directory;
-  const secret = await designSecretOf(design, { licence, permit }, undefined, { machineKey, installation });
+  const key = await envelopeKeyOf(config, { licence, design });
   let plain: Uint8Array | undefined;
   try {
-    plain = openEnvelope({ designSecret: secret, nonce: design.nonce }, work.envelope);
+    plain = openEnvelope(key, work.envelope);
     return parse(jobEnvelopeSchema, decodeCbor(plain, 'envelope'), 'envelope');
   } finally {
-    wipe(secret, plain);
+    wipe(key, plain);
+  }
+}
+
+/**
+ * The key of the envelope: sealed to this machine, or derived from the design secret that is.
+ * @returns 32 bytes, the caller wipes them
+ * @throws {MillraceError} E_LICENCE_INVALID, E_SEAL
+ */
+async function envelopeKeyOf({ machineKey, directory }: MachineConfig, { licence, design }: Licensed): Promise<Bytes> {
+  const { installation } = directory;
+  const named = { licence: toHex(licence.id), design: licence.design };
+  const own = licence.machines.find(({ machine }) => machine === keyName(machineKey.publicKey));
+  if (own?.envelopeKey !== undefined) return openEnvelopeKey(machineKey, { installation, ...named }, own.envelopeKey);
+  const of = { licence, permit: named };
+  const designSecret = await designSecretOf(design, of, undefined, { machineKey, installation });
+  try {
+    return envelopeKey({ designSecret, nonce: design.nonce });
+  } finally {
+    wipe(designSecret);
   }
 }
 

@@ -47,7 +47,6 @@ import {
   type SettingsReport,
   type SpoolProof,
   type StreamParameters,
-  sealDesignSecret,
   sha256,
   signPermit,
   signTransaction,
@@ -59,6 +58,7 @@ import {
 } from '@millrace/protocol';
 import { WebSocket, WebSocketServer } from 'ws';
 import { type CallHomeAnswer, type CloudOptions, CloudStream, type Meddling } from './agent-cloud-stream.ts';
+import { sealedSecrets } from './agent-design.ts';
 
 /**
  * All nodes of the cloud in one object, honest unless a test changes their behaviour. It uses the agent's real link and
@@ -174,13 +174,12 @@ export class TestCloud {
 
   async signLicence(change: Partial<TransactionOf<'licence.grant'>> = {}, signer?: MemorySigner): Promise<Bytes> {
     const now = Date.now();
-    const { manifest, owner, secret: designSecret } = this.options.design;
+    const { manifest, owner } = this.options.design;
     const { installation } = this.directory;
     const id = change.id ?? systemRandom(16);
-    const { designId: design, custody } = manifest;
+    const { designId: design } = manifest;
     const entry = { machine: this.registration.machine, registration: registrationHash(this.registration) };
     const binding = { installation, licence: toHex(id), design };
-    const secret = custody === 'owner' ? await sealDesignSecret(this.registration, binding, designSecret) : undefined;
     return signTransaction(signer ?? owner, installation, {
       type: 'licence.grant',
       id,
@@ -189,7 +188,7 @@ export class TestCloud {
       design,
       core: manifest.coreHash,
       objects: 5,
-      machines: [secret === undefined ? entry : { ...entry, secret }],
+      machines: [{ ...entry, ...(await sealedSecrets(this.options.design, this.registration, binding)) }],
       materials: [],
       notBefore: 0,
       notAfter: now + 3_600_000,

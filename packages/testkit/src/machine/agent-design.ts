@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, systemRandom } from '@millrace/base';
 import { generateUserKey, type MemorySigner } from '@millrace/identity';
+import { type SecretBinding, sealDesignSecret, sealEnvelopeKey } from '@millrace/protocol';
 import {
   applyOuterLayer,
   CONTENT_BYTES,
   type Custody,
   contentMac,
   encodeManifest,
+  envelopeKey,
   HashTree,
   type Manifest,
   readManifest,
@@ -60,6 +62,16 @@ export function storeDesign(
   );
   const cells = sealed.map((one, number) => applyOuterLayer(outerOf(keys[number] ?? new Uint8Array()), one));
   return { bytes, owner, secret, manifest, tree: new HashTree(manifest.hashes), cells, keys } satisfies StoredDesign;
+}
+
+/** What a licence seals to a machine: the design secret, or the key of the envelope if the keys node has custody. */
+export async function sealedSecrets(
+  { manifest: { custody, nonce }, secret: designSecret }: StoredDesign,
+  machine: { readonly publicKey: Uint8Array },
+  binding: SecretBinding,
+): Promise<{ readonly secret: Bytes } | { readonly envelopeKey: Bytes }> {
+  if (custody === 'owner') return { secret: await sealDesignSecret(machine, binding, designSecret) };
+  return { envelopeKey: await sealEnvelopeKey(machine, binding, envelopeKey({ designSecret, nonce })) };
 }
 
 /**
