@@ -3,7 +3,7 @@ import { type AccountRecord, accountOf, indexOfEvent, readAccount } from './acco
 import { unlessDamaged } from './check-accounts.ts';
 import { readEvent } from './draft.ts';
 import { accountPrefix, mapPagePrefix, textOfKey, under } from './keys.ts';
-import { decodePage } from './map-page.ts';
+import { decodePage, isBelow } from './map-page.ts';
 import { MAP_ACCOUNT, readMapRoot, verifyAccountInMap } from './map-root.ts';
 import { proveInMap } from './map-store.ts';
 import { type MapValue, mapKey } from './map-tree.ts';
@@ -63,7 +63,7 @@ async function leavesIn(store: LedgerStore): Promise<number | undefined> {
   for await (const { value } of store.range(under(mapPagePrefix))) {
     const slots = await unlessDamaged(() => decodePage(value));
     if (slots === undefined) return undefined;
-    for (const slot of slots) if (slot !== undefined && 'leaf' in slot) leaves += 1;
+    for (const slot of slots) if (slot !== undefined && !isBelow(slot)) leaves += 1;
   }
   return leaves;
 }

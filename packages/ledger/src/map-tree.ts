@@ -13,8 +13,9 @@ export const MAP_DEPTH = 8 * HASH_LENGTH;
 /** Length of the salt of a map, bytes. */
 export const MAP_SALT_LENGTH = 32;
 
-const LEAF = 2;
-const INNER = 3;
+/** First bytes of what is hashed for a leaf and for an inner node. */
+export const LEAF_PREFIX = 2;
+export const INNER_PREFIX = 3;
 const NUMBER_BYTES = 8;
 
 const leafInput = new Uint8Array(1 + HASH_LENGTH + NUMBER_BYTES + HASH_LENGTH);
@@ -46,7 +47,7 @@ export function mapKey(salt: Uint8Array, account: Uint8Array): Bytes {
 
 /** Hash(0x02 ‖ key ‖ u64 sequence ‖ hash). */
 export function mapLeafHash({ key, sequence, hash }: MapLeaf): Bytes {
-  leafInput[0] = LEAF;
+  leafInput[0] = LEAF_PREFIX;
   leafInput.set(key, 1);
   writeNumber(leafInput, 1 + HASH_LENGTH, sequence, NUMBER_BYTES);
   leafInput.set(hash, 1 + HASH_LENGTH + NUMBER_BYTES);
@@ -55,7 +56,7 @@ export function mapLeafHash({ key, sequence, hash }: MapLeaf): Bytes {
 
 /** Hash(0x03 ‖ left ‖ right). */
 export function mapNodeHash(left: Uint8Array, right: Uint8Array): Bytes {
-  innerInput[0] = INNER;
+  innerInput[0] = INNER_PREFIX;
   innerInput.set(left, 1);
   innerInput.set(right, 1 + HASH_LENGTH);
   return sha256OfPublic(innerInput);

@@ -1,5 +1,5 @@
 import { type Bytes, MillraceError, u64be } from '@millrace/base';
-import { checkWrites, sameValue } from './keys.ts';
+import { sameValue } from './keys.ts';
 import type { Log, LogWriter } from './log.ts';
 import type { Entry, Key, Range, TransactionalStore, Write } from './port.ts';
 
@@ -47,7 +47,6 @@ export class MapLog implements Log {
     return {
       token,
       append: async (writes: readonly Write[]) => {
-        checkWrites(writes);
         if (writes.length === 0) {
           if (sameValue(await this.#map.get(TOKEN), own)) return;
           throw fenced(token);

@@ -45,6 +45,7 @@ import {
   encodeAccount,
   encodeIndex,
   encodePage,
+  LEAF_BYTES,
 } from '@millrace/ledger/parts';
 import { encodeLoosely, mutateValue } from '@millrace/testkit/fuzz/mutate';
 import type { Target } from '@millrace/testkit/fuzz/target';
@@ -230,8 +231,8 @@ export async function ledgerTargets(): Promise<Target[]> {
     {
       name: 'page of the account map',
       samples: [
-        encodePage([{ leaf: { key: new Uint8Array(32), sequence: 3, hash: new Uint8Array(32).fill(1) } }]),
-        encodePage([undefined, { below: new Uint8Array(32).fill(2) }]),
+        encodePage([new Uint8Array(LEAF_BYTES).fill(1, 39)]),
+        encodePage([undefined, new Uint8Array(32).fill(2)]),
       ],
       cost: 'cheap',
       codes: ['E_LEDGER_ENTRY'],
