@@ -81,6 +81,7 @@ export interface Api {
   designShare(design: string): Promise<Attested>;
   /** Requests that uploaded segments are stored again. @returns the repair's identifier */
   repair(id: string, segments: readonly number[]): Promise<string>;
+  /** @param sealed one segment, or several in a row that begin with this number */
   upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
   /** Segments that the distribution node lacks; at most the first thousand. */
   missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;

@@ -1,5 +1,5 @@
 import type { DesignView } from '@millrace/api';
-import { isErrorCode, MillraceError, sleep } from '@millrace/base';
+import { concatBytes, isErrorCode, MillraceError, sleep } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
 import { shareDesign } from './design-shares.ts';
 import { ownParty } from './people.ts';
@@ -8,6 +8,8 @@ import type { Session } from './session.ts';
 import { signNew } from './transactions.ts';
 
 const IN_FLIGHT = 8;
+/** Segments in one request. */
+const RUN = 16;
 const POLL_MS = 200;
 
 export type StoreStep = 'uploading' | 'storing';
@@ -29,11 +31,12 @@ export async function storeDesign(
   const { design, segments } = prepared.state;
   const known = prepared.earlier ? await findDesign(session, design) : undefined;
   const view = known ?? (await announceDesign(session, prepared));
+  // Before the upload: in a browser, the person's key is open only for a moment.
+  await shareWithColleagues(session, design);
   if (view.state === 'uploading') {
     await uploadMissing(session, prepared, (done) => progress('uploading', done, segments));
     await api.designUploaded(design);
   }
-  await shareWithColleagues(session, design);
   progress('storing', segments, segments);
   const ended = await untilStored(session, prepared, progress);
   await prepared.remove();
@@ -95,15 +98,27 @@ async function uploadMissing(
       if (missing.length === 0) return;
       let done = have;
       progress(done);
-      await inFlight(missing, async (segment) => {
-        await api.upload(design, segment, await file.read(segment));
-        done += 1;
+      await inFlight(runsOf(missing), async ([first, count]) => {
+        const numbers = Array.from({ length: count }, (_, n) => first + n);
+        await api.upload(design, first, concatBytes(...(await Promise.all(numbers.map((n) => file.read(n))))));
+        done += count;
         progress(done);
       });
     }
   } finally {
     await file.close();
   }
+}
+
+/** Consecutive numbers, at most `RUN` of them: the first, and how many. */
+function runsOf(numbers: readonly number[]): (readonly [first: number, count: number])[] {
+  const runs: [number, number][] = [];
+  for (const number of numbers) {
+    const last = runs.at(-1);
+    if (last !== undefined && last[1] < RUN && number === last[0] + last[1]) last[1] += 1;
+    else runs.push([number, 1]);
+  }
+  return runs;
 }
 
 /** Runs `task` for each item, a few at a time. After the first failure it waits for the running tasks, then rejects. */

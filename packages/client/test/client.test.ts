@@ -109,10 +109,10 @@ describe('storing a design', () => {
     await registered();
     const owner = await as('owner', { patienceMs: 0 });
     cloud.intercept = ({ method, path }) => {
-      if (method === 'PUT' && path.endsWith('/2')) throw new MillraceError('E_DISK_FULL', 'the disk is full');
+      if (method === 'PUT' && path.endsWith('/16')) throw new MillraceError('E_DISK_FULL', 'the disk is full');
       return undefined;
     };
-    expect(await codeOf(storeDesign(owner, await prepare(owner), () => undefined))).toBe('E_DISK_FULL');
+    expect(await codeOf(storeDesign(owner, await prepare(owner, 40), () => undefined))).toBe('E_DISK_FULL');
     cloud.intercept = () => undefined;
     cloud.log.length = 0;
     const uploads = join(owner.user.folder, 'uploads');
@@ -120,7 +120,7 @@ describe('storing a design', () => {
     const prepared = await findPrepared(uploads, source);
     if (prepared === undefined) throw new Error('the prepared design is gone');
     await storeDesign(owner, prepared, () => undefined);
-    expect(cloud.log.filter((line) => line.startsWith('PUT'))).toEqual([`PUT /v1/uploads/${design}/2`]);
+    expect(cloud.log.filter((line) => line.startsWith('PUT'))).toEqual([`PUT /v1/uploads/${design}/16`]);
     expect(cloud.log.filter((line) => line.startsWith('POST /v1/transactions'))).toEqual([]);
   });
 
@@ -137,8 +137,8 @@ describe('storing a design', () => {
       return undefined;
     };
     const owner = await as('owner');
-    await storeDesign(owner, await prepare(owner, 40), () => undefined);
-    expect(cloud.uploads.size).toBe(40);
+    await storeDesign(owner, await prepare(owner, 400), () => undefined);
+    expect(cloud.uploads.size).toBe(400);
     expect(most).toBeGreaterThan(1);
     expect(most).toBeLessThanOrEqual(8);
   });

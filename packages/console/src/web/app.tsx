@@ -6,11 +6,12 @@ import { useLoaded } from './loaded.ts';
 import { Card } from './parts.tsx';
 import { type Route, route } from './route.ts';
 import { installation } from './server.ts';
-import { session } from './session.ts';
+import { acts, session } from './session.ts';
 import { chooseLanguage, language, languages, words } from './words.ts';
 
 const ApiPage = lazy(async () => (await import('./api-page.tsx')).ApiPage);
 const CertificatePage = lazy(async () => (await import('./certificate-page.tsx')).CertificatePage);
+const DesignsPage = lazy(async () => (await import('./designs-page.tsx')).DesignsPage);
 const LicencesPage = lazy(async () => (await import('./licences-page.tsx')).LicencesPage);
 const MachinesPage = lazy(async () => (await import('./machines-page.tsx')).MachinesPage);
 const PeoplePage = lazy(async () => (await import('./people-page.tsx')).PeoplePage);
@@ -23,6 +24,7 @@ const UsagePage = lazy(async () => (await import('./usage-page.tsx')).UsagePage)
 /** Pages for people who are signed in. */
 const privatePages = {
   machines: MachinesPage,
+  designs: DesignsPage,
   licences: LicencesPage,
   prints: PrintsPage,
   usage: UsagePage,
@@ -93,6 +95,7 @@ export function App() {
     ...(signedIn
       ? ([
           ['machines', w.machines],
+          ...(acts(session.view.value, 'designer') ? ([['designs', w.designs]] as const) : []),
           ['licences', w.licences],
           ['prints', w.prints],
           ['usage', w.usage],

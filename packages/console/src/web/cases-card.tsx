@@ -40,7 +40,7 @@ function OneCase({
   const w = usageWords.value;
   const [note, setNote] = useState('');
   const { object, state, reason, created, evidence, byPolicy } = view;
-  const job = (credit: boolean) => (identity: Parameters<Parameters<typeof Signing>[0]['job']>[0]) => ({
+  const job = (credit: boolean) => (identity: Parameters<NonNullable<Parameters<typeof Signing>[0]['job']>>[0]) => ({
     ...{ type: 'decide-case' as const, identity, view, credit },
     ...(note === '' ? {} : { note }),
   });

@@ -6,22 +6,26 @@ import type { Job } from './jobs.ts';
 import { Failure } from './parts.tsx';
 import { runJob, unlockFor } from './run-job.ts';
 import { words } from './words.ts';
+import type { Unlock } from './wrap.ts';
 
 /**
- * A form that ends with one signature. Its button asks for the passkey; a browser without one asks for the passphrase in
+ * A form that ends with one signature, or whose key another worker opens. Its button asks for the passkey; a browser without one asks for the passphrase in
  * the form.
  */
 export function Signing({
   label,
   job,
+  open,
   done,
   disabled = false,
   plain = false,
   children,
 }: {
   readonly label: string;
-  readonly job: (identity: Identity) => Job;
-  readonly done: (value: unknown) => void | Promise<void>;
+  readonly job?: (identity: Identity) => Job;
+  /** Takes what opens the key, instead of a job. */
+  readonly open?: (unlock: Unlock) => void;
+  readonly done?: (value: unknown) => void | Promise<void>;
   readonly disabled?: boolean;
   readonly plain?: boolean;
   readonly children?: ComponentChildren;
@@ -38,7 +42,8 @@ export function Signing({
     try {
       const unlock = await unlockFor(own, passphrase);
       setPassphrase('');
-      await done(await runJob(job(own), unlock));
+      if (open !== undefined) open(unlock);
+      else if (job !== undefined) await done?.(await runJob(job(own), unlock));
     } catch (error) {
       setFailure(error);
     } finally {

@@ -1,12 +1,17 @@
 import { useState } from 'preact/hooks';
 import { Signing } from './gesture.tsx';
 import { useLoaded } from './loaded.ts';
+import { readOwnDesigns } from './own-designs.ts';
 import { Shown } from './parts.tsx';
-import { readDesigns, readMachines, readOrganisations } from './reading.ts';
+import { readMachines, readOrganisations } from './reading.ts';
 import { words } from './words.ts';
 
 async function read() {
-  const [designs, machines, organisations] = await Promise.all([readDesigns(), readMachines(), readOrganisations()]);
+  const [{ designs }, machines, organisations] = await Promise.all([
+    readOwnDesigns(),
+    readMachines(),
+    readOrganisations(),
+  ]);
   return {
     designs: designs.filter(({ state }) => state === 'stored'),
     machines,
@@ -15,21 +20,38 @@ async function read() {
 }
 
 /** The owner's licence, in one form and with one signature. */
-export function GrantForm({ done }: { readonly done: () => void }) {
+export function GrantForm({
+  done,
+  design,
+  open = false,
+}: {
+  readonly done: () => void;
+  /** The design to begin with. */
+  readonly design?: string;
+  readonly open?: boolean;
+}) {
   const w = words.value;
   const loaded = useLoaded('grant', read);
   return (
-    <details class="card">
+    <details class="card" open={open}>
       <summary>{w.grantTitle}</summary>
-      <Shown loaded={loaded}>{(offered) => <Form offered={offered} done={done} />}</Shown>
+      <Shown loaded={loaded}>{(offered) => <Form offered={offered} first={design} done={done} />}</Shown>
     </details>
   );
 }
 
-function Form({ offered, done }: { readonly offered: Awaited<ReturnType<typeof read>>; readonly done: () => void }) {
+function Form({
+  offered,
+  first,
+  done,
+}: {
+  readonly offered: Awaited<ReturnType<typeof read>>;
+  readonly first: string | undefined;
+  readonly done: () => void;
+}) {
   const w = words.value;
   const { designs, machines, organisations } = offered;
-  const [design, setDesign] = useState(designs[0]?.design ?? '');
+  const [design, setDesign] = useState(first ?? designs[0]?.design ?? '');
   const [holder, setHolder] = useState(organisations[0]?.organisation ?? '');
   const [objects, setObjects] = useState(1);
   const [days, setDays] = useState(30);

@@ -1,5 +1,6 @@
 import { signal } from '@preact/signals';
 import { type Identity, identitySchema } from './identity-shape.ts';
+import { removeOriginFiles } from './remove-origin-files.ts';
 
 const KEY = 'millrace.identity';
 
@@ -22,4 +23,6 @@ export function keepIdentity(kept: Identity): void {
 export function forgetIdentity(): void {
   localStorage.removeItem(KEY);
   identity.value = undefined;
+  // Sealed designs whose upload has not ended, and the owner's names.
+  void removeOriginFiles();
 }

@@ -1,4 +1,4 @@
-import { consoleRoutes, createApiClient, fetchTransport } from '@millrace/api';
+import { consoleRoutes, createApiClient } from '@millrace/api';
 import { MillraceError, systemClock, systemRandom, toBase64, toMillraceError, wipe } from '@millrace/base';
 import {
   cancelPrint,
@@ -6,7 +6,6 @@ import {
   createSession,
   enrol,
   grantLicence,
-  guestDirectory,
   parseInvitation,
   requestPrint,
   type Session,
@@ -14,13 +13,8 @@ import {
   signNew,
 } from '@millrace/client';
 import { generateUserKey, keyName, ownerSealingKey, userKey } from '@millrace/identity';
-import {
-  type Directory,
-  type DirectoryAnchor,
-  directoryAt,
-  type HttpClient,
-  verifyDirectory,
-} from '@millrace/protocol';
+import type { HttpClient } from '@millrace/protocol';
+import { control, directoryBy } from './cloud.ts';
 import { aboutOf, type Identity } from './identity-shape.ts';
 import type { Job, JobAnswer, JobRequest } from './jobs.ts';
 import { performForPeople } from './people-jobs.ts';
@@ -35,13 +29,6 @@ const noDistribution: HttpClient = {
   },
   close: () => undefined,
 };
-const control: HttpClient = { ...fetchTransport(''), close: () => undefined };
-
-/** The newest directory and its number, verified by the administrator's key of the invitation. */
-async function directoryBy(anchor: DirectoryAnchor): Promise<{ directory: Directory; sequence: number }> {
-  const document = verifyDirectory(await guestDirectory(control), anchor);
-  return { directory: directoryAt(document, systemClock.now()), sequence: document.sequence };
-}
 
 /** Opens the key for a session with control, and wipes it. */
 async function withKey<T>(

@@ -5,6 +5,7 @@ import { words } from './words.ts';
 /** After `g`, a letter opens a page. */
 const pages: Readonly<Record<string, string>> = {
   m: 'machines',
+  d: 'designs',
   l: 'licences',
   p: 'prints',
   v: 'view',
@@ -34,6 +35,7 @@ export function Keys() {
   const rows = [
     ['?', w.keysTitle],
     ['g m', w.machines],
+    ['g d', w.designs],
     ['g l', w.licences],
     ['g p', w.prints],
     ['g v', w.view],

@@ -50,6 +50,13 @@ export function formatSeconds(seconds: number): string {
   if (seconds < 120) return unit(seconds, 'second');
   return seconds < 7_200 ? unit(seconds / 60, 'minute') : unit(seconds / 3_600, 'hour');
 }
+/** @param bytes shown in the largest decimal unit that gives at least 1 */
+export function formatBytes(bytes: number): string {
+  const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'] as const;
+  const step = Math.min(3, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
+  const options = { style: 'unit', unit: units[step], unitDisplay: step === 0 ? 'long' : 'short' } as const;
+  return new Intl.NumberFormat(locale.value, { ...options, maximumFractionDigits: 1 }).format(bytes / 1_000 ** step);
+}
 export const formatTemperature = (celsius: number) =>
   new Intl.NumberFormat(locale.value, { style: 'unit', unit: 'celsius' }).format(celsius);
 

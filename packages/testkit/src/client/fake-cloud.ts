@@ -44,7 +44,7 @@ import {
   verifyTransaction,
 } from '@millrace/protocol';
 import { MemoryLog } from '@millrace/stores';
-import { type Manifest, readManifest } from '@millrace/vault';
+import { type Manifest, readManifest, SEGMENT_BYTES } from '@millrace/vault';
 import { permitRequest } from '../permit-request.mjs';
 import { type KeysBox, keysBox } from './helpers.ts';
 
@@ -192,7 +192,9 @@ export class FakeCloud {
       return this.#transaction(JSON.parse(Buffer.from(body).toString()), user);
     if (path === '/v1/boxes/keys-1/attachments') return this.box.document;
     if (kind === 'uploads') {
-      if (method === 'PUT') this.uploads.set(Number(what), body);
+      if (method === 'PUT')
+        for (let n = 0; n * SEGMENT_BYTES < body.length; n++)
+          this.uploads.set(Number(what) + n, body.subarray(n * SEGMENT_BYTES, (n + 1) * SEGMENT_BYTES));
       const total = Number(query.get('segments') ?? 0);
       const missing = Array.from({ length: total }, (_, i) => i).filter((i) => !this.uploads.has(i));
       return { have: this.uploads.size, missing: missing.slice(0, 1000) };

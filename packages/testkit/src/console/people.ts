@@ -24,9 +24,16 @@ export interface ConsolePeople extends Closable {
   readonly complaints: string[];
 }
 
-/** @param origin address of the console */
-export async function consolePeople(origin: string): Promise<ConsolePeople> {
-  const browser = await playwright.launch({ executablePath: chromium ?? '', args: ['--no-sandbox'] });
+/**
+ * @param origin address of the console
+ * @param others origins that pages may call as well
+ * @param flags of Chromium
+ */
+export async function consolePeople(
+  origin: string,
+  { others = [], flags = [] }: { readonly others?: readonly string[]; readonly flags?: readonly string[] } = {},
+): Promise<ConsolePeople> {
+  const browser = await playwright.launch({ executablePath: chromium ?? '', args: ['--no-sandbox', ...flags] });
   const complaints: string[] = [];
   return {
     complaints,
@@ -43,7 +50,7 @@ export async function consolePeople(origin: string): Promise<ConsolePeople> {
       });
       page.on('pageerror', (error) => complaints.push(error.message));
       page.on('request', (request) => {
-        if (!request.url().startsWith(`${origin}/`)) complaints.push(request.url());
+        if (![origin, ...others].some((own) => request.url().startsWith(`${own}/`))) complaints.push(request.url());
       });
       page.on('dialog', (dialog) => complaints.push(dialog.message()));
       return page;
