@@ -20,6 +20,7 @@
 #   CASS_STORAGE_PORT internode port       default: 7000
 #   CASS_JMX_BASE jmx port = base + node   default: 7190
 #   CASS_SYNC    commit log: periodic | batch | group     default: group
+#   CASS_AUTO_SNAPSHOT true: a setting that Millrace refuses    default: false
 #   CASS_PAXOS   v1 | v2                   default: v2
 #   CASS_SECURE  1 = PasswordAuthenticator + CassandraAuthorizer + client TLS (TLS required)
 #   CASS_MTLS    1 = with CASS_SECURE, clients must present a certificate of the same CA
@@ -121,7 +122,7 @@ cas_contention_timeout: 5000ms
 truncate_request_timeout: 60000ms
 request_timeout: 20000ms
 # ---- behaviour ----
-auto_snapshot: false
+auto_snapshot: ${CASS_AUTO_SNAPSHOT:-false}
 incremental_backups: false
 snapshot_before_compaction: false
 paxos_variant: $CASS_PAXOS

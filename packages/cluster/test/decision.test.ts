@@ -1,7 +1,7 @@
 import { MillraceError } from '@millrace/base';
 import { describe, expect, it } from 'vitest';
 import { decide, nextClaims } from '../src/cassandra/decision.ts';
-import { cassandraError } from '../src/cassandra/errors.ts';
+import { cassandraError, isUnknownTable } from '../src/cassandra/errors.ts';
 import { InFlight } from '../src/cassandra/in-flight.ts';
 import type { Row } from '../src/cassandra/session.ts';
 
@@ -127,8 +127,15 @@ it('codes the errors of the driver by whether a write may have been applied', ()
     [noHost(named('Error', { code: 'ERR_TLS_CERT_ALTNAME_INVALID' })), 'E_CONFIG'],
     [noHost(named('AuthenticationError')), 'E_CONFIG'],
     [noHost(new TypeError('not a blob')), 'E_STORE'],
+    [noHost(named('ResponseError', { code: 0x2200 })), 'E_STORE'],
+    [noHost(named('ResponseError', { code: 0x1001 })), 'E_UNAVAILABLE'],
   ] as const)
     expect(cassandraError(error).code).toBe(code);
+  const dropped = named('ResponseError', { code: 0x2200, message: 'table cells_x_1 does not exist' });
+  const unprepared = noHost(named('ResponseError', { code: 0x2500 }));
+  const during = named('ResponseError', { code: 0, message: 'java.lang.IllegalArgumentException: Unknown CF 6' });
+  for (const error of [dropped, noHost(dropped), unprepared, during])
+    expect(isUnknownTable(cassandraError(error))).toBe(true);
 });
 
 it('bounds the requests in flight and keeps their order', async () => {

@@ -20,8 +20,8 @@ export interface Engine {
   readonly pid: number;
   /** SIGKILL. */
   kill(): Promise<void>;
-  /** Starts it again over the same data, if it does not run. */
-  start(): Promise<void>;
+  /** Starts it again over the same data, if it does not run. @param settings further variables of its script */
+  start(settings?: Readonly<Record<string, string>>): Promise<void>;
   /** SIGSTOP, until `resume`. */
   freeze(): void;
   resume(): void;
@@ -76,7 +76,9 @@ export async function startEngine(
       return pid();
     },
     kill: async () => void (await call('kill', '1')),
-    start: async () => void (await call('start', '1')),
+    start: async (more = {}) => {
+      await promisify(execFile)(script, ['start', '1'], { env: { ...environment, ...more } });
+    },
     freeze: () => void process.kill(pid(), 'SIGSTOP'),
     resume: () => void process.kill(pid(), 'SIGCONT'),
     async close() {

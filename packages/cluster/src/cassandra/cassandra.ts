@@ -1,5 +1,8 @@
 import { type Clock, type Closable, systemClock } from '@millrace/base';
-import type { RecordStore } from '@millrace/stores';
+import type { Cells, Log, RecordStore } from '@millrace/stores';
+import { CassandraCells } from './cells.ts';
+import { CassandraLog } from './log.ts';
+import { Parts } from './parts.ts';
 import { CassandraRecords } from './records.ts';
 import { migrate } from './schema.ts';
 import { type CassandraOptions, Session } from './session.ts';
@@ -7,6 +10,8 @@ import { type CassandraOptions, Session } from './session.ts';
 /** Ports by name, in one keyspace. The same name returns the same object. */
 export interface Cassandra extends Closable {
   records(name: string): RecordStore;
+  log(name: string): Log;
+  cells(name: string): Cells;
 }
 
 /**
@@ -21,11 +26,16 @@ export async function openCassandra(options: CassandraOptions, clock: Clock = sy
     await session.close();
     throw error;
   }
+  const parts = new Parts(session);
   const records = new Map<string, RecordStore>();
+  const logs = new Map<string, Log>();
+  const cells = new Map<string, Cells>();
   return {
     records: (name) => memo(records, name, () => new CassandraRecords(session, name, clock)),
+    log: (name) => memo(logs, name, () => new CassandraLog(session, name, parts)),
+    cells: (name) => memo(cells, name, () => new CassandraCells(session, name, parts)),
     async close() {
-      for (const store of records.values()) await store.close();
+      for (const store of [...records.values(), ...logs.values(), ...cells.values()]) await store.close();
       await session.close();
     },
   };

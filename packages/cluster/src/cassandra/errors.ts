@@ -1,6 +1,7 @@
 import { MillraceError } from '@millrace/base';
 
 /** Codes of Cassandra's answers (native protocol v5, section 9). */
+const SERVER_ERROR = 0x0000;
 const BAD_CREDENTIALS = 0x0100;
 const UNAVAILABLE = 0x1000;
 const OVERLOADED = 0x1001;
@@ -10,6 +11,7 @@ const READ_TIMEOUT = 0x1200;
 const CAS_WRITE_UNKNOWN = 0x1700;
 const UNAUTHORIZED = 0x2100;
 const INVALID = 0x2200;
+const UNPREPARED = 0x2500;
 
 /**
  * Coded errors for those of the driver. E_TIMEOUT: a write may have been applied or may be applied later. E_UNAVAILABLE:
@@ -29,6 +31,7 @@ export function cassandraError(error: unknown): MillraceError {
     case UNAVAILABLE:
     case OVERLOADED:
     case BOOTSTRAPPING:
+    case UNPREPARED:
       return make('E_UNAVAILABLE');
     case BAD_CREDENTIALS:
     case UNAUTHORIZED:
@@ -41,11 +44,16 @@ export function cassandraError(error: unknown): MillraceError {
   return make('E_STORE');
 }
 
-/** Whether a table of the statement does not exist (any more). */
+/**
+ * Whether a table of the statement may not exist (any more). The driver reports a statement that it could not prepare
+ * again as not prepared, without the reason.
+ */
 export function isUnknownTable(error: unknown): boolean {
   const cause = error instanceof MillraceError ? error.cause : error;
   if (!(cause instanceof Error) || !('code' in cause)) return false;
-  return cause.code === INVALID && /(unconfigured )?table .*(does not exist)?/i.test(cause.message);
+  if (cause.code === UNPREPARED) return true;
+  if (cause.code === INVALID) return /unconfigured table|table .* does not exist/i.test(cause.message);
+  return cause.code === SERVER_ERROR && /Unknown CF/.test(cause.message); // dropped while the statement ran
 }
 
 /** The driver tried every node: tells whether one of them refused the certificate or the login, or may have written. */
@@ -55,6 +63,9 @@ function noHost(
 ): MillraceError {
   const inner = Object.values((error as { innerErrors?: Record<string, unknown> }).innerErrors ?? {});
   const errors = inner.filter((each): each is Error & { code?: unknown } => each instanceof Error);
+  // A node answered, such as that a prepared statement names a table that was dropped.
+  const answers = errors.filter(({ name, code }) => name === 'ResponseError' && typeof code === 'number');
+  if (answers.length > 0 && answers.length === errors.length) return cassandraError(answers[0]);
   const [first] = errors;
   const message = first === undefined ? 'no node answers' : `no node answers: ${first.message}`;
   const refused = errors.find(

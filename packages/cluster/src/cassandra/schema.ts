@@ -14,6 +14,18 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     // The indexes of a collection that are complete.
     'CREATE TABLE IF NOT EXISTS collections (collection text PRIMARY KEY, indexes text)',
   ],
+  [
+    // The partitions that a table has, so that it can be read in order.
+    'CREATE TABLE IF NOT EXISTS parts (list text, part blob, PRIMARY KEY ((list), part))',
+    // The newest epoch of a cell store that was dropped. Each epoch has a table of its own.
+    'CREATE TABLE IF NOT EXISTS cell_epochs (cells text PRIMARY KEY, dropped bigint)',
+    // A log: its newest token with a name of its holder, the number of its last batch, and the token that wrote it.
+    `CREATE TABLE IF NOT EXISTS log_heads (
+       log text PRIMARY KEY, newest bigint, holder text, seq bigint, writer bigint)`,
+    `CREATE TABLE IF NOT EXISTS log_journal (
+       log text, writer bigint, seq bigint, chunk int, writes blob, PRIMARY KEY ((log, writer, seq), chunk))`,
+    'CREATE TABLE IF NOT EXISTS log_rows (log text, part blob, key blob, value blob, PRIMARY KEY ((log, part), key))',
+  ],
 ];
 const LOCK_SECONDS = 120;
 

@@ -1,6 +1,6 @@
 import { type Closable, isTransient, MillraceError, retry } from '@millrace/base';
 import cassandra from 'cassandra-driver';
-import { cassandraError } from './errors.ts';
+import { cassandraError, isUnknownTable } from './errors.ts';
 import { InFlight } from './in-flight.ts';
 
 /** A user of an engine, with a password. */
@@ -44,20 +44,33 @@ export type Row = cassandra.types.Row;
 const MOST_IN_FLIGHT = 512;
 const REQUEST_MS = 6_000;
 const PATIENCE_MS = 20_000;
+/** Time for the answer to a change of the schema, ms: three nodes need some seconds. */
+const DEFINE_MS = 30_000;
 const KEYSPACE = /^[a-z][a-z0-9_]{0,47}$/;
 const { consistencies } = cassandra.types;
 
 /** What `send` reads and writes at. A conditional write decides at SERIAL and is committed at QUORUM. */
 export type Level = 'quorum' | 'serial';
 
+interface SendOptions {
+  readonly level?: Level;
+  readonly prepare?: boolean;
+  /** Asks this node. */
+  readonly host?: cassandra.Host;
+  /** Time for the answer, ms. */
+  readonly answerMs?: number;
+}
+
 /** A connection to one keyspace of a cluster. Every method throws MillraceError (see `cassandraError`). */
 export class Session implements Closable {
   readonly patienceMs: number;
+  readonly keyspace: string;
   readonly #client: cassandra.Client;
   readonly #inFlight = new InFlight(MOST_IN_FLIGHT);
   #open = true;
 
-  private constructor(client: cassandra.Client, patienceMs: number) {
+  private constructor(client: cassandra.Client, keyspace: string, patienceMs: number) {
+    this.keyspace = keyspace;
     this.#client = client;
     this.patienceMs = patienceMs;
   }
@@ -70,7 +83,7 @@ export class Session implements Closable {
   static async open(options: CassandraOptions): Promise<Session> {
     const { keyspace, patienceMs = PATIENCE_MS } = options;
     if (!KEYSPACE.test(keyspace)) throw new MillraceError('E_CONFIG', `${keyspace} is not a name of a keyspace`);
-    const session = new Session(new cassandra.Client(clientOptions(options)), patienceMs);
+    const session = new Session(new cassandra.Client(clientOptions(options)), keyspace, patienceMs);
     try {
       await session.#connect();
       await session.#checkSettings();
@@ -87,7 +100,7 @@ export class Session implements Closable {
   async send(
     statement: string,
     values: readonly Value[] = [],
-    { level = 'quorum', prepare = true, host }: { level?: Level; prepare?: boolean; host?: cassandra.Host } = {},
+    { level = 'quorum', prepare = true, host, answerMs }: SendOptions = {},
   ): Promise<Row[]> {
     this.#check();
     return this.#inFlight.run(async () => {
@@ -99,6 +112,7 @@ export class Session implements Closable {
           serialConsistency: consistencies.serial,
           fetchSize: 5_000,
           ...(host && { host }),
+          ...(answerMs !== undefined && { readTimeout: answerMs }),
         });
         return result.rows ?? [];
       } catch (error) {
@@ -113,13 +127,16 @@ export class Session implements Closable {
       forMs: this.patienceMs,
       firstMs: 50,
       mostMs: 1_000,
-      when: (error) => this.#open && isTransient(error),
+      when: (error) => this.#open && isTransient(error) && !isUnknownTable(error),
     });
   }
 
-  /** Changes the schema and waits until all nodes that are up have it. */
+  /** Changes the schema, by a statement that may be repeated, and waits until all nodes that are up have it. */
   async define(statement: string): Promise<void> {
-    await this.send(statement, [], { prepare: false });
+    await retry(() => this.send(statement, [], { prepare: false, answerMs: DEFINE_MS }), {
+      forMs: this.patienceMs,
+      when: (error) => this.#open && isTransient(error),
+    });
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,250 @@
+import { type Bytes, MillraceError, toHex } from '@millrace/base';
+import type { Cell, CellHead, CellIndex, Cells, IndexRange, NewCell } from '@millrace/stores';
+import { checkCells, checkEpoch, checkIndex, checkIndexRange, checkNames } from '@millrace/stores/engine';
+import { isUnknownTable } from './errors.ts';
+import { type Parts, partOf } from './parts.ts';
+import type { Row, Session, Value } from './session.ts';
+
+/** Longest body, bytes. */
+const MAX_BODY = 4 * 2 ** 20;
+/** Longest name: Cassandra's names of tables have at most 48 characters. */
+const MAX_NAME = 30;
+/** Timestamps of an epoch. The cell itself is at an even one; its removal is at the next. */
+const STAMPS = 2n ** 20n;
+/** Bytes of an index that choose its partition: an epoch of a million cells has 16 in each. */
+export const CELL_PART_BYTES = 2;
+/** Rows read at a time. */
+const PAGE = 500;
+/** Partitions read at a time. */
+const AHEAD = 32;
+
+/**
+ * Cells in one table for each epoch. A cell is written at a timestamp that depends only on its epoch, so a repeated or
+ * late write changes nothing, and the timestamps do not tell the order of writing. A removal has the next timestamp; a
+ * cell that is written again after it gets a later one within the epoch.
+ *
+ * The epochs are the tables that exist. `cell_epochs` holds the newest epoch that was dropped.
+ */
+export class CassandraCells implements Cells {
+  readonly #session: Session;
+  readonly #name: string;
+  readonly #parts: Parts;
+  readonly #tables: RegExp;
+  /** Epochs with a table, as far as this process knows; undefined until first read. */
+  #epochs: ReadonlySet<number> | undefined;
+  #dropped = -1;
+  #open = true;
+
+  constructor(session: Session, name: string, parts: Parts) {
+    checkNames([name]);
+    if (name.length > MAX_NAME)
+      throw new MillraceError('E_INPUT', `the name of a cell store has at most ${MAX_NAME} characters: ${name}`);
+    this.#session = session;
+    this.#name = name;
+    this.#parts = parts;
+    this.#tables = new RegExp(`^${this.#table('')}(\\d{1,10})$`);
+  }
+
+  async create(epoch: number): Promise<void> {
+    checkEpoch(epoch);
+    await this.#refresh();
+    if (epoch <= this.#dropped || this.#epochs?.has(epoch)) return;
+    // Cells are ciphertext: compression finds nothing in them.
+    await this.#session.define(`CREATE TABLE IF NOT EXISTS ${this.#table(epoch)} (
+      part blob, idx blob, body blob, length int, PRIMARY KEY ((part), idx)) WITH compression = {'enabled': false}`);
+    await this.#refresh();
+  }
+
+  async put(cells: readonly NewCell[]): Promise<void> {
+    checkCells(cells);
+    const taken: NewCell[] = [];
+    for (const cell of cells) {
+      if (cell.body.length > MAX_BODY)
+        throw new MillraceError('E_TOO_LARGE', `a cell has at most ${MAX_BODY} bytes, not ${cell.body.length}`);
+      if (await this.#takes(cell.epoch)) taken.push(cell);
+    }
+    await Promise.all(taken.map((cell) => this.#put(cell)));
+  }
+
+  async get(index: CellIndex): Promise<Cell | undefined> {
+    checkIndex(index);
+    const found = await this.#find(index, 'body');
+    return found && { epoch: found.epoch, body: new Uint8Array(found.row.body) };
+  }
+
+  async heads(indexes: readonly CellIndex[]): Promise<(CellHead | undefined)[]> {
+    for (const index of indexes) checkIndex(index);
+    await this.#known();
+    return Promise.all(
+      indexes.map(async (index) => {
+        const found = await this.#find(index, 'length');
+        return found && { index: new Uint8Array(index), epoch: found.epoch, length: Number(found.row.length) };
+      }),
+    );
+  }
+
+  async *outline(range: IndexRange = {}): AsyncGenerator<CellHead> {
+    checkIndexRange(range);
+    await this.#refresh();
+    const { after, upto } = range;
+    const bounds = {
+      ...(after && { from: partOf(after, CELL_PART_BYTES) }),
+      ...(upto && { to: partOf(upto, CELL_PART_BYTES) }),
+    };
+    const epochs = [...(this.#epochs ?? [])];
+    const parts = this.#parts.list(
+      epochs.map((epoch) => this.#table(epoch)),
+      bounds,
+    );
+    let ahead: Promise<CellHead[]>[] = [];
+    for await (const part of parts) {
+      ahead.push(this.#outlinePart(epochs, part, range));
+      if (ahead.length < AHEAD) continue;
+      yield* (await Promise.all(ahead)).flat();
+      ahead = [];
+    }
+    yield* (await Promise.all(ahead)).flat();
+  }
+
+  async remove(indexes: readonly CellIndex[]): Promise<void> {
+    for (const index of indexes) checkIndex(index);
+    await this.#known();
+    await Promise.all(indexes.map((index) => this.#remove(index)));
+  }
+
+  async drop(epoch: number): Promise<void> {
+    checkEpoch(epoch);
+    // The newest dropped epoch has the newest timestamp, so a late call does not lower it.
+    const statement = 'UPDATE cell_epochs USING TIMESTAMP ? SET dropped = ? WHERE cells = ?';
+    await this.#run(statement, [BigInt(epoch) + 1n, BigInt(epoch), this.#name]);
+    await this.#refresh();
+    for (const each of this.#epochs ?? [])
+      if (each <= this.#dropped) {
+        await this.#session.define(`DROP TABLE IF EXISTS ${this.#table(each)}`);
+        await this.#parts.forget(this.#table(each));
+      }
+    await this.#refresh();
+  }
+
+  async close(): Promise<void> {
+    this.#open = false;
+  }
+
+  async #put({ index, epoch, body }: NewCell): Promise<void> {
+    const table = this.#table(epoch);
+    const part = partOf(index, CELL_PART_BYTES);
+    await this.#parts.add(table, part);
+    // Skips the timestamps that earlier removals have used up: there are none, unless a cell is repaired.
+    for (let stamp = 0n; stamp < STAMPS; stamp = stamp === 0n ? 2n : stamp * 2n) {
+      const insert = `INSERT INTO ${table} (part, idx, body, length) VALUES (?, ?, ?, ?) USING TIMESTAMP ?`;
+      const written = await this.#inEpoch(epoch, insert, [part, index, body, body.length, stampOf(epoch) + stamp]);
+      if (written === undefined) return; // dropped meanwhile
+      const rows = await this.#inEpoch(epoch, `SELECT length FROM ${table} WHERE part = ? AND idx = ?`, [part, index]);
+      if (rows?.length !== 0) return;
+    }
+    throw new MillraceError('E_STORE', `cell ${toHex(index)} was removed too often in epoch ${epoch}`);
+  }
+
+  async #remove(index: CellIndex): Promise<void> {
+    const part = partOf(index, CELL_PART_BYTES);
+    await Promise.all(
+      [...(this.#epochs ?? [])].map(async (epoch) => {
+        const table = this.#table(epoch);
+        const read = `SELECT WRITETIME(length) AS at FROM ${table} WHERE part = ? AND idx = ?`;
+        const [row] = (await this.#inEpoch(epoch, read, [part, index])) ?? [];
+        if (row === undefined) return;
+        const statement = `DELETE FROM ${table} USING TIMESTAMP ? WHERE part = ? AND idx = ?`;
+        await this.#inEpoch(epoch, statement, [BigInt(row.at) + 1n, part, index]);
+      }),
+    );
+  }
+
+  async #find(index: CellIndex, column: 'body' | 'length'): Promise<{ epoch: number; row: Row } | undefined> {
+    const part = partOf(index, CELL_PART_BYTES);
+    let asked: ReadonlySet<number> | undefined;
+    // Another process may have created an epoch: read the list again before a cell is called absent.
+    for (let epochs = await this.#known(); epochs !== asked; epochs = await this.#refresh()) {
+      asked = epochs;
+      const found = await Promise.all(
+        [...epochs].map(async (epoch) => {
+          const statement = `SELECT ${column} FROM ${this.#table(epoch)} WHERE part = ? AND idx = ?`;
+          const [row] = (await this.#inEpoch(epoch, statement, [part, index])) ?? [];
+          return row && { epoch, row };
+        }),
+      );
+      const cell = found.find((each) => each !== undefined);
+      if (cell !== undefined) return cell;
+    }
+    return undefined;
+  }
+
+  /** The cells of one partition in every epoch, in order. */
+  async #outlinePart(epochs: readonly number[], part: Bytes, { after, upto }: IndexRange): Promise<CellHead[]> {
+    const lists = await Promise.all(
+      epochs.map(async (epoch) => {
+        const heads: CellHead[] = [];
+        for (let from: Uint8Array = after ?? new Uint8Array(); ; ) {
+          const statement = `SELECT idx, length FROM ${this.#table(epoch)}
+            WHERE part = ? AND idx > ? ${upto ? 'AND idx <= ?' : ''} LIMIT ${PAGE}`;
+          const rows = (await this.#inEpoch(epoch, statement, [part, from, ...(upto ? [upto] : [])])) ?? [];
+          for (const { idx, length } of rows) heads.push({ index: new Uint8Array(idx), epoch, length: Number(length) });
+          const last = heads.at(-1);
+          if (rows.length < PAGE || last === undefined) return heads;
+          from = last.index;
+        }
+      }),
+    );
+    return lists.flat().sort((a, b) => Buffer.compare(a.index, b.index));
+  }
+
+  /** @returns undefined if the epoch has no table any more */
+  async #inEpoch(epoch: number, statement: string, values: readonly Value[]): Promise<Row[] | undefined> {
+    try {
+      return await this.#run(statement, values);
+    } catch (error) {
+      if (!isUnknownTable(error)) throw error;
+      await this.#refresh();
+      if (this.#epochs?.has(epoch)) throw error;
+      return undefined;
+    }
+  }
+
+  async #takes(epoch: number): Promise<boolean> {
+    const known = await this.#known();
+    if (!known.has(epoch) && epoch > this.#dropped) await this.#refresh();
+    if (epoch <= this.#dropped) return false;
+    if (this.#epochs?.has(epoch)) return true;
+    throw new MillraceError('E_STATE', `epoch ${epoch} of the cells was not created`, { data: { epoch } });
+  }
+
+  async #known(): Promise<ReadonlySet<number>> {
+    if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+    return this.#epochs ?? this.#refresh();
+  }
+
+  /** Reads the list of epochs. @returns the same object if it has not changed */
+  async #refresh(): Promise<ReadonlySet<number>> {
+    const [row] = await this.#run('SELECT dropped FROM cell_epochs WHERE cells = ?', [this.#name]);
+    const tables = await this.#run('SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?', [
+      this.#session.keyspace,
+    ]);
+    const names = tables.map((table) => this.#tables.exec(String(table.table_name))?.[1]);
+    const epochs = new Set(names.flatMap((name) => (name === undefined ? [] : [Number(name)])));
+    if (row !== undefined) this.#dropped = Math.max(this.#dropped, Number(row.dropped));
+    const known = this.#epochs;
+    if (known === undefined || known.size !== epochs.size || [...epochs].some((epoch) => !known.has(epoch)))
+      this.#epochs = epochs;
+    return this.#epochs ?? epochs;
+  }
+
+  #run(statement: string, values: readonly Value[]): Promise<Row[]> {
+    if (!this.#open) return Promise.reject(new MillraceError('E_STORE', 'the store is closed'));
+    return this.#session.run(statement, values);
+  }
+
+  #table(epoch: number | ''): string {
+    return `cells_${this.#name.replaceAll('-', '_')}_${epoch}`;
+  }
+}
+
+const stampOf = (epoch: number): bigint => BigInt(epoch) * STAMPS;
