@@ -2,7 +2,7 @@ import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createApiClient, distributionRoutes } from '@millrace/api';
 import { silentLogger, systemClock, toHex } from '@millrace/base';
-import { nodeRoles, openInstallation, publish, spread } from '@millrace/cli/parts';
+import { nodeRoles, openInstallation, openUser, publish, spread } from '@millrace/cli/parts';
 import { loadNodeConfig } from '@millrace/cloud/parts';
 import { type Authority, fingerprint, generateP256Key, openAuthority, type TlsIdentity } from '@millrace/identity';
 import { loadMachineConfig } from '@millrace/machine/parts';
@@ -16,6 +16,7 @@ import {
   type NodeEntry,
   openDirectory,
   seenSequence,
+  signDirectory,
   tlsTo,
 } from '@millrace/protocol';
 import {
@@ -166,4 +167,46 @@ describe('the newest directory over the network', () => {
     await writeFile(path, oldest);
     await expect(open()).rejects.toMatchObject({ code: 'E_DIRECTORY' });
   });
+
+  it('shows a process that the administrator’s key has signed two with one number', async () => {
+    const { directory, directories, description } = system.installation;
+    const admin = await openUser(system.installation, 'admin');
+    const fork = await signDirectory(admin.signer, { ...directories.signed.directory, name: 'fork' });
+    admin.close();
+    const folder = join(system.scratch, 'fork');
+    await mkdir(folder);
+    const path = join(folder, directoryFiles.directory);
+    await writeFile(path, JSON.stringify(fork));
+    const file = await openDirectory({ path, folder, anchor: description, clock: systemClock });
+    expect(file.sequence).toBe(directories.sequence);
+    const identity = await system.identity('owner');
+    const http: HttpClient = createHttpClient({
+      address: () => system.addresses.control,
+      tls: tlsTo(directory, 'control', () => identity),
+    });
+    const { newest } = createApiClient(distributionRoutes, { transport: http }).directory;
+    try {
+      await expect(fetchDirectory(newest, file)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
+      // Whoever holds the same document learns of nothing.
+      expect(await newest({ after: directories.sequence, held: directories.hash })).toBeUndefined();
+    } finally {
+      http.close();
+    }
+    expect(file.directory.name).toBe('fork');
+  });
+});
+
+it('a directory is published by the administrator only, and only if it is newer', async () => {
+  const { directories } = system.installation;
+  const json = directories.signed;
+  for (const node of ['control', 'distribution'] as const) {
+    const publish = (caller: 'admin' | 'owner' | 'segments' | 'machine', body: object = json) =>
+      system.call(node, caller, { method: 'POST', path: '/v1/directory', json: body });
+    for (const caller of ['owner', 'segments', 'machine'] as const)
+      expect((await publish(caller)).status, `${node} ${caller}`).toBeGreaterThanOrEqual(401);
+    expect((await publish('admin')).status).toBeLessThan(300);
+    expect((await publish('admin', JSON.parse(oldest))).error?.code).toBe('E_DIRECTORY');
+    const changed = { ...json, directory: { ...json.directory, sequence: directories.sequence + 1 } };
+    expect((await publish('admin', changed)).error?.code).toBe('E_DIRECTORY');
+  }
 });

@@ -132,7 +132,7 @@ describe('nodes on hosts of their own', () => {
     const second = await requested('distribution', 'distribution-2');
     expect(await admit([second])).toMatchObject({ sequence: 2 });
     await accept(second);
-    expect(await retireNode(home, 'distribution-1', clock)).toBe(3);
+    expect(await retireNode(home, 'distribution-1', clock)).toMatchObject({ sequence: 3 });
     expect((await document()).nodes.map(({ id }) => id)).toEqual([
       'control-1',
       'segments-1',

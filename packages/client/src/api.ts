@@ -100,7 +100,7 @@ export interface Api {
   /** Control's lists of revoked keys. The caller must verify them. */
   revocations(): Promise<Uint8Array[]>;
   /**
-   * Gives a newer directory to control, and to distribution if it answers; the other processes ask these two.
+   * Gives a newer directory to control.
    * @throws {MillraceError} E_DIRECTORY, E_FORBIDDEN unless the user is the administrator
    */
   publishDirectory(signed: SignedDirectory): Promise<void>;
@@ -300,10 +300,6 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     revocations: () => read(() => revocations.get({}, { signal })),
     publishDirectory: async (body) => {
       await write((options) => directory.publish({ body }, options));
-      // It asks control within seconds, and may be about to start.
-      await nodes.distribution.directory.publish({ body }, { signal }).catch((error: unknown) => {
-        if (!isUnanswered(error)) throw error;
-      });
     },
     publishRevocations: async (body) => {
       await write((options) => revocations.publish({ body }, options));

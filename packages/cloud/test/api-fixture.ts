@@ -112,6 +112,7 @@ export async function apiFixture() {
   const servers = { control: serverOf(controlRoutes), distribution: serverOf(distributionRoutes) };
   const directories = {
     sequence: 3,
+    hash: 'ab'.repeat(32),
     offer: async () => true,
     signed: { directory: { sequence: 3 }, signature: 'ab' } as never,
     revocations: new Revocations(),

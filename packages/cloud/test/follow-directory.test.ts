@@ -10,6 +10,7 @@ it('asks the next source for a newer directory when the previous one does not an
   const offered: unknown[] = [];
   const directories = {
     sequence: 4,
+    hash: 'ab'.repeat(32),
     offer: async (document: unknown) => void offered.push(document),
     refresh: async () => false,
     subscribe: () => undefined,

@@ -252,3 +252,15 @@ describe('with two nodes of each role', () => {
     expect(closed).toEqual(['segments-2']);
   });
 });
+
+it('tells nodes and machines of this cloud of a newer directory, and lets nobody else say so', () => {
+  const visitor = party(false);
+  relay.machineOpened('visitor', visitor, { machine: right, cloud: 'c'.repeat(32) });
+  relay.announceDirectory(7);
+  for (const peer of [machines[right], machines[wrong], nodes.segments, nodes.keys])
+    expect(peer?.got).toEqual([{ kind: 'control', message: { type: 'directory', sequence: 7 } }]);
+  expect(visitor.got).toEqual([]);
+  const message = encodeControl({ type: 'directory', sequence: 8 });
+  for (const node of [segmentsNode, keysNode]) expect(() => relay.fromNode(node, message)).toThrow();
+  expect(() => relay.fromMachine(right, message)).toThrow();
+});

@@ -5,9 +5,12 @@ import type { DirectoryFile } from './directory-file.ts';
 const ASK_MS = 30_000;
 const ANSWER_MS = 10_000;
 
-/** `directory.newest` of the typed client: the signed directory of a node, undefined if it is not newer. */
+/** Least interval between two requests, however often a node says that it has a newer directory, ms. */
+const LEAST_MS = 1_000;
+
+/** `directory.newest` of the typed client: the signed directory of a node, undefined if the caller has that document. */
 export type AskDirectory = (
-  query: { readonly after: number },
+  query: { readonly after: number; readonly held: string },
   options: { readonly signal: AbortSignal | undefined; readonly timeoutMs: number },
 ) => Promise<unknown>;
 
@@ -19,33 +22,52 @@ export type AskDirectory = (
  */
 export async function fetchDirectory(
   ask: AskDirectory,
-  file: Pick<DirectoryFile, 'sequence' | 'offer'>,
+  file: Pick<DirectoryFile, 'sequence' | 'hash' | 'offer'>,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const newest = await ask({ after: file.sequence }, { signal, timeoutMs: ANSWER_MS });
+  const newest = await ask({ after: file.sequence, held: file.hash }, { signal, timeoutMs: ANSWER_MS });
   return newest === undefined ? false : file.offer(newest);
+}
+
+/** Periodic requests for the directory. */
+export interface DirectoryPolling extends Closable {
+  /** Asks now if a node says that it has a directory with a higher number. */
+  heard(sequence: number): void;
+  /** Asks now: the connection was interrupted, and something may have been missed. */
+  askNow(): void;
 }
 
 /** Fetches the directory periodically until closed. */
 export function pollDirectory(options: {
   readonly ask: AskDirectory;
-  readonly file: Pick<DirectoryFile, 'sequence' | 'offer'>;
-  readonly onChange: () => void;
+  readonly file: Pick<DirectoryFile, 'sequence' | 'hash' | 'offer'>;
   readonly logger: Logger;
   readonly everyMs?: number;
-}): Closable {
-  const { ask, file, onChange, logger, everyMs = ASK_MS } = options;
-  return poll(everyMs, async (signal) => {
+}): DirectoryPolling {
+  const { ask, file, logger, everyMs = ASK_MS } = options;
+  let refused = '';
+  const polling = poll(everyMs, async (signal) => {
     try {
-      if (!(await fetchDirectory(ask, file, signal))) return;
-      logger.info({ sequence: file.sequence }, 'directory updated over the network');
-      onChange();
+      if (await fetchDirectory(ask, file, signal))
+        logger.info({ sequence: file.sequence }, 'directory updated over the network');
+      refused = '';
     } catch (error) {
       const coded = toMillraceError(error);
-      if (coded.code === 'E_DIRECTORY')
-        logger.error({ err: coded }, 'directory refused: a node returned an older or unsigned one');
+      // Log the error once, not at every request.
+      if (coded.code === 'E_DIRECTORY' && coded.message !== refused)
+        logger.error(
+          { err: coded },
+          'directory refused: a node has an older one, an unsigned one, or another one with the same number',
+        );
+      refused = coded.message;
     }
   });
+  return {
+    ...polling,
+    heard: (sequence) => {
+      if (sequence > file.sequence) polling.askNow();
+    },
+  };
 }
 
 /** Interval at which a process requests revocations, ms. Shorter than for directories, because a lost key is urgent. */
@@ -101,17 +123,28 @@ export function pollRevocations(options: {
   return poll(everyMs, update, true);
 }
 
-function poll(everyMs: number, ask: (signal: AbortSignal) => Promise<void>, atOnce = false): Closable {
+function poll(
+  everyMs: number,
+  ask: (signal: AbortSignal) => Promise<void>,
+  atOnce = false,
+): Closable & { askNow(): void } {
   const stop = new AbortController();
+  let wake = new AbortController();
+  const pause = (ms: number, ...signals: AbortSignal[]) =>
+    sleep(ms, AbortSignal.any([stop.signal, ...signals])).catch(() => undefined);
   const run = async () => {
     if (atOnce) await ask(stop.signal);
     while (!stop.signal.aborted) {
-      await sleep(everyMs, stop.signal).catch(() => undefined);
-      if (!stop.signal.aborted) await ask(stop.signal);
+      await pause(everyMs, wake.signal);
+      if (stop.signal.aborted) return;
+      if (wake.signal.aborted) wake = new AbortController();
+      await ask(stop.signal);
+      await pause(Math.min(LEAST_MS, everyMs));
     }
   };
   const running = run();
   return {
+    askNow: () => wake.abort(),
     close: async () => {
       stop.abort();
       await running;

@@ -46,6 +46,8 @@ export interface DirectoryFile {
   readonly directory: Directory;
   /** Sequence number of the document. */
   readonly sequence: number;
+  /** SHA-256 of the document in deterministic CBOR, hexadecimal. */
+  readonly hash: string;
   /** The document as the administrator signed it. */
   readonly signed: SignedDirectory;
   /**
@@ -114,6 +116,9 @@ export async function openDirectory(options: {
     offerRevocations: lists.offerRevocations,
     get sequence() {
       return signed.directory.sequence;
+    },
+    get hash() {
+      return toHex(documentHash(signed.directory));
     },
     get signed() {
       return signed;

@@ -49,10 +49,19 @@ export function clientTls({ authority, identity, pin }: TlsOptions) {
   };
 }
 
+/** Whether the certificate is one of those that the other side may have. */
+export function isPinned(
+  certificate: Pick<PeerCertificate, 'fingerprint256'> | undefined,
+  pin: string | readonly string[],
+): boolean {
+  const seen = certificate?.fingerprint256.replaceAll(':', '').toLowerCase();
+  return seen !== undefined && [pin].flat().includes(seen);
+}
+
 /** Checks the certificate only. Host names add nothing to a pin. */
 function checkPin(pin: string | readonly string[]) {
   return (_host: string, certificate: PeerCertificate): Error | undefined =>
-    [pin].flat().includes(certificate.fingerprint256.replaceAll(':', '').toLowerCase())
+    isPinned(certificate, pin)
       ? undefined
       : new MillraceError('E_AUTH', 'the server’s certificate does not match the pin');
 }

@@ -72,6 +72,8 @@ const linkControlSchema = z.discriminatedUnion('type', [
   }),
   /** Either proactive node → agent and distribution: the stream has ended. */
   z.strictObject({ type: z.literal('end'), session: bytesOf(16), code: z.string(), reason: z.string() }),
+  /** Distribution → nodes and agents: it has accepted the directory with this number. It is not trusted: they ask. */
+  z.strictObject({ type: z.literal('directory'), sequence: z.number().int().min(1) }),
   /** Distribution → nodes and agents: the other end of a session has disconnected. */
   z.strictObject({ type: z.literal('lost'), session: bytesOf(16), who: z.enum(['machine', 'segments', 'keys']) }),
 ]);

@@ -1,9 +1,9 @@
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls, createSecureContext } from 'node:tls';
+import { connect as connectTls, createSecureContext, type TLSSocket } from 'node:tls';
 import { Backoff, type Bytes, type Closable, copyBytes, type Logger, MillraceError, sleep } from '@millrace/base';
 import WebSocket from 'ws';
 import type { Address } from './directory.ts';
-import { clientTls, type TlsOptions } from './http.ts';
+import { clientTls, isPinned, type TlsOptions } from './http.ts';
 
 /** Maximum message on a link, bytes: a frame of 65,538 bytes in sparse hints, with a margin. */
 export const MAX_LINK_MESSAGE = 256 * 1024;
@@ -46,13 +46,15 @@ export function connectLink(
   const connectOnce = () =>
     new Promise<void>((resolve) => {
       const { host, port } = options.address();
+      let peer: TLSSocket | undefined;
       const current = new WebSocket(`wss://${host}:${port}${options.path}`, {
         createConnection: () => {
           const tls = clientTls(options.tls);
           // Read the certificate first: an error after the socket is open would leak the socket.
           const secureContext = createSecureContext(tls);
           tcp = connectTcp(port, host);
-          return connectTls({ socket: tcp, ...tls, secureContext });
+          peer = connectTls({ socket: tcp, ...tls, secureContext });
+          return peer;
         },
         perMessageDeflate: false,
         maxPayload: MAX_LINK_MESSAGE,
@@ -64,8 +66,12 @@ export function connectLink(
       let beat: NodeJS.Timeout | undefined;
       current.on('open', () => {
         socket = current;
+        // Read once: Node returns it only once.
+        const certificate = peer?.getPeerX509Certificate();
         beat = setInterval(() => {
-          if (++silent > SILENT_BEATS) return current.terminate();
+          // A newer directory may no longer accept the certificate of this peer.
+          if (++silent > SILENT_BEATS || !isPinned(certificate, options.tls.pin))
+            return current.terminate();
           current.ping();
         }, options.beatMs ?? BEAT_MS);
         handlers.open?.();

@@ -80,3 +80,18 @@ it('a node whose certificate cannot be read opens no connection, however often i
   expect(link.connected).toBe(false);
   expect(node.connections).toBe(0);
 });
+
+it('leaves a node whose certificate a newer directory no longer accepts', async () => {
+  const { node, options } = await startNode();
+  node.answers = true;
+  const tls = { ...options.tls };
+  let lost = 0;
+  const link = open(connectLink({ ...options, tls }, { message: () => undefined, closed: () => void lost++ }));
+  // It stays while the certificate is accepted.
+  await expect.poll(() => node.pings, { timeout: 10_000 }).toBeGreaterThan(10);
+  expect(lost).toBe(0);
+  expect(link.connected).toBe(true);
+  Object.assign(tls, { pin: 'ab'.repeat(32) });
+  await expect.poll(() => lost, { timeout: 10_000 }).toBe(1);
+  await expect.poll(() => link.connected, { timeout: 10_000 }).toBe(false);
+});

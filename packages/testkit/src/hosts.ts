@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, chown, copyFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -13,6 +13,7 @@ import { Managed } from './process.ts';
 
 const isRoot = process.getuid?.() === 0;
 const FIRST_UID = 21_000;
+const killAtRename = new URL('./kill-at-rename.mjs', import.meta.url).href;
 const agentEntry = fileURLToPath(new URL('../../agent/dist/main.js', import.meta.url));
 
 export interface Host {
@@ -24,8 +25,15 @@ export interface Host {
   millrace<T = Record<string, never>>(...args: readonly string[]): Promise<T>;
   /** What a command says when it fails; throws if it succeeds. */
   refusal(...args: readonly string[]): Promise<string>;
+  /**
+   * Runs a command that is killed before its durable write number `at`.
+   * @returns whether it was killed: false if it has fewer writes and ended
+   */
+  killed(at: number, ...args: readonly string[]): Promise<boolean>;
   /** Carries a file from another host to this one. @returns its path here */
   carry(file: string): Promise<string>;
+  /** Takes over a folder of another host, as its administrator copies it. @param name path below this host's folder */
+  take(from: string, name: string, filter: (file: string) => boolean): Promise<void>;
   /** Starts `node run` and waits until the node serves. */
   runNode(...args: readonly string[]): Promise<Managed>;
   /** Starts an agent of a site. */
@@ -60,11 +68,12 @@ async function createHost(folder: string, name: string, uid: number, closer: Clo
   const home = join(folder, 'home');
   const logFile = `${folder}.log`;
   const env = { PATH: process.env.PATH ?? '', HOME: folder };
-  const command = (args: readonly string[]) =>
-    new Promise<{ exit: number; stdout: string; stderr: string }>((resolve, reject) => {
+  const command = (args: readonly string[], more: Readonly<Record<string, string>> = {}) =>
+    new Promise<{ exit: number | undefined; stdout: string; stderr: string }>((resolve, reject) => {
       const [first, ...rest] = [...within, process.execPath, program, ...args, '--home', home, '--json'];
-      const options = { cwd: folder, env, timeout: 120_000, maxBuffer: 1 << 26 };
+      const options = { cwd: folder, env: { ...env, ...more }, timeout: 120_000, maxBuffer: 1 << 26 };
       execFile(first as string, rest, options, (error, stdout, stderr) => {
+        if (error?.signal === 'SIGKILL') return resolve({ exit: undefined, stdout, stderr });
         const exit = error === null ? 0 : error.code;
         if (typeof exit !== 'number') return reject(error ?? new Error(`${name}: killed`));
         resolve({ exit, stdout, stderr });
@@ -90,11 +99,24 @@ async function createHost(folder: string, name: string, uid: number, closer: Clo
       if (exit === 0) throw new Error(`${name}: millrace ${args.join(' ')} was not refused`);
       return stderr;
     },
+    killed: async (at, ...args) => {
+      const preload = { NODE_OPTIONS: `--import ${killAtRename}`, MILLRACE_KILL_AT: String(at) };
+      const { exit, stderr } = await command(args, preload);
+      if (exit !== undefined && exit !== 0) throw new Error(`${name}: millrace ${args.join(' ')}: ${stderr}`);
+      return exit === undefined;
+    },
     carry: async (file) => {
       const here = join(folder, basename(file));
       await copyFile(file, here);
       if (isRoot) await chown(here, uid, uid);
       return here;
+    },
+    take: async (from, name, filter) => {
+      const to = join(folder, name);
+      await cp(from, to, { recursive: true, filter });
+      if (!isRoot) return;
+      for (const file of [to, ...(await readdir(to, { recursive: true })).map((below) => join(to, below))])
+        await chown(file, uid, uid);
     },
     runNode: (...args) => start({ entry: program, args: ['node', 'run', '--home', home, ...args] }),
     runAgent: (...args) => start({ entry: agentEntry, args: ['--folder', home, ...args] }),

@@ -1,3 +1,4 @@
+import { hexOf } from '@millrace/base';
 import { z } from 'zod';
 import { id, uint } from '../fields.ts';
 import { json, optional, route } from '../route.ts';
@@ -11,11 +12,12 @@ const MAX_DIRECTORY = 2 * 1024 * 1024;
 
 export const directoryRoutes = {
   newest: route('GET', '/v1/directory', {
-    summary: 'the newest directory that the node has taken, when it is newer than the caller’s',
+    summary: 'the newest directory that the node has taken, if it is newer than the caller’s or another one',
     callers: ['guest', 'user', 'machine', 'control', 'segments', 'keys', 'distribution'],
     action: 'directory.read',
     query: z.strictObject({
       after: z.coerce.number<number>().pipe(uint).default(0).describe('sequence number of the caller’s directory'),
+      held: hexOf(32).optional().describe('hash of the caller’s directory: another one with its number is answered'),
     }),
     answer: optional(signedDirectory),
     errors: ['E_NOT_FOUND'],

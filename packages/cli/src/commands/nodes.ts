@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { MillraceError, toMillraceError, writeDurably } from '@millrace/base';
 import { readJson, toJsonFile } from '@millrace/client/node';
 import { acceptAdmission, requestNode } from '@millrace/cloud/admin';
-import { type Address, nodeRoles, parseHostPort, parseNodeAdmission, requestFingerprint } from '@millrace/protocol';
+import {
+  type Address,
+  type DirectoryNode,
+  nodeRoles,
+  parseHostPort,
+  parseNodeAdmission,
+  requestFingerprint,
+} from '@millrace/protocol';
 import { layoutOf } from '../installation/layout.ts';
 import { openInstallation } from '../installation/open.ts';
 import { admitNodes, listNodes, retireNode } from '../nodes/admit.ts';
@@ -11,8 +18,7 @@ import { runNode } from '../nodes/run.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatTable } from '../output/format.ts';
 import { nodePlaces } from '../rotation/places.ts';
-import { noProcesses } from '../rotation/processes.ts';
-import { spread } from '../rotation/publish.ts';
+import { publishToNodes } from '../rotation/publish.ts';
 import { format } from '../supervisor/children.ts';
 import { type Context, oneOf } from './context.ts';
 
@@ -76,7 +82,7 @@ export async function admit(context: Context, files: readonly string[], options:
   const { fingerprint, replaces } = options;
   const requests = await Promise.all(files.flat().map((file) => readJson(context.path(file))));
   requireNoneHere(context);
-  const { sequence, nodes } = await admitNodes({
+  const { sequence, retired, nodes } = await admitNodes({
     ...{ home, requests, clock, random },
     fingerprints: fingerprint.map((text) => text.toLowerCase()),
     replaces,
@@ -94,7 +100,7 @@ export async function admit(context: Context, files: readonly string[], options:
     written.push({ id, role, admission: copy });
   }
   // Nothing runs before the first admission.
-  const published = await given(context);
+  const published = await given(context, retired);
   terminal.result(
     { directory: sequence, nodes: written, published },
     [
@@ -109,8 +115,8 @@ export async function admit(context: Context, files: readonly string[], options:
 /** Removes a node from the directory: from then on nobody accepts its keys. */
 export async function retire(context: Context, id: string): Promise<void> {
   requireNoneHere(context);
-  const sequence = await retireNode(context.home, id, context.clock);
-  const published = await given(context);
+  const { sequence, node } = await retireNode(context.home, id, context.clock);
+  const published = await given(context, [node]);
   context.terminal.result(
     { directory: sequence, retired: id, published },
     [`${id} is retired. Directory number ${sequence} no longer names it.`, ...unpublished(published)].join('\n'),
@@ -120,7 +126,7 @@ export async function retire(context: Context, id: string): Promise<void> {
 /** Gives the newest directory to the running nodes. */
 export async function publish(context: Context): Promise<void> {
   const installation = await openInstallation(context.home, context.clock);
-  await spread(installation, noProcesses, context.clock, context.signal);
+  await publishToNodes(installation, context.clock, context.signal);
   const { sequence } = installation.directories;
   context.terminal.result({ directory: sequence }, `Control has directory number ${sequence}.`);
 }
@@ -152,10 +158,10 @@ export async function run(context: Context, options: { readonly admission?: stri
 }
 
 /** @returns whether control has the newest directory */
-async function given({ home, clock, signal }: Context): Promise<boolean> {
+async function given({ home, clock, signal }: Context, retired: readonly DirectoryNode[]): Promise<boolean> {
   const installation = await openInstallation(home, clock);
   try {
-    await spread(installation, noProcesses, clock, signal);
+    await publishToNodes(installation, clock, signal, retired);
     return true;
   } catch (error) {
     const { code } = toMillraceError(error);

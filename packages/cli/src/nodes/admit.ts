@@ -5,6 +5,7 @@ import { readJson, readJsonIfThere, toJsonFile } from '@millrace/client/node';
 import { expiryOf, fingerprint, isIssuedBy } from '@millrace/identity';
 import {
   type DirectoryDocument,
+  type DirectoryNode,
   directoryAt,
   firstDocument,
   type NodeAdmission,
@@ -49,6 +50,8 @@ export interface AdmitOptions {
 export interface Admitted {
   /** Number of the directory that lists the nodes. */
   readonly sequence: number;
+  /** The node that was replaced. */
+  readonly retired: readonly DirectoryNode[];
   readonly nodes: readonly { readonly id: string; readonly role: NodeRequest['role']; readonly file: string }[];
 }
 
@@ -101,7 +104,8 @@ export async function admitNodes(options: AdmitOptions): Promise<Admitted> {
       await writeDurably(file, toJsonFile(parseNodeAdmission(admission)), 0o644);
       nodes.push({ id: of.id, role: of.role, file });
     }
-    return { sequence: signed.directory.sequence, nodes };
+    const retired = before === undefined ? [] : directoryAt(before, now).nodes.filter(({ id }) => id === replaces);
+    return { sequence: signed.directory.sequence, retired, nodes };
   });
 }
 
@@ -259,18 +263,27 @@ function listing(
   return { ...document, nodes: [...kept, ...added] };
 }
 
-/** Removes a node from the directory. @throws {MillraceError} E_NOT_FOUND, E_STATE if it is the only one of its role */
-export async function retireNode(home: string, id: string, clock: Clock): Promise<number> {
+/**
+ * Removes a node from the directory.
+ * @returns the number of the directory that no longer names it, and the node
+ * @throws {MillraceError} E_NOT_FOUND, E_STATE if it is the only one of its role
+ */
+export async function retireNode(
+  home: string,
+  id: string,
+  clock: Clock,
+): Promise<{ readonly sequence: number; readonly node: DirectoryNode }> {
   const foundation = await readFoundation(home);
   return asOnlyRotation(foundation, async () => {
     const before = await readDirectory(foundation);
-    const role = before?.nodes.find((node) => node.id === id)?.role;
-    if (before === undefined || role === undefined)
+    const node = before && directoryAt(before, clock.now()).nodes.find((listed) => listed.id === id);
+    if (before === undefined || node === undefined)
       throw new MillraceError('E_NOT_FOUND', `the directory lists no node ${id}`);
-    if (before.nodes.filter((node) => node.role === role).length === 1)
-      throw new MillraceError('E_STATE', `${id} is the only ${role} node: admit the one that replaces it`);
-    const nodes = before.nodes.filter((node) => node.id !== id);
-    return (await signNext(foundation, clock, before, { ...before, nodes })).directory.sequence;
+    if (before.nodes.filter(({ role }) => role === node.role).length === 1)
+      throw new MillraceError('E_STATE', `${id} is the only ${node.role} node: admit the one that replaces it`);
+    const nodes = before.nodes.filter((listed) => listed.id !== id);
+    const { directory } = await signNext(foundation, clock, before, { ...before, nodes });
+    return { sequence: directory.sequence, node };
   });
 }
 

@@ -3,8 +3,12 @@ import { join } from 'node:path';
 import { type Clock, fileExists, MillraceError, sleep, systemRandom, writeDurably } from '@millrace/base';
 import { readJson, toJsonFile } from '@millrace/client/node';
 import {
+  createHttpClient,
   type DirectoryDocument,
+  type DirectoryNode,
   directoryFiles,
+  fingerprintsOf,
+  nodesOf,
   type SignedDirectory,
   seenSequence,
   signDirectory,
@@ -18,6 +22,7 @@ import type { Processes } from './processes.ts';
 
 const LOOK_MS = 100;
 const TAKEN_MS = 60_000;
+const DISTRIBUTION_MS = 5_000;
 
 /** The installation's directory document, its signature verified. */
 export async function readDocument({ layout, description }: Installation): Promise<DirectoryDocument> {
@@ -100,12 +105,18 @@ export async function spread(
   }
 }
 
-/** @throws {MillraceError} E_UNAVAILABLE if control does not answer: the directory stays here and can be given again */
-async function publishToNodes(
+/**
+ * Gives the directory to control, then to every distribution node: these two are asked by all others.
+ * @param retired nodes that the directory no longer names. A retired distribution node tells those that are connected.
+ * @throws {MillraceError} E_UNAVAILABLE if control does not answer: the directory stays here and can be given again
+ */
+export async function publishToNodes(
   installation: Installation,
   clock: Clock,
-  signal: AbortSignal | undefined,
+  signal?: AbortSignal,
+  retired: readonly DirectoryNode[] = [],
 ): Promise<void> {
+  const { directory, directories } = installation;
   const session = await openSession({
     installation,
     user: 'admin',
@@ -115,7 +126,21 @@ async function publishToNodes(
     patienceMs: 0,
   });
   try {
-    await session.api.publishDirectory(installation.directories.signed);
+    await session.api.publishDirectory(directories.signed);
+    for (const node of nodesOf({ nodes: [...directory.nodes, ...retired] }, 'distribution')) {
+      const [address] = node.addresses;
+      if (address === undefined) continue;
+      const { authority } = directory;
+      const pin = fingerprintsOf({ nodes: [node] }, node.id);
+      const client = createHttpClient({ address: () => address, tls: { authority, identity: session.user.tls, pin } });
+      try {
+        await client.call('POST', '/v1/directory', { json: directories.signed, timeoutMs: DISTRIBUTION_MS, signal });
+      } catch {
+        // It asks control within half a minute. It may be about to start, or have ended.
+      } finally {
+        client.close();
+      }
+    }
   } finally {
     session.close();
   }

@@ -60,7 +60,16 @@ export async function openBrowserUploads(
     const files = tls === undefined ? undefined : closer.add(await openTlsFiles(tls));
     const browsers = closer.add(
       createBrowserServer({
-        ...{ address: listen, origin, tls: files?.identity, name: 'browsers', bodyLimit: 64 * 1024, limits, logger, metrics },
+        ...{
+          address: listen,
+          origin,
+          tls: files?.identity,
+          name: 'browsers',
+          bodyLimit: 64 * 1024,
+          limits,
+          logger,
+          metrics,
+        },
       }),
     );
     admitPages(browsers.server, browsers.origin, pages);

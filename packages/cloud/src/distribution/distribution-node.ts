@@ -64,6 +64,9 @@ export async function createDistributionNode(
       tls: tlsTo(directory, 'control', () => config.tls),
     }),
   );
+  const guest = closer.add(
+    createHttpClient({ address: () => addressOf(directory, 'control', () => addresses.control), tls: { directory } }),
+  );
   const relay = new Relay(control, logger);
   const api = controlClient(control);
   closer.add(reportMetrics({ metrics, control: api, logger }));
@@ -84,14 +87,18 @@ export async function createDistributionNode(
     answers,
   });
   acceptLinks(server, config, relay, { logger, links });
-  const closeRemoved = () => relay.keepNodes((id) => nodesOf(directory, id).length > 0);
+  const onChange = () => {
+    relay.keepNodes((id) => nodesOf(directory, id).length > 0);
+    if (config.directories !== undefined) relay.announceDirectory(config.directories.sequence);
+  };
   closer.add(
     followDirectory(config, {
       server,
       visitors: true,
       sources: [api],
+      guest: controlClient(guest),
       logger,
-      onChange: closeRemoved,
+      onChange,
     }),
   );
   closer.add(await listen(server, addresses.distribution));

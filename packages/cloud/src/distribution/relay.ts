@@ -13,6 +13,8 @@ export interface RelayNode {
 
 interface MachineLink {
   readonly peer: Peer;
+  /** Whether it is a machine of another cloud. */
+  readonly visitor: boolean;
   readonly calls: MachineCalls;
   /**
    * Permits for which segments nodes have admitted the machine, by node, until a keys node offers a session for one.
@@ -90,6 +92,13 @@ export class Relay {
     }
   }
 
+  /** Says to nodes and machines of this cloud that there is a newer directory. */
+  announceDirectory(sequence: number): void {
+    const message = encodeControl({ type: 'directory', sequence });
+    for (const peer of this.#nodes.values()) peer.send(message);
+    for (const { peer, visitor } of this.#machines.values()) if (!visitor) peer.send(message);
+  }
+
   /** Closes the links of nodes that the directory no longer names. */
   keepNodes(isNamed: (id: string) => boolean): void {
     for (const [id, peer] of this.#nodes) if (!isNamed(id)) peer.close();
@@ -104,6 +113,7 @@ export class Relay {
     }
     this.#machines.set(machine, {
       peer,
+      visitor: caller.cloud !== undefined,
       calls: new MachineCalls({ control: this.#control, machine: caller, peer }),
       admitted: new Map(),
       offered: undefined,

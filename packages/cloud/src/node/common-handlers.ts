@@ -3,7 +3,10 @@ import { MillraceError } from '@millrace/base';
 import type { DirectoryFile, SignedDirectory } from '@millrace/protocol';
 import type { Handlers } from './mount.ts';
 
-export type DirectorySource = Pick<DirectoryFile, 'sequence' | 'signed' | 'offer' | 'revocations' | 'offerRevocations'>;
+export type DirectorySource = Pick<
+  DirectoryFile,
+  'sequence' | 'hash' | 'signed' | 'offer' | 'revocations' | 'offerRevocations'
+>;
 
 /**
  * Handlers for the routes that control and distribution both serve.
@@ -21,10 +24,12 @@ export function commonHandlers(
       },
     },
     directory: {
-      newest: ({ query: { after }, allow }): SignedDirectory | undefined => {
+      newest: ({ query: { after, held }, allow }): SignedDirectory | undefined => {
         allow();
         if (directories === undefined) throw new MillraceError('E_NOT_FOUND', 'this node has no signed directory');
-        return directories.sequence > after ? directories.signed : undefined;
+        const { sequence, hash, signed } = directories;
+        const isOther = sequence === after && held !== undefined && held !== hash;
+        return sequence > after || isOther ? signed : undefined;
       },
       publish: async ({ body, allow }) => {
         allow();

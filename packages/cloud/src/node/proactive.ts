@@ -60,13 +60,23 @@ export async function connectOutbound(options: {
     closer.add(createHttpClient({ address: addressFor(node), tls: tlsFor(node) }));
   const control = controlClient(connect('control'));
   const distribution = distributionClient(connect('distribution'));
+  const guest = controlClient(
+    closer.add(createHttpClient({ address: addressFor('control'), tls: { directory: config.directory } })),
+  );
   const link = closer.add(
     connectLink(
       { address: addressFor('distribution'), path: distributionLinks.node.path, tls: tlsFor('distribution'), logger },
-      { message: (bytes: Bytes) => receive(bytes, options.onStream, logger) },
+      {
+        message: (bytes: Bytes) => receive(bytes, onMessage, logger),
+        open: () => following.askNow(),
+      },
     ),
   );
-  closer.add(followDirectory(config, { sources: [control, distribution], logger }));
+  const following = closer.add(followDirectory(config, { sources: [control, distribution], guest, logger }));
+  const onMessage = (message: LinkMessage) =>
+    message.kind === 'control' && message.message.type === 'directory'
+      ? following.heard(message.message.sequence)
+      : options.onStream(message);
   const ownBoxes = async (use: BoxUse, slots: Slots) =>
     closer.add(
       await OwnBoxes.open({

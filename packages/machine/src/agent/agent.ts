@@ -24,6 +24,7 @@ import {
   type Address,
   addressOf,
   createHttpClient,
+  type DirectoryPolling,
   fetchRevocations,
   pollDirectory,
   pollRevocations,
@@ -115,6 +116,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     };
     closer.add(await serveOperator(config.folder, command, logger));
     const driver = closer.add(await (modules.driver ?? configuredDriver)(config));
+    let polling: DirectoryPolling | undefined;
     const inbox = new Inbox(keyName(config.machineKey.publicKey));
     const link = closer.add(
       connectCloud(
@@ -124,7 +126,12 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
           tls: () => config.tls,
           logger,
         },
-        { stream: (message) => inbox.deliver(message), lost: () => inbox.linkLost() },
+        {
+          stream: (message) => inbox.deliver(message),
+          lost: () => inbox.linkLost(),
+          open: () => polling?.askNow(),
+          directory: (sequence) => polling?.heard(sequence),
+        },
       ),
     );
     const { renewal } = config;
@@ -143,7 +150,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
           decode: (bytes) => decodeCbor(bytes, 'answer of the node'),
         },
       });
-      closer.add(pollDirectory({ ask: directory.newest, file: renewal, onChange: () => undefined, logger, everyMs }));
+      polling = closer.add(pollDirectory({ ask: directory.newest, file: renewal, logger, everyMs }));
       closer.add(pollRevocations({ ask: revocations.get, file: renewal, logger, everyMs }));
       refreshRevocations = (signal) => refreshed(fetchRevocations(revocations.get, renewal, logger, signal), logger);
     }

@@ -45,7 +45,13 @@ interface Waiting {
 
 export function connectCloud(
   options: { address: () => Address; directory: Directory; tls: () => TlsIdentity; logger: Logger },
-  handlers: { stream(message: StreamMessage): void; lost(): void },
+  handlers: {
+    stream(message: StreamMessage): void;
+    lost(): void;
+    open?(): void;
+    /** Distribution says that it has the directory with this number. */
+    directory?(sequence: number): void;
+  },
 ): CloudLink {
   const { logger, directory } = options;
   const calls = new Map<number, Waiting>();
@@ -73,6 +79,8 @@ export function connectCloud(
         const code = isErrorCode(message.code) ? message.code : 'E_INTERNAL';
         return take(message.call)?.reject(new MillraceError(code, message.message));
       }
+      case 'directory':
+        return handlers.directory?.(message.sequence);
       case 'call':
       case 'admit':
       case 'route':
@@ -99,6 +107,7 @@ export function connectCloud(
         logger.info('connected to the distribution node');
         for (const resolve of connecting) resolve();
         connecting.clear();
+        handlers.open?.();
       },
       message: (bytes) => {
         meter();

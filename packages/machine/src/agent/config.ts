@@ -117,7 +117,10 @@ export interface MachineConfig {
   /** Its fields always reflect the newest directory. */
   readonly directory: Directory;
   /** Reloads directory and certificate. */
-  readonly renewal?: Pick<DirectoryFile, 'refresh' | 'sequence' | 'offer' | 'revocations' | 'offerRevocations'>;
+  readonly renewal?: Pick<
+    DirectoryFile,
+    'refresh' | 'sequence' | 'hash' | 'offer' | 'revocations' | 'offerRevocations'
+  >;
   readonly serial: string;
   readonly kind: string;
   readonly profile: MachineProfile;
@@ -175,6 +178,9 @@ export async function loadMachineConfig(folder: string, clock: Clock = systemClo
   const renewal = {
     get sequence() {
       return directories.sequence;
+    },
+    get hash() {
+      return directories.hash;
     },
     get revocations() {
       return directories.revocations;
