@@ -200,9 +200,9 @@ it('a directory is published by the administrator only, and only if it is newer'
   const { directories } = system.installation;
   const json = directories.signed;
   for (const node of ['control', 'distribution'] as const) {
-    const publish = (caller: 'admin' | 'owner' | 'segments' | 'machine', body: object = json) =>
+    const publish = (caller: 'admin' | 'owner' | 'segments' | 'keys', body: object = json) =>
       system.call(node, caller, { method: 'POST', path: '/v1/directory', json: body });
-    for (const caller of ['owner', 'segments', 'machine'] as const)
+    for (const caller of ['owner', 'segments', 'keys'] as const)
       expect((await publish(caller)).status, `${node} ${caller}`).toBeGreaterThanOrEqual(401);
     expect((await publish('admin')).status).toBeLessThan(300);
     expect((await publish('admin', JSON.parse(oldest))).error?.code).toBe('E_DIRECTORY');

@@ -121,6 +121,7 @@ export {
   requireCompleted,
   watchPrint,
 } from './print.ts';
+export { publishDirectoryAt } from './publish-directory.ts';
 export { type DesignFile, namedDesigns, readRecord } from './records.ts';
 export { registerAll } from './registration.ts';
 export { requestRehearsal, verifyRehearsal, watchRehearsal } from './rehearsals.ts';

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, fileExists, MillraceError, sleep, systemRandom, writeDurably } from '@millrace/base';
+import { publishDirectoryAt } from '@millrace/client';
 import { readJson, toJsonFile } from '@millrace/client/node';
 import {
   createHttpClient,
@@ -134,7 +135,7 @@ export async function publishToNodes(
       const pin = fingerprintsOf({ nodes: [node] }, node.id);
       const client = createHttpClient({ address: () => address, tls: { authority, identity: session.user.tls, pin } });
       try {
-        await client.call('POST', '/v1/directory', { json: directories.signed, timeoutMs: DISTRIBUTION_MS, signal });
+        await publishDirectoryAt(client, directories.signed, { timeoutMs: DISTRIBUTION_MS, signal });
       } catch {
         // It asks control within half a minute. It may be about to start, or have ended.
       } finally {
