@@ -1,14 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { utf8 } from '@millrace/base';
+import { millrace } from '@millrace/testkit/cli';
 import { GrblSimulator } from '@millrace/testkit/controllers/grbl';
 import { MarlinSimulator } from '@millrace/testkit/controllers/marlin';
 import { MoonrakerSimulator } from '@millrace/testkit/controllers/moonraker';
 import { OctoprintSimulator } from '@millrace/testkit/controllers/octoprint';
 import { missingPty, type SerialDevice, serveOnPty, serveOnSocket } from '@millrace/testkit/controllers/serve';
 import { hashOf, license, machineObject, objectOf, order, store, untilEnded } from '@millrace/testkit/job';
-import { createTestInstallation } from '@millrace/testkit/test-installation';
+import { createTestInstallation, MACHINE } from '@millrace/testkit/test-installation';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
 interface Open {
@@ -111,3 +112,33 @@ it.each(Object.keys(controllers))(
     expect(await system.log('machine')).not.toMatch(/G1X|Y\d+\.25/);
   },
 );
+
+it('a mill rehearses a design from where its controller says that the workpiece is, without a move or a count', async () => {
+  const device = new GrblSimulator(linked());
+  const { settings } = await atPort(device);
+  const system = await createTestInstallation({
+    machine: { kind: 'grbl', factor: 1_000_000, hints: 'sparse', driver: settings },
+    start: ['control', 'distribution', 'segments', 'keys'],
+  });
+  closing.push(system);
+  serial = system.installation.description.machines[0]?.registration.serial ?? '';
+  const policy = {
+    ...{ version: 1, trustPosition: true, feed: { x: 4_000, y: 4_000, z: 4_000 } },
+    volume: { x: [0, 100], y: [0, 100], z: [0, 10] },
+  };
+  await writeFile(join(system.installation.layout.machine(MACHINE), 'safety.json'), JSON.stringify(policy));
+  await system.processes.machine.start();
+  const owner = await system.session('owner');
+  const rehearsed = async (content: Uint8Array, name: string) => {
+    const { design } = await store(system, owner, content, { name });
+    const licence = await license(system, owner, design, 1);
+    const { json } = await millrace(system.home, 'rehearse', '--licence', licence, '--json');
+    expect(await owner.api.licence(licence)).toMatchObject({ permitted: 0 });
+    return json;
+  };
+  // The simulator's work offset is X10 Y0 Z5: what ends at 89.125 reaches 99.125.
+  expect(await rehearsed(program(300), 'fits.nc')).toMatchObject({ outcome: 'fits', policy: true });
+  const far = utf8('G21\nG90\nG0Z1\nG1X90.5Y1F1000\n');
+  expect(await rehearsed(far, 'far.nc')).toMatchObject({ outcome: 'does-not-fit', rules: ['volume'] });
+  expect(device.executed.filter((line) => !line.startsWith('$'))).toEqual([]);
+});
