@@ -112,4 +112,37 @@ describe.runIf(chromium !== undefined)('the console’s pages for people and pro
     await finish(ada, 'console-people-phone');
     expect(people.complaints).toEqual([]);
   });
+  it('shows the platform to the administrator, by an address from the command line', { timeout: 90_000 }, async () => {
+    const address = async (...user: string[]) =>
+      (await resultOf<{ url: string }>(system.home, ['console', '--origin', origin, ...user])).url;
+    const admin = await people.person();
+    const url = await address();
+    await admin.goto(url);
+    // Nothing happens before somebody agrees: the address may be somebody else's.
+    await admin.getByRole('button', { name: 'Open the session' }).waitFor();
+    expect(await people.statusOf(admin, '/v1/sessions/current')).toBe(204);
+    await admin.getByRole('button', { name: 'Open the session' }).click();
+    await admin.locator('[data-node]').nth(3).waitFor();
+    for (const { id } of system.installation.directory.nodes) await admin.locator(`[data-node="${id}"]`).waitFor();
+    await finish(admin, 'console-platform');
+    expect(await people.statusOf(admin, '/v1/metrics', 'POST')).toBe(405);
+
+    // The address counts once.
+    const thief = await people.person({ colorScheme: 'dark', viewport: { width: 390, height: 844 } });
+    await thief.goto(url);
+    await thief.getByRole('button', { name: 'Open the session' }).click();
+    await thief.getByText('E_REPLAY').waitFor();
+    // Other people do not see the platform.
+    await thief.goto(await address('--user', 'owner'));
+    await thief.getByRole('button', { name: 'Open the session' }).click();
+    await thief.getByRole('heading', { name: 'Machines' }).waitFor();
+    expect(await people.statusOf(thief, '/v1/metrics')).toBe(403);
+    await thief.goto(`${origin}/#/platform`);
+    await thief.getByText('The administrator sees this page.').waitFor();
+    await finish(thief, 'console-platform-refused');
+    await admin.emulateMedia({ colorScheme: 'dark' });
+    await admin.setViewportSize({ width: 390, height: 844 });
+    await finish(admin, 'console-platform-phone');
+    expect(people.complaints).toEqual([]);
+  });
 });

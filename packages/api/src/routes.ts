@@ -84,6 +84,7 @@ export const consoleRoutes = {
   tokens: { list: tokenRoutes.list },
   usage: usageRoutes,
   cases: caseRoutes,
+  metrics: { read: metricsRoutes.read },
   keys: keyRoutes,
   enrolments: { invitation: enrolmentRoutes.invitation, enrol: enrolmentRoutes.enrol },
   designs: { list, get, private: privatePart, share, ticket, uploaded: uploadedByBrowser },

@@ -149,6 +149,12 @@ function addInstallation(program: Command, add: Add): void {
       return status(context);
     },
   );
+  add(
+    program,
+    'console',
+    'show an address that signs one browser in to the console, once, for reading: also as the administrator',
+    async (context, _, options) => (await import('./commands/console.ts')).openConsole(context, options),
+  ).option('--origin <url>', 'address of the console (default: the one of this installation)');
   add(program, 'metrics', 'print metrics of all nodes in the Prometheus text format', async (context) => {
     const { metrics } = await import('./commands/metrics.ts');
     return metrics(context);

@@ -116,6 +116,7 @@ describe('help', () => {
         'material list',
         'material show',
         'material verify',
+        'console',
         'metrics',
         'node admit',
         'node create',

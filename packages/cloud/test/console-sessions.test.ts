@@ -1,5 +1,5 @@
 import type { SignInView } from '@millrace/api';
-import { Closer, silentLogger, systemClock, systemRandom, toBase64 } from '@millrace/base';
+import { Closer, silentLogger, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { generateUserKey, keyName, type MemorySigner } from '@millrace/identity';
 import { signTransaction, type TransactionOf } from '@millrace/protocol';
 import { fastify } from 'fastify';
@@ -220,4 +220,60 @@ it('writes sign-ins of members down for their owner-admins, also those of a revo
   }
   await forgetSignIns({ ...context, clock: { ...context.clock, now: () => now + SIGN_IN_LOG_MS + 60_000 } });
   expect((await ask('GET', path, { cookie })).body.items).toEqual([]);
+});
+
+it('opens a session for the administrator, who is not registered', async () => {
+  now = systemClock.now();
+  const { admin, holder } = system.fixture.keys;
+  const { body, cookie } = await open(await request(admin));
+  expect(body).toMatchObject({ admin: true, name: 'administrator', key: keyName(admin.publicKey) });
+  expect((await ask('GET', '/v1/usage/totals', { cookie })).status).toBe(200);
+  // Somebody else, also with the administrator's name in the header of the document.
+  const { cookie: other } = await open(await request(holder));
+  expect((await ask('GET', '/v1/usage/totals', { cookie: other })).body.code).toBe('E_FORBIDDEN');
+  const forged = { ...generateUserKey(), publicKey: admin.publicKey };
+  expect((await open(await request(forged))).body.code).toMatch(/^E_(AUTH|SIGNATURE)$/);
+});
+
+it('keeps organisations apart: the owner-admin of another one reads and changes nothing of its people', async () => {
+  now = systemClock.now();
+  const { context } = system.fixture;
+  const people = peopleFixture(system.fixture);
+  const [brand, bureau] = [await people.organisation('Brand', 'brand'), await people.organisation('Bureau', 'bureau')];
+  const [admin, other] = [await people.enrol(brand, 'owner-admin'), await people.enrol(bureau, 'owner-admin')];
+  const { cookie: own } = await open(await request(admin));
+  const { cookie: theirs } = await open(await request(other));
+  const submit = async (signer: MemorySigner, body: Parameters<typeof people.sign>[1], cookie: string) =>
+    ask('POST', '/v1/transactions', { cookie, json: { transaction: toBase64(await people.sign(signer, body)) } });
+  const until = now + 86_400_000;
+  const invited = () => ({
+    ...{ type: 'member.invite' as const, organisation: brand, person: toHex(systemRandom(16)), name: 'Eve' },
+    ...{ roles: ['owner-admin' as const], invitation: generateUserKey().publicKey, until },
+  });
+  const token = { type: 'token.create' as const, name: 'mine', scopes: ['people:read' as const], hash: systemRandom(32), until };
+  const made = await submit(admin, token, own);
+  expect(made.status).toBe(200);
+
+  // The control of the attack: what the others may not, the organisation's own owner-admin may.
+  const paths = ['keys', 'invitations', 'tokens', 'sign-ins'].map((part) => `/v1/organisations/${brand}/${part}`);
+  for (const path of [...paths, `/v1/keys/${keyName(admin.publicKey)}/documents`]) {
+    expect([path, (await ask('GET', path, { cookie: own })).status]).toEqual([path, 200]);
+    expect([path, (await ask('GET', path, { cookie: theirs })).body.code]).toEqual([path, 'E_FORBIDDEN']);
+  }
+  expect((await submit(other, invited(), theirs)).body.code).toBe('E_FORBIDDEN');
+  const [found] = (await ask('GET', '/v1/tokens', { cookie: own })).body.items as { token: string }[];
+  const revoke = { type: 'token.revoke' as const, token: found?.token ?? '' };
+  expect((await submit(other, revoke, theirs)).body.code).toBe('E_FORBIDDEN');
+  // Signed by its own owner-admin, but submitted in the session of the other.
+  expect((await submit(admin, invited(), theirs)).body.code).toBe('E_FORBIDDEN');
+  expect((await submit(admin, invited(), own)).status).toBe(200);
+  expect((await submit(admin, revoke, own)).status).toBe(200);
+  expect((await ask('GET', `/v1/organisations/${brand}/invitations`, { cookie: own })).body.items).toHaveLength(2);
+  expect(await context.records.organisations.require(bureau)).toMatchObject({ name: 'Bureau' });
+});
+
+it('refuses a request for a session that is larger than any, and counts it', async () => {
+  const large = await open('A'.repeat(16_385));
+  expect([large.status, large.body.code]).toEqual([413, 'E_TOO_LARGE']);
+  expect((await open('A'.repeat(16_000))).body.code).toBe('E_SIGNATURE');
 });

@@ -93,7 +93,7 @@ export async function createControlNode(
 ): Promise<ControlNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'control' });
-  const nodeMetrics = new NodeMetrics(closer.add(withProcessMetrics(metrics)));
+  const nodeMetrics = new NodeMetrics(closer.add(withProcessMetrics(metrics, config)));
   const { directory, identity } = config;
   const ledger = closer.add(
     await openLedger({ store: stores.ledger, clock, map: { changes: MAP_CHANGES }, ...keys.ledger }),

@@ -69,7 +69,7 @@ export async function createDistributionNode(
   );
   const relay = new Relay(control, logger);
   const api = controlClient(control);
-  closer.add(reportMetrics({ metrics, control: api, logger }));
+  closer.add(reportMetrics({ metrics, node: config, control: api, logger }));
   const server = createTlsServer({
     ...{ directory, tls: config.tls, logger, metrics },
     ...{ bodyLimit: 64 * 1024, visitors: true },

@@ -89,7 +89,7 @@ export async function createKeysNode(
   closer.add(checks);
   closer.add(maintenance);
   closer.add(outbound);
-  closer.add(reportMetrics({ metrics, control, logger }));
+  closer.add(reportMetrics({ metrics, node: config, control, logger }));
   const newestEpoch = () => {
     const { sweep, epoch } = playbook.status();
     return sweep?.to ?? epoch;

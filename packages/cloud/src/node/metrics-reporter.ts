@@ -1,6 +1,6 @@
 import { type ControlClient, MAX_REPORT_BYTES, MAX_SAMPLES, type MetricSample } from '@millrace/api';
 import { type Closable, Closer, type Logger, MillraceError, type ReadableMetrics, sleep } from '@millrace/base';
-import { withProcessMetrics } from './process-metrics.ts';
+import { type MeasuredNode, withProcessMetrics } from './process-metrics.ts';
 
 /** Interval of the reports, ms. A usual interval of Prometheus is 15 s. */
 const REPORT_MS = 10_000;
@@ -8,11 +8,12 @@ const REPORT_MS = 10_000;
 /** Sends a node's metrics to control at regular intervals, because the node opens no port for them. */
 export function reportMetrics(options: {
   readonly metrics: ReadableMetrics;
+  readonly node: MeasuredNode;
   readonly control: Pick<ControlClient, 'metrics'>;
   readonly logger: Logger;
 }): Closable {
   const closer = new Closer();
-  const measured = closer.add(withProcessMetrics(options.metrics));
+  const measured = closer.add(withProcessMetrics(options.metrics, options.node));
   const stop = new AbortController();
   const { signal } = stop;
   const run = async () => {

@@ -91,7 +91,7 @@ export async function createSegmentsNode(
   closer.add(storeQueue);
   closer.add(repairQueue);
   closer.add(outbound);
-  closer.add(reportMetrics({ metrics, control, logger }));
+  closer.add(reportMetrics({ metrics, node: config, control, logger }));
   closer.add(guard);
   await storeQueue.start();
   await repairQueue.start();

@@ -15,6 +15,8 @@ const DesignsPage = lazy(async () => (await import('./designs-page.tsx')).Design
 const LicencesPage = lazy(async () => (await import('./licences-page.tsx')).LicencesPage);
 const MachinesPage = lazy(async () => (await import('./machines-page.tsx')).MachinesPage);
 const PeoplePage = lazy(async () => (await import('./people-page.tsx')).PeoplePage);
+const OpenSessionPage = lazy(async () => (await import('./open-session-page.tsx')).OpenSessionPage);
+const PlatformPage = lazy(async () => (await import('./platform-page.tsx')).PlatformPage);
 const PrintsPage = lazy(async () => (await import('./prints-page.tsx')).PrintsPage);
 const SignInPage = lazy(async () => (await import('./sign-in-page.tsx')).SignInPage);
 const ViewPage = lazy(async () => (await import('./view/view-page.tsx')).ViewPage);
@@ -29,6 +31,7 @@ const privatePages = {
   prints: PrintsPage,
   usage: UsagePage,
   people: PeoplePage,
+  platform: PlatformPage,
 } as const;
 type PrivatePage = keyof typeof privatePages;
 const isPrivate = (page: string): page is PrivatePage => Object.hasOwn(privatePages, page);
@@ -43,6 +46,8 @@ function Page({ page, rest }: Route) {
       return <ApiPage name={rest[0]} />;
     case 'view':
       return <ViewPage />;
+    case 'session':
+      return <OpenSessionPage request={rest[0] ?? ''} key={rest[0]} />;
     case 'sign-in':
       return <SignInPage code={rest[0]} />;
     default:
@@ -100,6 +105,7 @@ export function App() {
           ['prints', w.prints],
           ['usage', w.usage],
           ['people', w.people],
+          ...(session.view.value?.admin === true ? ([['platform', w.platform]] as const) : []),
         ] as const)
       : []),
     ['view', w.view],

@@ -198,6 +198,7 @@ export const de = {
   materialWanted: 'Material (leer: beliebig)',
 
   people: 'Personen',
+  platform: 'Plattform',
   usage: 'Verbrauch',
   prints: 'Drucke',
   noPrints: 'Noch wurde nichts gedruckt.',

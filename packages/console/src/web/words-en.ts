@@ -195,6 +195,7 @@ export const en = {
   materialWanted: 'Material (empty: any)',
 
   people: 'People',
+  platform: 'Platform',
   usage: 'Usage',
   prints: 'Prints',
   noPrints: 'Nothing was printed yet.',
