@@ -250,7 +250,13 @@ it('keeps organisations apart: the owner-admin of another one reads and changes 
     ...{ type: 'member.invite' as const, organisation: brand, person: toHex(systemRandom(16)), name: 'Eve' },
     ...{ roles: ['owner-admin' as const], invitation: generateUserKey().publicKey, until },
   });
-  const token = { type: 'token.create' as const, name: 'mine', scopes: ['people:read' as const], hash: systemRandom(32), until };
+  const token = {
+    type: 'token.create' as const,
+    name: 'mine',
+    scopes: ['people:read' as const],
+    hash: systemRandom(32),
+    until,
+  };
   const made = await submit(admin, token, own);
   expect(made.status).toBe(200);
 
