@@ -44,11 +44,6 @@ export const formatTime = (value: number | string) =>
   new Intl.DateTimeFormat(locale.value, { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(value));
 export const formatDay = (value: number) =>
   new Intl.DateTimeFormat(locale.value, { dateStyle: 'medium' }).format(new Date(value));
-export function formatBytes(value: number): string {
-  const unit = value < 1e9 ? ('megabyte' as const) : ('gigabyte' as const);
-  const shown = value / (unit === 'megabyte' ? 1e6 : 1e9);
-  return new Intl.NumberFormat(locale.value, { style: 'unit', unit, maximumFractionDigits: 1 }).format(shown);
-}
 export function formatSeconds(seconds: number): string {
   const unit = (value: number, name: 'second' | 'minute' | 'hour') =>
     new Intl.NumberFormat(locale.value, { style: 'unit', unit: name, maximumFractionDigits: 0 }).format(value);
