@@ -74,6 +74,8 @@ describe.runIf(chromium !== undefined)('an owner’s upload in the console', () 
     await owner.getByText('No design is stored yet.').waitFor();
     await finish(owner, 'console-designs');
     await owner.locator('.drop input').setInputFiles(file);
+    // The path, before anything is sealed.
+    await owner.locator('canvas').first().waitFor();
     await owner.getByRole('button', { name: 'Seal and upload' }).click();
     await upload(owner, 'sign');
     await finish(owner, 'console-upload-sign');
@@ -100,7 +102,8 @@ describe.runIf(chromium !== undefined)('an owner’s upload in the console', () 
     expect(await owner.locator('[data-interrupted]').count()).toBe(0);
 
     // Licensed on the same page, and made by the bureau.
-    await owner.locator('fieldset input').check();
+    await owner.getByRole('checkbox', { name: /^virtual/ }).check();
+    await seeAsOperator(owner);
     await owner.getByLabel('Objects').fill('1');
     await finish(owner, 'console-upload-stored');
     await owner.getByRole('button', { name: 'Sign the licence' }).click();
@@ -145,6 +148,25 @@ describe.runIf(chromium !== undefined)('an owner’s upload in the console', () 
     await expect.poll(() => owner.evaluate(kept)).toEqual([]);
     expect(people.complaints).toEqual([]);
   });
+
+  /** The owner sees the operator's own cards, with what is disclosed and nothing else. */
+  async function seeAsOperator(owner: Page): Promise<void> {
+    await owner.getByRole('button', { name: 'See as operator' }).click();
+    const screen = owner.locator('.operator-screen');
+    await screen.getByText('210').waitFor();
+    await screen.getByText('no positions, layers').waitFor();
+    expect(await screen.getByRole('progressbar').first().getAttribute('value')).toBe('50');
+    for (const name of ['Progress', 'State', 'Temperatures', 'Buffer'])
+      await owner.getByRole('checkbox', { name: `${name}:` }).uncheck();
+    expect(await screen.getByText('210').count()).toBe(0);
+    expect(await screen.getByRole('progressbar').first().getAttribute('value')).toBe('0');
+    await owner.getByRole('checkbox', { name: 'Position:' }).check();
+    await screen.getByText('also sees positions').waitFor();
+    await owner.getByRole('checkbox', { name: 'Position:' }).uncheck();
+    await owner.getByRole('checkbox', { name: 'Progress:' }).check();
+    await owner.getByRole('checkbox', { name: 'Temperatures:' }).check();
+    await screen.getByText('210').waitFor();
+  }
 
   /** A page of another site, in the browser of somebody who is signed in. */
   async function attack(victim: Page): Promise<void> {

@@ -49,7 +49,7 @@ describe.runIf(chromium !== undefined)('the console', () => {
     await owner.goto(`${origin}/#/licences`);
     await owner.getByText('New licence').click();
     await owner.getByLabel('Objects').fill('3');
-    await owner.locator('fieldset input').check();
+    await owner.getByRole('checkbox', { name: /^virtual/ }).check();
     await finish(owner, 'console-grant');
     await owner.getByRole('button', { name: 'Sign the licence' }).click();
     await owner.getByText('The licence is signed and granted.').waitFor();

@@ -1,5 +1,6 @@
 export * from './actions.ts';
 export * from './client.ts';
+export * from './disclosed.ts';
 export * from './fields.ts';
 export * from './links.ts';
 export * from './next-steps.ts';

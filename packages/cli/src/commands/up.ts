@@ -12,6 +12,10 @@ import type { ProcessStatus } from '../supervisor/managed-process.ts';
 import { defaultPorts } from '../supervisor/ports.ts';
 import { type Running, startInstallation } from '../supervisor/up.ts';
 import { type Context, wholeNumber } from './context.ts';
+import { saySignInAddresses } from './sign-in-addresses.ts';
+
+/** Of the first company. Signs in at the console first, and invites the others. */
+const FIRST_ADMINISTRATOR = 'brand-admin';
 
 export interface PortOptions {
   readonly controlPort?: string;
@@ -23,6 +27,8 @@ export interface PortOptions {
 
 export async function up(context: Context, options: PortOptions): Promise<void> {
   const installation = await openInstallation(context.home);
+  const { firstPeople, users } = installation.description;
+  const isFirst = firstPeople === true && !users.some(({ name }) => name === FIRST_ADMINISTRATOR);
   const running = await start(context, installation, options);
   const { addresses, supervisor } = running;
   const { terminal } = context;
@@ -42,6 +48,9 @@ export async function up(context: Context, options: PortOptions): Promise<void> 
         `Press Ctrl-C to stop. In another terminal: \`${commandName} status\`, \`${commandName} logs\`, \`${commandName} design add FILE\`.`,
       ].join('\n'),
     );
+    const origin = consoleOrigin(running);
+    if (isFirst && origin !== undefined)
+      await saySignInAddresses(context, await openInstallation(context.home), { origin, users: [FIRST_ADMINISTRATOR] });
     await untilAborted(context.signal);
   } finally {
     terminal.say('stopping …');

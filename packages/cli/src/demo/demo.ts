@@ -1,15 +1,15 @@
 import { basename, join } from 'node:path';
-import { MillraceError, wipe } from '@millrace/base';
-import { formatInvitation, inviteDevice, readRecord } from '@millrace/client';
+import { MillraceError } from '@millrace/base';
+import { readRecord } from '@millrace/client';
 import type { Context } from '../commands/context.ts';
 import { formatTimes, sliceWithProgress } from '../commands/design.ts';
 import { formatOutcome, resultOf } from '../commands/print.ts';
+import { saySignInAddresses } from '../commands/sign-in-addresses.ts';
 import { consoleOrigin, ledgerNotes, portNotes, start, untilAborted } from '../commands/up.ts';
 import { initInstallation } from '../installation/init.ts';
 import { userFiles } from '../installation/layout.ts';
 import { type Installation, installationExists, openInstallation, readAddresses } from '../installation/open.ts';
 import { firstOrganisations } from '../installation/people.ts';
-import { referenceOf } from '../installation/reference.ts';
 import { type InstallationSession, openSession } from '../installation/session.ts';
 import { commandName } from '../output/command-name.ts';
 import { formatBytes, formatFields } from '../output/format.ts';
@@ -89,7 +89,8 @@ async function run(
       operator.close();
     }
     if (options.once !== true && running !== undefined) {
-      await offerConsole(context, peopled, running);
+      const origin = consoleOrigin(running);
+      if (origin !== undefined) await saySignInAddresses(context, peopled, { origin, users: viewers });
       terminal.say('Millrace keeps running. Press Ctrl-C to stop it.');
       await untilAborted(context.signal);
     }
@@ -104,26 +105,6 @@ async function run(
 
 /** Folders of people who may want to look at the job in a browser. */
 const viewers = ['brand-admin', 'owner', 'operator'];
-
-/** Address of the console, and an invitation of a browser for each of the first people. */
-async function offerConsole(context: Context, installation: Installation, running: Running): Promise<void> {
-  const { terminal } = context;
-  const origin = consoleOrigin(running);
-  if (origin === undefined) return;
-  terminal.say(`The console is at ${origin}. Each address signs one browser in, once, today:`);
-  const reference = await referenceOf(installation);
-  const people = firstOrganisations.flatMap((organisation) => organisation.people);
-  for (const { user, name } of people.filter((person) => viewers.includes(person.user))) {
-    const session = await sessionOf(context, installation, user);
-    try {
-      const { secret } = await inviteDevice(session, { days: 1, keyDays: 30 });
-      terminal.say(`   ${name} (${user}): ${origin}/#/sign-in/${formatInvitation({ ...reference, secret })}`);
-      wipe(secret);
-    } finally {
-      session.close();
-    }
-  }
-}
 
 async function openOrInit(context: Context): Promise<Installation> {
   const { home, clock, random } = context;

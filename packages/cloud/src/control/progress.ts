@@ -1,5 +1,4 @@
 import type { Progress } from '@millrace/api';
-import type { Disclosure } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { printOf } from './object-prints.ts';
 
@@ -19,19 +18,4 @@ export async function takeProgress(context: ControlContext, object: string, told
   } finally {
     if (!begun) progress.delete(object);
   }
-}
-
-/** The part of a running print's figures that the licence's `disclose` shows to its holder. */
-export function disclosedTo({ acked, revision, matrix, machine }: Progress, disclose: readonly Disclosure[]) {
-  const { state, temperatures, buffer, wire, hints } = machine ?? {};
-  const shown = {
-    ...(disclose.includes('state') ? { state } : {}),
-    ...(disclose.includes('temperatures') ? { temperatures } : {}),
-    ...(disclose.includes('buffer') ? { buffer } : {}),
-    ...(disclose.includes('progress') ? { wire, hints } : {}),
-  };
-  return {
-    ...(disclose.includes('progress') ? { acked, revision, matrix } : {}),
-    ...(machine === undefined ? {} : { machine: shown }),
-  };
 }

@@ -1,4 +1,4 @@
-import { type GroupView, nextStep, type Page, type PageQuery, type SignerView } from '@millrace/api';
+import { disclosedTo, type GroupView, nextStep, type Page, type PageQuery, type SignerView } from '@millrace/api';
 import { MillraceError, toBase64, toHex } from '@millrace/base';
 import { type Attested, materialWords, type TransactionOf } from '@millrace/protocol';
 import type { PageOptions } from '@millrace/stores';
@@ -14,7 +14,6 @@ import { objectResource } from './life-records.ts';
 import { ONLINE_MS } from './limits.ts';
 import { invitationView, keyView, organisationView } from './people-views.ts';
 import { countClaims } from './permits.ts';
-import { disclosedTo } from './progress.ts';
 import { type DesignRecord, type GroupRecord, type MachineRecord, type PrintRecord, placeOf } from './records.ts';
 import type { RehearsalRecord } from './rehearsal-records.ts';
 import { signerView, userOf } from './signers.ts';

@@ -1,4 +1,6 @@
+import { type Disclosure, usualDisclosures } from '@millrace/protocol/shapes';
 import { useState } from 'preact/hooks';
+import { Disclosures } from './disclosures.tsx';
 import { Signing } from './gesture.tsx';
 import { useLoaded } from './loaded.ts';
 import { readOwnDesigns } from './own-designs.ts';
@@ -57,6 +59,7 @@ function Form({
   const [days, setDays] = useState(30);
   const [material, setMaterial] = useState('');
   const [chosen, setChosen] = useState<readonly string[]>([]);
+  const [disclose, setDisclose] = useState<readonly Disclosure[]>(usualDisclosures);
   const [granted, setGranted] = useState(false);
   if (designs.length === 0) return <p class="after">{w.noDesigns}</p>;
   return (
@@ -64,7 +67,7 @@ function Form({
       label={w.grant}
       disabled={chosen.length === 0 || !(objects >= 1) || !(days > 0) || holder === ''}
       job={(identity) => ({
-        ...{ type: 'grant', identity, design, holder, objects, days, machines: chosen },
+        ...{ type: 'grant', identity, design, holder, objects, days, machines: chosen, disclose },
         materials: material.trim() === '' ? [] : [material.trim()],
       })}
       done={() => {
@@ -140,6 +143,11 @@ function Form({
           </label>
         ))}
       </fieldset>
+      <Disclosures
+        disclose={disclose}
+        change={setDisclose}
+        machine={machines.find(({ machine }) => chosen.includes(machine)) ?? machines[0]}
+      />
       {granted ? <p role="status">{w.granted}</p> : undefined}
     </Signing>
   );

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '@millrace/base';
+import type { Disclosure } from '@millrace/protocol';
 import type { Identity } from './identity-shape.ts';
 import type { PeopleJob } from './people-jobs.ts';
 import type { Unlock } from './wrap.ts';
@@ -26,6 +27,7 @@ export type Job =
       readonly machines: readonly string[];
       readonly materials: readonly string[];
       readonly days: number;
+      readonly disclose: readonly Disclosure[];
       /** Name or identifier of an organisation. */
       readonly holder: string;
     }

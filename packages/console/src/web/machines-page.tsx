@@ -47,7 +47,7 @@ export function Age({ live }: { readonly live: Live<unknown> }) {
   );
 }
 
-function Machine({ machine, prints }: { readonly machine: MachineView; readonly prints: readonly PrintView[] }) {
+export function Machine({ machine, prints }: { readonly machine: MachineView; readonly prints: readonly PrintView[] }) {
   const w = words.value;
   const running = prints.find(({ state }) => state === 'running' || state === 'permitted');
   const waiting = prints.filter(({ state }) => state === 'queued').length;

@@ -40,7 +40,7 @@ export function PrintsPage() {
   );
 }
 
-function Print({
+export function Print({
   print,
   serial,
   again,

@@ -1,8 +1,10 @@
 import { MillraceError } from '@millrace/base';
 import type { PreparedDesign } from '@millrace/client';
 import { useState } from 'preact/hooks';
+import { Drop } from './drop.tsx';
 import { Signing } from './gesture.tsx';
 import { identity } from './identity.ts';
+import { lazy } from './lazy.tsx';
 import { Card, Failure } from './parts.tsx';
 import { session } from './session.ts';
 import type { UploadTerms } from './upload-messages.ts';
@@ -12,6 +14,8 @@ import { formatBytes, formatCount, words } from './words.ts';
 const GCODE = /\.(gcode|gco|g|nc|ngc|tap)$/i;
 const MODEL = /\.(stl|3mf)$/i;
 
+const LayerView = lazy(async () => (await import('./view/layer-view.tsx')).LayerView);
+
 /** Chooses a file, and shows the upload under way. */
 export function UploadCard() {
   const w = words.value;
@@ -20,39 +24,7 @@ export function UploadCard() {
   if (identity.value === undefined) return <p class="quiet">{w.noKeyHere}</p>;
   if (state !== undefined) return <Progress state={state} />;
   if (file !== undefined) return <Terms file={file} dismiss={() => setFile(undefined)} />;
-  return <Drop take={setFile} />;
-}
-
-function Drop({ take }: { readonly take: (file: File) => void }) {
-  const w = words.value;
-  const [over, setOver] = useState(false);
-  return (
-    <label
-      class={over ? 'drop over' : 'drop'}
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={(event) => {
-        event.preventDefault();
-        setOver(false);
-        const dropped = event.dataTransfer?.files[0];
-        if (dropped !== undefined) take(dropped);
-      }}
-    >
-      <strong>{w.designDropTitle}</strong>
-      <span class="quiet">{w.designDropText}</span>
-      <span class="quiet">{w.designSealedHere}</span>
-      <input
-        type="file"
-        onChange={(event) => {
-          const chosen = event.currentTarget.files?.[0];
-          if (chosen !== undefined) take(chosen);
-        }}
-      />
-    </label>
-  );
+  return <Drop title={w.designDropTitle} text={`${w.designDropText} ${w.designSealedHere}`} onFile={setFile} />;
 }
 
 function Terms({ file, dismiss }: { readonly file: File; readonly dismiss: () => void }) {
@@ -121,6 +93,7 @@ function Terms({ file, dismiss }: { readonly file: File; readonly dismiss: () =>
           </button>
         </div>
       </form>
+      {isGcode ? <LayerView source={file} /> : undefined}
     </Card>
   );
 }

@@ -47,6 +47,29 @@ export const de = {
   kindOf: 'Art',
   addedOn: 'Kennung',
 
+  discloseTitle: 'Was der Bediener von einem laufenden Druck sieht',
+  discloseAlways:
+    'Immer sichtbar: Anzahl, Materialien und Maschinen der Lizenz, die Größe des Entwurfs, und das Teil selbst. Nie: die Datei, ihr Name, ihr Bild.',
+  disclosureNames: {
+    progress: 'Fortschritt',
+    state: 'Zustand',
+    temperatures: 'Temperaturen',
+    buffer: 'Puffer',
+    position: 'Position',
+  },
+  disclosureTexts: {
+    progress: 'gemachte Segmente und Bytes auf der Leitung. Verrät das Tempo, also wie lange ein Teil braucht.',
+    state: 'heizt, druckt, steht. Verrät, wann die Arbeit beginnt und endet.',
+    temperatures: 'von Düse und Bett. Verrät die Art des Materials.',
+    buffer: 'Sekunden an Bewegung, die in der Maschine warten. Verrät, wie dicht der Weg ist.',
+    position: 'Zeilen, Schichten, Filament und das Bild des Weges, an der Maschine. Verrät die Form des Teils.',
+  },
+  seeAsOperator: 'Als Bediener sehen',
+  operatorScreen: 'Das ist der Bildschirm des Bedieners, mit Beispielwerten. Er wird gefüllt wie vom Server.',
+  operatorSeesPath: 'An der Maschine sieht der Bediener auch Positionen, Schichten und das Bild des Weges.',
+  operatorSeesNoPath: 'Auch an der Maschine werden keine Positionen, Schichten oder Bilder geschrieben.',
+  anOperator: 'Ein Bediener',
+
   homeTitle: 'Teile entstehen anderswo, der Entwurf bleibt beim Eigentümer',
   homeText:
     'Millrace fertigt eine feste Anzahl von Teilen auf einer Maschine, die der Eigentümer des Entwurfs nicht kontrolliert. Was gefertigt wurde, steht in einem öffentlichen Register.',

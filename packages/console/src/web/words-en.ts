@@ -47,6 +47,29 @@ export const en = {
   kindOf: 'Kind',
   addedOn: 'Identifier',
 
+  discloseTitle: 'What the operator sees of a running print',
+  discloseAlways:
+    'Always visible: the licence’s number of objects, materials and machines, the size of the design, and the part itself. Never: the file, its name, its picture.',
+  disclosureNames: {
+    progress: 'Progress',
+    state: 'State',
+    temperatures: 'Temperatures',
+    buffer: 'Buffer',
+    position: 'Position',
+  },
+  disclosureTexts: {
+    progress: 'segments made, and bytes on the line. Gives away the pace, so how long a part takes.',
+    state: 'heats, prints, stands still. Gives away when work begins and ends.',
+    temperatures: 'of nozzle and bed. Gives away the kind of material.',
+    buffer: 'seconds of motion that wait in the machine. Gives away how dense the path is.',
+    position: 'lines, layers, filament and the picture of the path, at the machine. Gives away the shape of the part.',
+  },
+  seeAsOperator: 'See as operator',
+  operatorScreen: 'This is the operator’s screen, with example figures. It is filled as the server fills it.',
+  operatorSeesPath: 'At the machine, the operator also sees positions, layers and the picture of the path.',
+  operatorSeesNoPath: 'At the machine, no positions, layers or pictures are written either.',
+  anOperator: 'An operator',
+
   homeTitle: 'Parts made elsewhere, designs kept at home',
   homeText:
     'Millrace makes a fixed number of parts of a design on a machine that its owner does not control. What was made is written into a public ledger.',
