@@ -148,7 +148,7 @@ describe('Cassandra in hostile hands', () => {
   needs(
     'frozen and killed in the middle of writes, it counts every decision once and keeps what it said',
     async (engine) => {
-      const own = { ...options(engine), patienceMs: 120_000, requestMs: 1_500 };
+      const own = { ...options(engine), patienceMs: 120_000, requestMs: 3_000 };
       const sessions = [await openCassandra(own), await openCassandra(own)];
       let writing = true;
       let applied = 0;
@@ -180,7 +180,7 @@ describe('Cassandra in hostile hands', () => {
       };
       await until(20);
       engine.freeze();
-      await sleep(4_000); // longer than a request: the answers are lost
+      await sleep(5_000); // longer than a request: the answers are lost
       engine.resume();
       await until(20);
       await engine.kill();

@@ -122,7 +122,7 @@ export class Session implements Closable {
   }
 
   /** Repeats a read, or a write that may be repeated, while the cluster does not answer. */
-  async run(statement: string, values: readonly Value[] = [], options: { level?: Level } = {}): Promise<Row[]> {
+  async run(statement: string, values: readonly Value[] = [], options: SendOptions = {}): Promise<Row[]> {
     return retry(() => this.send(statement, values, options), {
       forMs: this.patienceMs,
       firstMs: 50,
@@ -161,7 +161,7 @@ export class Session implements Closable {
   async #checkSettings(): Promise<void> {
     for (const host of this.#client.hosts.values()) {
       if (!host.isUp()) continue;
-      const rows = await this.send('SELECT name, value FROM system_views.settings', [], { host });
+      const rows = await this.run('SELECT name, value FROM system_views.settings', [], { host });
       const settings = new Map(rows.map((row) => [String(row.name), String(row.value)]));
       for (const name of ['auto_snapshot', 'incremental_backups', 'snapshot_before_compaction'])
         if (settings.get(name) !== 'false')
