@@ -23,7 +23,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   api: ['base', 'protocol'],
   vault: ['base', 'ledger', 'live-matrix', 'stores'],
   console: ['api', 'base', 'client', 'gcode', 'identity', 'ledger', 'protocol'],
-  cloud: ['api', 'base', 'console', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
+  cloud: ['api', 'base', 'cluster', 'console', 'identity', 'ledger', 'live-matrix', 'protocol', 'stores', 'vault'],
   gcode: ['base'],
   toolpath: ['base'],
   machine: ['api', 'base', 'gcode', 'toolpath', 'identity', 'live-matrix', 'protocol', 'vault'],

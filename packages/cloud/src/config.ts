@@ -18,6 +18,7 @@ import type { z } from 'zod';
 import type { BoxPeriod } from './node/own-boxes.ts';
 import {
   type BrowsersSettings,
+  type ClusterSettings,
   type ConsoleSettings,
   DEFAULT_BOXES,
   DEFAULT_CHECKS,
@@ -84,6 +85,8 @@ export interface NodeConfig {
   readonly ledger: Omit<LedgerSettings, 'witnesses'> & { readonly witnesses: readonly WitnessSettings[] };
   readonly browsers: BrowsersSettings;
   readonly console: ConsoleSettings;
+  /** Control and segments nodes: where their state is, if it is not in their folder. */
+  readonly cluster?: ClusterSettings | undefined;
   /** Where the process listens, if not at the node's first address in the directory. */
   readonly listen?: Address | undefined;
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
@@ -135,6 +138,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       ledger: await readLedgerSettings(folder, settings.ledger ?? DEFAULT_LEDGER),
       browsers: withPaths(folder, settings.browsers ?? {}),
       console: withPaths(folder, settings.console ?? {}),
+      cluster: settings.cluster,
       listen: settings.listen,
       secret: read,
     };

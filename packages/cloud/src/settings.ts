@@ -107,6 +107,42 @@ export const browsersSchema = z.strictObject({
 });
 export type BrowsersSettings = z.output<typeof browsersSchema>;
 
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/;
+
+/** Control and segments nodes: the Cassandra cluster that holds their state instead of LMDB and the file of cells. */
+export const clusterSchema = z
+  .strictObject({
+    /** `host` or `host:port`. */
+    contactPoints: z.array(z.string().min(1).max(300)).min(1).max(16),
+    localDataCenter: z.string().min(1).max(100),
+    /** One for each node. Made at the first start, with `copies` of each row. */
+    keyspace: z.string().regex(/^[a-z][a-z0-9_]{0,47}$/),
+    copies: z.number().int().min(1).max(7).optional(),
+    login: z
+      .strictObject({
+        user: z.string().min(1).max(100),
+        /** One line; only its owner may read the file. */
+        passwordFile: fileName,
+      })
+      .optional(),
+    /** Files, PEM. Without it, the contact points have to be on this computer. */
+    tls: z
+      .strictObject({
+        authority: fileName,
+        certificate: fileName.optional(),
+        key: fileName.optional(),
+        serverName: z.string().min(1).max(253).optional(),
+      })
+      .refine(({ certificate, key }) => (certificate === undefined) === (key === undefined), {
+        error: 'certificate and key belong together',
+      })
+      .optional(),
+  })
+  .refine(({ contactPoints, tls }) => tls !== undefined || contactPoints.every((point) => LOOPBACK.test(point)), {
+    error: 'a cluster on other computers needs tls',
+  });
+export type ClusterSettings = z.output<typeof clusterSchema>;
+
 export const settingsSchema = z.strictObject({
   role: z.enum(nodeRoles),
   id: nodeId,
@@ -148,6 +184,8 @@ export const settingsSchema = z.strictObject({
   browsers: browsersSchema.optional(),
   /** Control: settings of the console. */
   console: consoleSchema.optional(),
+  /** Control and segments nodes. */
+  cluster: clusterSchema.optional(),
 });
 
 /** Checks after every start and once an hour; reads every cell once a day. */

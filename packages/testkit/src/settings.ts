@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Layout } from '@millrace/cli/parts';
 import { machineFiles, nodeFiles } from '@millrace/cli/parts';
+import type { NodeRole } from '@millrace/protocol';
 
 export interface MachineChoice {
   readonly kind?: string;
@@ -84,6 +85,11 @@ export async function setChaff(layout: Layout, chaffPercent: number): Promise<vo
 
 export async function setMaintenance(layout: Layout, maintenance: MaintenanceChoice): Promise<void> {
   await change(join(layout.node('keys'), nodeFiles.settings), (json) => ({ ...json, maintenance }));
+}
+
+/** Adds fields to the settings of a node, which reads them when it starts. */
+export async function setNode(layout: Layout, role: NodeRole, fields: Json): Promise<void> {
+  await change(join(layout.node(role), nodeFiles.settings), (json) => ({ ...json, ...fields }));
 }
 
 export interface BoxChoice {

@@ -23,7 +23,7 @@ import { type Answer, type CallOptions, call } from './http.ts';
 import { Managed, type ProcessEnvironment } from './process.ts';
 import { Recorder } from './recorder.ts';
 import type { Recording } from './recording.ts';
-import { type MachineChoice, type MaintenanceChoice, setMachine, setMaintenance } from './settings.ts';
+import { type MachineChoice, type MaintenanceChoice, setMachine, setMaintenance, setNode } from './settings.ts';
 import { type CountingProxy, createCountingProxy, type ProxyOptions } from './wire.ts';
 
 export const MACHINE = 'virtual-1';
@@ -38,6 +38,8 @@ const moduleEntries: Entries = {
 export interface TestInstallationOptions {
   readonly machine?: MachineChoice;
   readonly maintenance?: MaintenanceChoice;
+  /** Fields to add to the settings of nodes. */
+  readonly settings?: Partial<Record<NodeRole, Readonly<Record<string, unknown>>>>;
   /** Processes to start at once; all by default. */
   readonly start?: readonly ProcessName[];
   /** Puts proxies with the TLS keys into every link to control and distribution. */
@@ -98,6 +100,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   const { layout } = await initInstallation({ home, users: plainUsers, clock: systemClock, random: systemRandom });
   await setMachine(layout, MACHINE, options.machine ?? {});
   if (options.maintenance !== undefined) await setMaintenance(layout, options.maintenance);
+  for (const [role, fields] of Object.entries(options.settings ?? {})) await setNode(layout, role as NodeRole, fields);
   const installation = await openInstallation(home);
   const scratch = join(base, 'scratch');
   await mkdir(scratch);

@@ -2,6 +2,7 @@ import { rename, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { MillraceError, toHex } from '@millrace/base';
 import { makeFolder } from '@millrace/client/node';
+import { nodeRoles } from '@millrace/protocol';
 import { filesBelow, readArchive, writeArchive } from '../backup/archive.ts';
 import { type BackupKeys, newBackupKey, openBackupKeys } from '../backup/key-file.ts';
 import { commitStaged, finishRestoring, stagingOf } from '../backup/swap.ts';
@@ -18,7 +19,7 @@ export interface BackupOptions {
 
 /**
  * Runs `work` while the installation is stopped, and keeps it stopped.
- * @throws {MillraceError} E_CONFLICT if it runs
+ * @throws {MillraceError} E_CONFLICT if it runs, E_CONFIG if the state of a node is in a cluster
  */
 async function whileStopped<T>(
   context: Context,
@@ -28,6 +29,9 @@ async function whileStopped<T>(
   const { layout } = await openInstallation(context.home);
   const lock = await acquireLock(layout.run.lock);
   try {
+    // The files alone would be no backup.
+    const { requireFiles } = await import('@millrace/cloud/admin');
+    for (const role of nodeRoles) await requireFiles(layout.node(role));
     await finishRestoring(layout);
     const path = options.key === undefined ? join(layout.user('admin'), 'backup.keys') : context.path(options.key);
     const keys = await openBackupKeys(path);

@@ -1,5 +1,7 @@
 // Changes that an administrator's commands make to stopped nodes. No other code outside a node changes its keys and
 // stores.
+
+export { requireFiles } from '../node/cluster.ts';
 export { keepControl } from './control-state.ts';
 export { keepNodesCounts, suspendRestored } from './counts.ts';
 export {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Closable } from '@millrace/base';
 import { openLmdb, type RecordStore } from '@millrace/stores';
 import { nodeFiles } from '../config.ts';
+import { requireFiles } from '../node/cluster.ts';
 
 /** Runs `work` on the records of a stopped node. @param folder folder of the node */
 export function withRecords<T>(folder: string, work: (records: RecordStore) => Promise<T>): Promise<T> {
@@ -21,7 +22,8 @@ export async function using<O extends Closable, T>(
   }
 }
 
-function openRecordsOf(folder: string): { readonly records: RecordStore } & Closable {
+async function openRecordsOf(folder: string): Promise<{ readonly records: RecordStore } & Closable> {
+  await requireFiles(folder);
   const environment = openLmdb({ path: join(folder, nodeFiles.data) });
   return { records: environment.records('records'), close: () => environment.close() };
 }

@@ -1,0 +1,69 @@
+import { open, readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { type Clock, MillraceError } from '@millrace/base';
+import type { Cassandra, CassandraOptions } from '@millrace/cluster';
+import { readSettings } from '../config.ts';
+import type { ClusterSettings } from '../settings.ts';
+
+const MAX_PASSWORD_BYTES = 1_024;
+/**
+ * Connects to the cluster of a node. The driver is loaded only then.
+ * @param folder the node's folder; names of files are relative to it
+ * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
+ */
+export async function openNodeCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
+  const { login, tls, copies, ...rest } = settings;
+  const text = async (file: string): Promise<string> => {
+    const path = resolve(folder, file);
+    return readFile(path, 'utf8').catch((cause: unknown) => {
+      throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+    });
+  };
+  const options: CassandraOptions = {
+    ...rest,
+    ...(copies !== undefined && { copies }),
+    ...(login && { login: { user: login.user, password: await readPassword(resolve(folder, login.passwordFile)) } }),
+    ...(tls && {
+      tls: {
+        ca: await text(tls.authority),
+        ...(tls.certificate !== undefined && { certificate: await text(tls.certificate) }),
+        ...(tls.key !== undefined && { key: await text(tls.key) }),
+        ...(tls.serverName !== undefined && { serverName: tls.serverName }),
+      },
+    }),
+  };
+  const { openCassandra } = await import('@millrace/cluster');
+  return openCassandra(options, clock);
+}
+
+/**
+ * Commands that work on the files of a stopped node call this first.
+ * @throws {MillraceError} E_CONFIG if the node's state is in a cluster
+ */
+export async function requireFiles(folder: string): Promise<void> {
+  const settings = await readSettings(folder).catch(() => undefined); // a folder without settings has no cluster
+  if (settings?.cluster === undefined) return;
+  throw new MillraceError(
+    'E_CONFIG',
+    `the state of ${folder} is in a cluster, not in files: this command cannot use it`,
+  );
+}
+
+/** The driver takes the password as text only. */
+async function readPassword(path: string): Promise<string> {
+  const file = await open(path, 'r').catch((cause: unknown) => {
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+  });
+  try {
+    const { mode, size } = await file.stat();
+    if ((mode & 0o077) !== 0)
+      throw new MillraceError('E_CONFIG', `others may read the password in ${path}: run chmod 600 ${path}`);
+    if (size > MAX_PASSWORD_BYTES) throw new MillraceError('E_CONFIG', `${path} is no password: expected one line`);
+    const [line = '', ...more] = (await file.readFile('utf8')).split(/\r?\n/);
+    if (line === '' || more.some((each) => each !== ''))
+      throw new MillraceError('E_CONFIG', `${path} is no password: expected one line`);
+    return line;
+  } finally {
+    await file.close();
+  }
+}
