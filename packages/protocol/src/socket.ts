@@ -70,8 +70,7 @@ export function connectLink(
         const certificate = peer?.getPeerX509Certificate();
         beat = setInterval(() => {
           // A newer directory may no longer accept the certificate of this peer.
-          if (++silent > SILENT_BEATS || !isPinned(certificate, options.tls.pin))
-            return current.terminate();
+          if (++silent > SILENT_BEATS || !isPinned(certificate, options.tls.pin)) return current.terminate();
           current.ping();
         }, options.beatMs ?? BEAT_MS);
         handlers.open?.();
