@@ -64,6 +64,7 @@ export const actions = [
   'licence.transfer',
   'licence.resume',
   'licence.setStatus',
+  'event.read',
   'print.list',
   'print.read',
   'print.request',

@@ -105,6 +105,7 @@ async function callRoute(
     poll: route.waits,
   });
   const { answer } = route;
+  if (answer.kind === 'events') throw new MillraceError('E_INTERNAL', 'events are read with EventSource');
   if (answer.kind === 'none' || answer.kind === 'empty' || (answer.kind === 'optional' && reply.status === 204))
     return undefined;
   if (answer.kind === 'bytes' || answer.kind === 'text') return reply.body;

@@ -9,6 +9,7 @@ export * from './route.ts';
 export * from './routes/cases.ts';
 export * from './routes/designs.ts';
 export * from './routes/directory.ts';
+export * from './routes/events.ts';
 export * from './routes/groups.ts';
 export * from './routes/ledger.ts';
 export * from './routes/licences.ts';

@@ -17,6 +17,8 @@ export type Content<S extends z.ZodType = z.ZodType> =
   | { readonly kind: 'optional'; readonly schema: S }
   /** Deterministic CBOR. */
   | { readonly kind: 'cbor'; readonly schema: S }
+  /** Of an answer: server-sent events, until either side ends them. */
+  | { readonly kind: 'events' }
   | { readonly kind: 'bytes' }
   | { readonly kind: 'text' };
 
@@ -60,8 +62,22 @@ export type ReceivedOf<C extends Content> = C extends { schema: infer S extends 
     ? undefined
     : Uint8Array<ArrayBuffer>;
 
+/** One event of a stream. Without an id it is not told again. */
+export interface ServerEvent {
+  readonly event: string;
+  readonly id?: string | undefined;
+  readonly data?: unknown;
+}
+
+/** A stream of events as a handler returns it. */
+export interface EventFeed {
+  /** Begins. `send` never waits; the caller of a slow reader is disconnected. @returns how to stop */
+  start(send: (event: ServerEvent) => void, end: () => void): () => void;
+}
+
 /** Type of an answer as a handler returns it, and of a body as a client sends it. */
-export type SentOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
+export type SentOf<C extends Content> = C extends { kind: 'events' } ? EventFeed : SentContentOf<C>;
+type SentContentOf<C extends Content> = C extends { schema: infer S extends z.ZodType }
   ? z.input<S> | (C extends { kind: 'optional' } ? undefined : never)
   : C extends { kind: 'none' | 'empty' }
     ? undefined
@@ -133,6 +149,7 @@ export const json = <S extends z.ZodType>(schema: S) => ({ kind: 'json', schema 
 export const optional = <S extends z.ZodType>(schema: S) => ({ kind: 'optional', schema }) as const;
 export const cbor = <S extends z.ZodType>(schema: S) => ({ kind: 'cbor', schema }) as const;
 export const empty = { kind: 'empty' } as const;
+export const events = { kind: 'events' } as const;
 export const bytes = { kind: 'bytes' } as const;
 export const text = { kind: 'text' } as const;
 
@@ -140,6 +157,7 @@ export const contentTypes = {
   json: 'application/json; charset=utf-8',
   optional: 'application/json; charset=utf-8',
   cbor: 'application/octet-stream',
+  events: 'text/event-stream',
   bytes: 'application/octet-stream',
   text: 'text/plain; charset=utf-8',
 } as const satisfies Record<Exclude<Content['kind'], 'none' | 'empty'>, string>;

@@ -4,6 +4,7 @@ import { json, route } from './route.ts';
 import { caseRoutes } from './routes/cases.ts';
 import { designRoutes, uploadedByBrowser } from './routes/designs.ts';
 import { directoryRoutes, installationRoutes } from './routes/directory.ts';
+import { eventRoutes } from './routes/events.ts';
 import { groupRoutes } from './routes/groups.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { licenceRoutes } from './routes/licences.ts';
@@ -53,6 +54,7 @@ export const controlRoutes = {
   materials: materialRoutes,
   spools: { ...spoolRoutes, ...spoolStatementRoutes },
   prints: printRoutes,
+  events: eventRoutes,
   visits: visitRoutes,
   rehearsals: rehearsalRoutes,
   settings: settingsRoutes,
@@ -93,6 +95,7 @@ export const consoleRoutes = {
   groups: groupRoutes,
   spools: spoolRoutes,
   prints: printRoutes,
+  events: eventRoutes,
   objects: objectRoutes,
   ledger: { openings: ledgerRoutes.openings },
   boxes: { newest: boxRoutes.newest },

@@ -17,7 +17,7 @@ export const scopeActions: Readonly<Record<TokenScope, readonly Action[]>> = {
 };
 
 /** Actions of every token. */
-const always: readonly Action[] = ['api.read', 'directory.read', 'token.readCurrent'];
+const always: readonly Action[] = ['api.read', 'directory.read', 'token.readCurrent', 'event.read'];
 
 /** The scopes with which a token may perform an action; `any` if every token may. */
 export function scopesOf(action: Action): readonly TokenScope[] | 'any' {

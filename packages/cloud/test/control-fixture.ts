@@ -32,6 +32,7 @@ import { MemoryLog, MemoryQueue, MemoryRecords } from '@millrace/stores';
 import { coreHashOf, type DesignCore, prepareDesign } from '@millrace/vault';
 import { MAP_CHANGES } from '../src/control/account-map.ts';
 import { BoxRegistry } from '../src/control/boxes.ts';
+import { Changes } from '../src/control/changes.ts';
 import { createCheckpointPublisher } from '../src/control/checkpoint-publisher.ts';
 import { CommandBoard } from '../src/control/command-board.ts';
 import type { ControlContext } from '../src/control/context.ts';
@@ -112,6 +113,7 @@ export async function controlFixture(stores = newStores()) {
   const { records: store, mail: queue } = stores;
   const metrics = new MemoryMetrics();
   const damaged = new DamagedRecords(silentLogger, metrics);
+  const changes = new Changes(systemClock, systemRandom);
   const boxes = new BoxRegistry(new MemoryRecords(), directory);
   const mailboxOf = ({ mail }: ControlStores) =>
     new Mailbox({ queue: mail, id: 'control-1', directory, identity: keys.control, boxes, clock: systemClock });
@@ -132,7 +134,7 @@ export async function controlFixture(stores = newStores()) {
     logger: silentLogger,
     metrics,
     nodeMetrics: new NodeMetrics(metrics),
-    records: openRecords(store, damaged.add),
+    records: openRecords(store, damaged.add, changes.wrote),
     damaged,
     ledger,
     publisher: createCheckpointPublisher({
@@ -152,6 +154,7 @@ export async function controlFixture(stores = newStores()) {
     licensing: new RwLock(),
     printQueue: new PrintQueue(systemClock),
     commands: new CommandBoard(),
+    changes,
   };
 
   const sign = (who: UserName, body: Body<Transaction>, id = systemRandom(16)) => {

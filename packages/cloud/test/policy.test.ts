@@ -81,6 +81,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'licence.transfer': 'fffyffffff',
   'licence.resume': 'fyffffffff',
   'licence.setStatus': 'fyffffffff',
+  'event.read': 'yyyyyfffff',
   'print.list': 'yyyyyfffff',
   'print.read': 'fyfyffffff',
   'print.readInFull': 'fyffffffff',

@@ -1,9 +1,10 @@
 import type { Progress } from '@millrace/api';
-import { systemRandom, toHex } from '@millrace/base';
+import { systemClock, systemRandom, toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Disclosure, signTransaction } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { describe, expect, it } from 'vitest';
+import { Changes } from '../src/control/changes.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { takeProgress } from '../src/control/progress.ts';
 import { openRecords, type PrintRecord } from '../src/control/records.ts';
@@ -78,7 +79,8 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
   await records.prints.create(print ?? '', { ...base, state, number: 1, object });
   await records.claims.create(`${licence}/1`, { print: print ?? '' });
   const directory = { adminKey: toHex(generateUserKey().publicKey) };
-  const context = { records, directory, progress: new Map<string, Progress>() } as unknown as ControlContext;
+  const changes = new Changes(systemClock, systemRandom);
+  const context = { records, directory, progress: new Map<string, Progress>(), changes } as unknown as ControlContext;
   const view = async (user: string | undefined) => {
     const actor = { role: 'user', name: user ?? '', admin: false } as const;
     return printView(context, await records.prints.require(print ?? ''), actor);

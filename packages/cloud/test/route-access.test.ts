@@ -74,6 +74,7 @@ const ofControl: Readonly<Record<string, string>> = {
   'materials.list': anyUser,
   'spools.list': anyUser,
   'spools.statements': anyUser,
+  'events.stream': anyUser,
   'prints.list': anyUser,
   'prints.get': ownerOrHolder,
   // Signed by the holder. The owner may command too, but not submit what somebody else has signed.
@@ -280,6 +281,7 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     'materials.list': get('/v1/materials'),
     'spools.list': get('/v1/spools'),
     'spools.statements': get(`/v1/machines/${machine.machine}/spools`),
+    'events.stream': get('/v1/events?seconds=0'),
     'prints.list': get('/v1/prints'),
     'prints.get': get(`/v1/prints/${print}`),
     ...Object.fromEntries(

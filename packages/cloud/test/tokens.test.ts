@@ -54,7 +54,7 @@ describe('scopes', () => {
     'status:read': ['status.read', 'status.readDamaged', 'metrics.read', 'usage.total'],
     'vault:check': ['vault.check'],
   };
-  const every: readonly Action[] = ['api.read', 'directory.read', 'token.readCurrent'];
+  const every: readonly Action[] = ['api.read', 'directory.read', 'token.readCurrent', 'event.read'];
   const name = 'cc'.repeat(16);
   const organisation = 'aa'.repeat(16);
   const own = { owner: name, holder: name, signer: name, organisation };

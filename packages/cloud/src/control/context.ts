@@ -4,6 +4,7 @@ import type { Authority, P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
 import type { BoxRegistry } from './boxes.ts';
+import type { Changes } from './changes.ts';
 import type { CheckpointPublisher } from './checkpoint-publisher.ts';
 import type { CommandBoard } from './command-board.ts';
 import type { DamagedRecords } from './damaged.ts';
@@ -53,4 +54,5 @@ export interface ControlContext {
   readonly licensing: RwLock;
   readonly printQueue: PrintQueue;
   readonly commands: CommandBoard;
+  readonly changes: Changes;
 }

@@ -7,6 +7,7 @@ import {
   MillraceError,
   parse,
   RwLock,
+  systemRandom,
 } from '@millrace/base';
 import type { Authority } from '@millrace/identity';
 import { openLedger } from '@millrace/ledger';
@@ -23,6 +24,7 @@ import { createTlsServer, listen } from '../node/server.ts';
 import { logMapRegularly, MAP_CHANGES } from './account-map.ts';
 import { takeAlarm } from './alarms.ts';
 import { BoxRegistry } from './boxes.ts';
+import { Changes } from './changes.ts';
 import { createCheckpointPublisher } from './checkpoint-publisher.ts';
 import { CheckBoard } from './checks.ts';
 import { CommandBoard } from './command-board.ts';
@@ -30,6 +32,7 @@ import { openConsole } from './console/open.ts';
 import type { ControlContext } from './context.ts';
 import { DamagedRecords } from './damaged.ts';
 import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
+import { watchMachines } from './event-feeds.ts';
 import { finishInterrupted } from './interrupted.ts';
 import type { LedgerKeys } from './ledger-keys.ts';
 import { readMail } from './mail-reader.ts';
@@ -126,6 +129,7 @@ export async function createControlNode(
   const printQueue = new PrintQueue(clock);
   const checks = new CheckBoard(clock);
   const damaged = new DamagedRecords(logger, metrics);
+  const changes = new Changes(clock, systemRandom);
   const context: ControlContext = {
     id,
     directory,
@@ -133,7 +137,7 @@ export async function createControlNode(
     logger,
     metrics,
     nodeMetrics,
-    records: openRecords(stores.records, damaged.add),
+    records: openRecords(stores.records, damaged.add, changes.wrote),
     damaged,
     ledger,
     publisher,
@@ -151,6 +155,7 @@ export async function createControlNode(
     licensing: new RwLock(),
     printQueue,
     commands: new CommandBoard(),
+    changes,
   };
 
   await finishInterrupted(context);
@@ -169,6 +174,7 @@ export async function createControlNode(
     );
   const expiry = setInterval(() => void expire(), EXPIRY_MS);
   closer.add({ close: () => clearInterval(expiry) });
+  closer.add({ close: watchMachines(context) });
   closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({
     ...{ directory, tls: config.tls, logger, metrics },

@@ -1,6 +1,7 @@
 import type { Progress } from '@millrace/api';
 import type { ControlContext } from './context.ts';
 import { printOf } from './object-prints.ts';
+import { isBegun } from './records.ts';
 
 /**
  * Keeps the newest figures of a running print; ignores those of other prints.
@@ -13,8 +14,9 @@ export async function takeProgress(context: ControlContext, object: string, told
   // Stored before the record is read: a print that ends meanwhile removes the figures after its record has changed.
   let begun = false;
   try {
-    const { state } = await printOf(context, object);
-    begun = state === 'permitted' || state === 'running';
+    const print = await printOf(context, object);
+    begun = isBegun(print);
+    if (begun) context.changes.figures(print);
   } finally {
     if (!begun) progress.delete(object);
   }

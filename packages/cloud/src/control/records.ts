@@ -380,9 +380,16 @@ const recent = new Set(['machine', 'design', 'licence', 'print', 'user']);
  * @param onDamaged called for each record that cannot be read. Lists leave these records out. Without it, a list throws
  * E_STORE
  */
-export function openRecords(store: RecordStore, onDamaged?: TableOptions<never>['onDamaged']): Records {
+export function openRecords(
+  store: RecordStore,
+  onDamaged?: TableOptions<never>['onDamaged'],
+  onChange?: (table: string, id: string, record: unknown) => void,
+): Records {
   const table = <T>(name: string, schema: z.ZodType<T>, indexes: TableOptions<T>['indexes'] = {}) =>
-    new Table(store, name, schema, { indexes, onDamaged, keepsRecent: recent.has(name) });
+    new Table(store, name, schema, {
+      ...{ indexes, onDamaged, keepsRecent: recent.has(name) },
+      onChange: onChange && ((id, record) => onChange(name, id, record)),
+    });
   return {
     users: table('user', userSchema, {
       organisation: ({ member }) => (member ? [{ group: member.organisation, order: member.created }] : []),

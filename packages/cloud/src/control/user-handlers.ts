@@ -1,4 +1,4 @@
-import type { controlRoutes } from '@millrace/api';
+import { type controlRoutes, LAST_EVENT_HEADER } from '@millrace/api';
 import { type Bytes, fromBase64, MillraceError, toBase64, utf8 } from '@millrace/base';
 import { exportCertificate } from '@millrace/ledger';
 import { isSignIn, logKeysOf, type PrintCommand } from '@millrace/protocol';
@@ -10,6 +10,7 @@ import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
 import { shareOf } from './design-shares.ts';
 import { beginRepair, uploadTicket } from './designs.ts';
+import { EventFeeds } from './event-feeds.ts';
 import { openingsPage, ReadableLists } from './ledger-openings.ts';
 import { approverIn } from './licence-records.ts';
 import { objectResource } from './life-records.ts';
@@ -81,6 +82,7 @@ export function userHandlers(
       );
     };
   const usage = new UsageReader(context);
+  const feeds = new EventFeeds(context);
   const readable = new ReadableLists();
   // The check reads the whole ledger, so concurrent requests share one answer.
   let verifying: ReturnType<typeof ledger.check> | undefined;
@@ -297,6 +299,12 @@ export function userHandlers(
       resume: command('resume'),
       cancel: command('cancel'),
       stop: command('stop'),
+    },
+    events: {
+      stream: ({ query: { seconds }, headers, actor, renewed, allow }) => {
+        allow();
+        return feeds.feed({ actor, renewed, lastEvent: headers[LAST_EVENT_HEADER], seconds });
+      },
     },
     visits: {
       list: ({ query, actor, allow }) => {

@@ -1,6 +1,7 @@
 import {
   type Content,
   contentTypes,
+  type EventFeed,
   IDEMPOTENCY_HEADER,
   idempotencyKey,
   isRoute,
@@ -14,6 +15,7 @@ import {
 import { type Bytes, copyBytes, decodeCbor, encodeCbor, MillraceError, parse, utf8 } from '@millrace/base';
 import type { FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import { z } from 'zod';
+import { sendEvents } from './event-stream.ts';
 import type { Answer, IdempotentAnswers } from './idempotency.ts';
 import { type Actor, authorize, type Resource } from './policy.ts';
 import type { TlsServer } from './server.ts';
@@ -36,6 +38,8 @@ export interface Call<R extends Route> {
    * @throws {MillraceError} E_FORBIDDEN
    */
   readonly allow: <T extends Resource>(resource?: T) => T;
+  /** The caller as it is now: a stream ends with the session, key or role that opened it. @throws {MillraceError} */
+  readonly renewed: () => Promise<Actor>;
   /** Aborts when the caller disconnects, so that a long poll ends with its connection. */
   readonly gone: AbortSignal;
 }
@@ -55,6 +59,11 @@ export interface MountOptions {
   /** @throws {MillraceError} E_AUTH */
   readonly actorOf: (request: FastifyRequest) => Actor | Promise<Actor>;
   readonly answers: IdempotentAnswers;
+  /**
+   * The caller of a stream as it is now. Default: as `actorOf`.
+   * @throws {MillraceError} if it may not go on
+   */
+  readonly renewedActor?: (request: FastifyRequest) => Promise<Actor>;
   /** Called for every request of a party that may use the route, not for guests. */
   readonly onCall?: (actor: Exclude<Actor, { role: 'guest' }>) => void;
 }
@@ -116,10 +125,11 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
     handler: async (request, reply) => {
       const actor = actors.get(request) as Actor;
       // Answers of guests are not kept, because strangers must not fill the store.
+      const renewed = async () => (options.renewedActor ?? options.actorOf)(request);
       const kept = isWrite(route) && actor.role !== 'guest';
       const key = kept ? request.headers[IDEMPOTENCY_HEADER] : undefined;
-      const write = () => run(route, handler, request, reply, actor);
-      const answer =
+      const write = () => run(route, handler, request, reply, { actor, renewed });
+      const answer: Answer | EventFeed =
         key === undefined
           ? await write()
           : await options.answers.once(
@@ -128,8 +138,9 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
                 key: parse(idempotencyKey, key, IDEMPOTENCY_HEADER),
                 parts: [request.method, request.url, bytesOf(request.body)],
               },
-              write,
+              async () => (await write()) as Answer,
             );
+      if ('start' in answer) return sendEvents(reply, answer);
       if (answer.status === 204) return reply.code(204).send();
       return reply.code(answer.status).type(answer.type).send(Buffer.from(answer.body));
     },
@@ -141,8 +152,8 @@ async function run(
   handler: AnyHandler,
   request: FastifyRequest,
   reply: FastifyReply,
-  actor: Actor,
-): Promise<Answer> {
+  { actor, renewed }: Pick<Call<Route>, 'actor' | 'renewed'>,
+): Promise<Answer | EventFeed> {
   let decided = false;
   const given = await handler({
     params: paramsOf(route, request),
@@ -150,6 +161,7 @@ async function run(
     headers: parse(route.headers, request.headers, 'headers'),
     body: bodyOf(route.body, request.body) as never,
     actor,
+    renewed,
     request,
     answerHeader: (name, value) => void reply.header(name, value),
     address: request.socket.remoteAddress ?? '',
@@ -161,7 +173,7 @@ async function run(
     gone: goneSignal(reply),
   });
   if (!decided) throw new MillraceError('E_INTERNAL', `${route.method} ${route.path} did not check the policy`);
-  return encode(route.answer, given);
+  return route.answer.kind === 'events' ? (given as EventFeed) : encode(route.answer, given);
 }
 
 /** @throws {MillraceError} for a malformed parameter: E_NOT_FOUND when the route reads, E_INPUT when it writes */

@@ -180,6 +180,8 @@ const rules: Readonly<Record<Action, Rule>> = {
   'licence.transfer': holder,
   'licence.resume': owner,
   'licence.setStatus': owner,
+  // Each event is compared with the policy of what it tells.
+  'event.read': user,
   'print.list': user,
   'print.read': either(readerForOwner, readerForHolder),
   'print.readInFull': readerForOwner,

@@ -5,6 +5,8 @@ import type { z } from 'zod';
 export interface TableOptions<T> {
   /** For each index, by name: the positions of a record. */
   readonly indexes?: Readonly<Record<string, (record: T) => readonly IndexEntry[]>>;
+  /** Called after each write, with the new record. */
+  readonly onChange?: ((id: string, record: unknown) => void) | undefined;
   /** Called for each record that cannot be read while records are listed; the others are still listed. */
   readonly onDamaged?: ((table: string, id: string, error: MillraceError) => void) | undefined;
   /**
@@ -33,6 +35,7 @@ export class Table<T> {
   readonly #collection: Collection;
   readonly #schema: z.ZodType<T>;
   readonly #onDamaged: TableOptions<T>['onDamaged'];
+  readonly #onChange: ((id: string, record: unknown) => void) | undefined;
   /** Decoded values, because several indexes read the same value. */
   readonly #decoded = new WeakMap<Uint8Array, T>();
   /** Encoded records by id, the one that was used least recently first. */
@@ -42,12 +45,13 @@ export class Table<T> {
     records: RecordStore,
     name: string,
     schema: z.ZodType<T>,
-    { indexes = {}, onDamaged, keepsRecent = false }: TableOptions<T> = {},
+    { indexes = {}, onDamaged, onChange, keepsRecent = false }: TableOptions<T> = {},
   ) {
     this.name = name;
     this.#schema = schema;
     this.#onDamaged = onDamaged;
     this.#recent = keepsRecent ? new Map() : undefined;
+    this.#onChange = onChange;
     const functions = Object.entries(indexes).map(
       ([index, entriesOf]) => [index, (value: Uint8Array) => entriesOf(this.#decode(value))] as const,
     );
@@ -67,8 +71,10 @@ export class Table<T> {
   }
 
   /** @returns false when the record already exists */
-  create(id: string, record: T): Promise<boolean> {
-    return this.#swap(id, undefined, encodeCbor(record as never)); // records carry their creator's unique id
+  async create(id: string, record: T): Promise<boolean> {
+    const created = await this.#swap(id, undefined, encodeCbor(record as never)); // has its creator's unique id
+    if (created) this.#onChange?.(id, record);
+    return created;
   }
 
   /**
@@ -82,13 +88,17 @@ export class Table<T> {
       if (current === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.name} ${id}`);
       const before = this.#decode(this.#keep(id, current));
       const after = change(before);
-      if (after === before || (await this.#swap(id, current, encodeCbor(after as never)))) return after;
+      if (after === before) return after;
+      if (!(await this.#swap(id, current, encodeCbor(after as never)))) continue;
+      this.#onChange?.(id, after);
+      return after;
     }
   }
 
   /** Creates or replaces a record. */
-  put(id: string, record: T): Promise<void> {
-    return this.#collection.put(id, encodeCbor(record as never));
+  async put(id: string, record: T): Promise<void> {
+    await this.#collection.put(id, encodeCbor(record as never));
+    this.#onChange?.(id, record);
   }
 
   remove(id: string): Promise<void> {

@@ -50,9 +50,9 @@ export function addConsoleRoutes(
       ...(uploads !== undefined && { uploads }),
     };
   };
-  const actorOf = async (request: FastifyRequest): Promise<Actor> => {
+  const actorOf = async (request: FastifyRequest, how: 'use' | 'find' = 'use'): Promise<Actor> => {
     const secret = cookie().read(request);
-    const session = secret === undefined ? undefined : sessions.use(secret);
+    const session = secret === undefined ? undefined : sessions[how](secret);
     if (secret === undefined || session === undefined) return guest;
     try {
       requireUnrevoked(directory, session.key);
@@ -116,7 +116,7 @@ export function addConsoleRoutes(
         },
       },
     },
-    { actorOf, answers },
+    { actorOf, renewedActor: (request) => actorOf(request, 'find'), answers },
   );
 }
 

@@ -53,6 +53,12 @@ export class Sessions {
     return session;
   }
 
+  /** The same without counting as a use: an open stream keeps no session from ending. */
+  find(secret: string): Pick<Session, 'key' | 'until'> | undefined {
+    const session = this.#sessions.get(nameOf(secret));
+    return session === undefined || hasEnded(session, this.#clock.now()) ? undefined : session;
+  }
+
   close(secret: string): void {
     this.#sessions.delete(nameOf(secret));
   }
