@@ -59,7 +59,9 @@ export function createProgram(io: Io, exited: (code: number) => void): Command {
   const { stdout, stderr } = io;
   const program = new Command('millrace')
     .description('Secure remote manufacturing: N parts of a design on a machine that you do not control.')
-    .version(VERSION);
+    .version(VERSION)
+    // Options after `print pause` are those of `pause`, not of `print`. Commands below inherit this.
+    .enablePositionalOptions();
 
   const add = (parent: Command, usage: string, description: string, action: Action): Command => {
     const command = parent.command(usage).description(description);

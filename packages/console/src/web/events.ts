@@ -1,4 +1,4 @@
-import type { ChangeEvent } from '@millrace/api';
+import { type ChangeEvent, consoleRoutes } from '@millrace/api';
 import { effect } from '@preact/signals';
 import { session } from './session.ts';
 
@@ -44,7 +44,7 @@ export const events = {
 /** Opens the stream whenever the browser does not do it by itself. */
 function read(tell: (told: Told) => void, signal: AbortSignal): void {
   if (signal.aborted) return;
-  const source = new EventSource('/v1/events');
+  const source = new EventSource(consoleRoutes.events.stream.path);
   let timer: ReturnType<typeof setTimeout> | undefined;
   source.addEventListener('changed', ({ data }) => {
     const { kind, id } = JSON.parse(data as string) as ChangeEvent;

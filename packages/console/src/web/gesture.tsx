@@ -8,9 +8,71 @@ import { runJob, unlockFor } from './run-job.ts';
 import { words } from './words.ts';
 import type { Unlock } from './wrap.ts';
 
+/** Signing with the key of this browser. */
+export interface Signatures {
+  readonly own: Identity | undefined;
+  readonly busy: boolean;
+  readonly failure: unknown;
+  readonly passphrase: string;
+  readonly type: (passphrase: string) => void;
+  /** Asks for the passkey, or takes the typed passphrase. A failure is shown by `SigningState`. */
+  readonly sign: (job: (identity: Identity) => Job, done: (value: unknown) => void | Promise<void>) => Promise<void>;
+  /** The same for a worker that opens the key itself. */
+  readonly open: (use: (unlock: Unlock, own: Identity) => void | Promise<void>) => Promise<void>;
+}
+
+export function useSigning(): Signatures {
+  const [busy, setBusy] = useState(false);
+  const [failure, setFailure] = useState<unknown>();
+  const [passphrase, type] = useState('');
+  const own = identity.value;
+  const open: Signatures['open'] = async (use) => {
+    if (own === undefined) return;
+    setBusy(true);
+    setFailure(undefined);
+    try {
+      const unlock = await unlockFor(own, passphrase);
+      type('');
+      await use(unlock, own);
+    } catch (error) {
+      setFailure(error);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return {
+    ...{ own, busy, failure, passphrase, type, open },
+    sign: (job, done) => open(async (unlock, identity) => done(await runJob(job(identity), unlock))),
+  };
+}
+
+/** The passphrase of a browser without a passkey, and what went wrong. */
+export function SigningState({ signing }: { readonly signing: Signatures }) {
+  const w = words.value;
+  const { own, passphrase, type, failure } = signing;
+  if (own === undefined) return <p class="quiet">{w.noKeyHere}</p>;
+  return (
+    <>
+      {own.passkey !== undefined ? undefined : (
+        <label>
+          {w.passphrase}
+          <input
+            type="password"
+            autocomplete="current-password"
+            required
+            value={passphrase}
+            onInput={(event) => type(event.currentTarget.value)}
+          />
+        </label>
+      )}
+      {failure === undefined ? undefined : <Failure error={failure} />}
+    </>
+  );
+}
+
 /**
- * A form that ends with one signature, or whose key another worker opens. Its button asks for the passkey; a browser without one asks for the passphrase in
- * the form.
+ * A form that ends with one signature, or whose key another worker opens. Its button asks for the passkey; a browser
+ * without one asks for the passphrase in the form.
  */
 export function Signing({
   label,
@@ -31,49 +93,21 @@ export function Signing({
   readonly children?: ComponentChildren;
 }) {
   const w = words.value;
-  const [busy, setBusy] = useState(false);
-  const [failure, setFailure] = useState<unknown>();
-  const [passphrase, setPassphrase] = useState('');
-  const own = identity.value;
-  if (own === undefined) return <p class="quiet">{w.noKeyHere}</p>;
-  const sign = async () => {
-    setBusy(true);
-    setFailure(undefined);
-    try {
-      const unlock = await unlockFor(own, passphrase);
-      setPassphrase('');
-      if (open !== undefined) open(unlock);
-      else if (job !== undefined) await done?.(await runJob(job(own), unlock));
-    } catch (error) {
-      setFailure(error);
-    } finally {
-      setBusy(false);
-    }
-  };
+  const signing = useSigning();
+  if (signing.own === undefined) return <p class="quiet">{w.noKeyHere}</p>;
   return (
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        void sign();
+        if (open !== undefined) void signing.open((unlock) => open(unlock));
+        else if (job !== undefined) void signing.sign(job, (value) => done?.(value));
       }}
     >
       {children}
-      {own.passkey !== undefined ? undefined : (
-        <label>
-          {w.passphrase}
-          <input
-            type="password"
-            autocomplete="current-password"
-            required
-            value={passphrase}
-            onInput={(event) => setPassphrase(event.currentTarget.value)}
-          />
-        </label>
-      )}
-      <button type="submit" class={plain ? 'plain' : ''} disabled={disabled || busy}>
-        {busy ? w.signing : label}
+      <SigningState signing={signing} />
+      <button type="submit" class={plain ? 'plain' : ''} disabled={disabled || signing.busy}>
+        {signing.busy ? w.signing : label}
       </button>
-      {failure === undefined ? undefined : <Failure error={failure} />}
     </form>
   );
 }

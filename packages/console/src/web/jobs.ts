@@ -1,5 +1,6 @@
 import type { ErrorCode } from '@millrace/base';
 import type { Disclosure } from '@millrace/protocol';
+import type { PrintCommand } from '@millrace/protocol/shapes';
 import type { Identity } from './identity-shape.ts';
 import type { PeopleJob } from './people-jobs.ts';
 import type { Unlock } from './wrap.ts';
@@ -19,6 +20,12 @@ export type Job =
   | { readonly type: 'sign-in'; readonly identity: Identity }
   | { readonly type: 'print'; readonly identity: Identity; readonly licence: string; readonly machine: string }
   | { readonly type: 'cancel'; readonly identity: Identity; readonly print: string }
+  | {
+      readonly type: 'command';
+      readonly identity: Identity;
+      readonly print: string;
+      readonly command: PrintCommand;
+    }
   | {
       readonly type: 'grant';
       readonly identity: Identity;

@@ -2,6 +2,7 @@ import { consoleRoutes, createApiClient } from '@millrace/api';
 import { MillraceError, systemClock, systemRandom, toBase64, toMillraceError, wipe } from '@millrace/base';
 import {
   cancelPrint,
+  commandPrint,
   createMemoryStorage,
   createSession,
   enrol,
@@ -103,6 +104,8 @@ function perform({ origin, unlock, job }: JobRequest): Promise<unknown> {
       return withKey(job.identity, unlock, (session) => requestPrint(session, job.licence, job.machine));
     case 'cancel':
       return withKey(job.identity, unlock, (session) => cancelPrint(session, job.print));
+    case 'command':
+      return withKey(job.identity, unlock, (session) => commandPrint(session, job.print, job.command));
     case 'grant': {
       const { identity, type: _, ...terms } = job;
       return withKey(identity, unlock, (session) => grantLicence(session, terms));

@@ -2,7 +2,9 @@ import type { PrintView } from '@millrace/api';
 import { Signing } from './gesture.tsx';
 import { STALE_MS, useLive } from './live.ts';
 import { Age, Progress } from './machines-page.tsx';
+import { operatorWords } from './operator-words.ts';
 import { Card, Facts, Shown } from './parts.tsx';
+import { PrintCommands } from './print-commands.tsx';
 import { readMachines, readPrints } from './reading.ts';
 import { inOrder } from './reading-order.ts';
 import { acts, session } from './session.ts';
@@ -59,7 +61,7 @@ export function Print({
     <Card kind="print">
       <h2>
         <span class={`badge ${state}`} data-print-state={state}>
-          {w.printStates[state]}
+          {print.halt === undefined ? w.printStates[state] : operatorWords.value.paused}
         </span>{' '}
         {object === undefined ? (
           <span class="mono">{print.print.slice(0, 8)}</span>
@@ -71,6 +73,7 @@ export function Print({
         )}
       </h2>
       {under ? <Progress print={print} /> : undefined}
+      {under ? <PrintCommands print={print} again={again} /> : undefined}
       <Facts
         rows={[
           [w.machine, serial ?? print.machine.slice(0, 8)],
