@@ -105,7 +105,7 @@ describe.runIf(chromium !== undefined)('an owner’s upload in the console', () 
     await owner.getByRole('checkbox', { name: /^virtual/ }).check();
     await seeAsOperator(owner);
     await owner.getByLabel('Objects').fill('1');
-    await finish(owner, 'console-upload-stored');
+    await finish(owner, 'console-as-operator');
     await owner.getByRole('button', { name: 'Sign the licence' }).click();
     await owner.getByText('The licence is signed and granted.').waitFor();
     await operator.goto(`${origin}/#/licences`);
