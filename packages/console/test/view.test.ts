@@ -106,15 +106,14 @@ describe.runIf(chromium !== undefined)('the viewer of G-code files in a browser'
     await shown(page, 12);
     await slider.focus();
     await page.keyboard.press('End');
-    await page.waitForFunction(
-      "document.querySelector('input[type=range]').value === document.querySelector('input[type=range]').max",
-    );
+    await expect.poll(async () => (await slider.inputValue()) === (await slider.getAttribute('max'))).toBe(true);
     await canvas.focus();
     await page.keyboard.press('Home');
+    await shown(page, 0);
     const moves = page.getByRole('slider', { name: 'Move' });
     const before = Number(await moves.inputValue());
     await page.keyboard.press('ArrowLeft');
-    await page.waitForFunction(`document.querySelectorAll('input[type=range]')[1].value === '${before - 1}'`);
+    await expect.poll(() => moves.inputValue()).toBe(String(before - 1));
     // Zooming in on a part, and back.
     const whole = await drawn(page);
     for (let n = 0; n < 12; n += 1) await page.keyboard.press('-');
@@ -147,5 +146,65 @@ describe.runIf(chromium !== undefined)('the viewer of G-code files in a browser'
     await shown(page, 0);
     await expect.poll(bytesOf, { timeout: 20_000 }).toBeLessThan(whole / 2);
     await page.context().close();
+  });
+
+  it('refuses hostile files with one clear sentence, and stays alive', async () => {
+    const page = await open({ locale: 'de-AT', colorScheme: 'dark', viewport: { width: 390, height: 844 } });
+    const again = async () => page.getByRole('button', { name: 'Andere Datei' }).click();
+    const garbage = Buffer.from(Uint8Array.from({ length: 300_000 }, (_, n) => (n * 7919 + (n >> 3)) & 255));
+    const refused = [
+      ['garbage.gcode', garbage],
+      ['nan.gcode', 'G1 X1\nG1 XNaN\n'],
+      ['infinity.gcode', `G1 X${'9'.repeat(500)}\n`],
+      ['line.gcode', `G1 ${'X1 '.repeat(1_000_000)}\n`],
+      ['layers.gcode', `M83\nG91\n${'G1 X1 Z1 E1\nG1 X-1 Z-1 E1\n'.repeat(500_500)}`],
+    ] as const;
+    for (const [name, content] of refused) {
+      await choose(page, name, content as Buffer);
+      const alert = page.getByRole('alert');
+      await alert.waitFor({ timeout: 60_000 });
+      expect([name, await alert.textContent()]).toEqual([name, expect.stringContaining('E_GCODE')]);
+      await again();
+    }
+    // A shape, and what looks like an archive: nothing is unpacked.
+    for (const [name, content] of [
+      ['bomb.3mf', Buffer.concat([Buffer.from('PK\u0003\u0004'), Buffer.alloc(100_000)])],
+      ['impeller.stl', await readFile(`${sample}impeller.stl`)],
+    ] as const) {
+      await choose(page, name, content);
+      await page.getByText('enthält eine Form').waitFor();
+      await again();
+    }
+    await choose(page, 'empty.gcode', '');
+    await page.getByText('Nichts in dieser Datei bewegt ein Werkzeug.').waitFor();
+    await again();
+    // Comments are never shown, whatever they contain; a comment may be as long as it likes.
+    const hostile = '<img src=x onerror=alert(1)>';
+    await choose(
+      page,
+      `${hostile}.gcode`,
+      `;TYPE:${hostile}\n;${'x'.repeat(5_000_000)}\nM83\nG1 X5 Y5 E1 ;${hostile}\nG1 X15 Y5 E1\nM117 ${hostile}\n`,
+    );
+    await shown(page, 1);
+    expect(await page.locator('main img, main script').count()).toBe(0);
+    expect(await findings(page)).toEqual([]);
+    const overflow = await page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+    expect(overflow).toBe(0);
+    await again();
+    // After all that, a file is still shown.
+    await choose(page, 'impeller.gcode', await readFile(`${sample}impeller.gcode`));
+    await shown(page, 1);
+    await page.locator('canvas').focus();
+    await page.keyboard.press('PageUp');
+    await shown(page, 11);
+    await picture(page, 'console-layers-phone');
+    expect(await findings(page)).toEqual([]);
+    await page.context().close();
+  });
+
+  it('sent nothing, and loaded everything from its own server', () => {
+    const own = ['GET', 'HEAD'].map((method) => `${method} ${server.origin}/`);
+    expect(asked.filter((line) => !own.some((begin) => line.startsWith(begin)))).toEqual([]);
+    expect(asked.length).toBeGreaterThan(5);
   });
 });

@@ -1,5 +1,6 @@
 import type { PrintView } from '@millrace/api';
 import { Signing } from './gesture.tsx';
+import { lazy } from './lazy.tsx';
 import { STALE_MS, useLive } from './live.ts';
 import { Age, Progress } from './machines-page.tsx';
 import { operatorWords } from './operator-words.ts';
@@ -11,6 +12,7 @@ import { acts, session } from './session.ts';
 import { formatCount, formatTime, words } from './words.ts';
 
 const SHOWN = 50;
+const LivePrint = lazy(async () => (await import('./view/live-print.tsx')).LivePrint);
 
 async function read() {
   const [prints, machines] = await Promise.all([readPrints(), readMachines()]);
@@ -74,6 +76,7 @@ export function Print({
       </h2>
       {under ? <Progress print={print} /> : undefined}
       {under ? <PrintCommands print={print} again={again} /> : undefined}
+      {[view?.key, view?.organisation].includes(print.owner) ? <LivePrint print={print} /> : undefined}
       <Facts
         rows={[
           [w.machine, serial ?? print.machine.slice(0, 8)],
