@@ -57,6 +57,8 @@ export const nodeFiles = {
   /** The node's request to be admitted, if its keys were made on this host. */
   request: 'node-request.json',
   data: 'data',
+  /** Control and segments nodes: name of the keyspace that holds their state. Missing while `data` holds it. */
+  keyspace: 'keyspace',
   /**
    * In `data`: slots of the keys that mail and attachments are sealed to. Not in backups; a restored node makes new
    * keys.

@@ -26,8 +26,9 @@ export async function openControlStores(
   const data = join(folder, nodeFiles.data);
   try {
     if (cluster === undefined) await requireFiles(folder);
+    const cassandra = cluster && closer.add(await openNodeCluster(folder, cluster, clock));
     const environment = closer.add(openLmdb({ path: data }));
-    const engine = cluster ? closer.add(await openNodeCluster(folder, cluster, clock)) : environment;
+    const engine = cassandra ?? environment;
     return {
       records: engine.records('records'),
       ledger: engine.log('ledger'),

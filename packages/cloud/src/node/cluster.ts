@@ -4,14 +4,17 @@ import { type Clock, MillraceError } from '@millrace/base';
 import type { Cassandra, CassandraOptions } from '@millrace/cluster';
 import { readSettings } from '../config.ts';
 import type { ClusterSettings } from '../settings.ts';
+import { requireKeyspace, requireNoKeyspace, writeKeyspace } from './keyspace.ts';
 
 const MAX_PASSWORD_BYTES = 1_024;
 /**
- * Connects to the cluster of a node. The driver is loaded only then.
+ * Connects to the cluster of a node. The driver is loaded only then. Call it before the node opens files of its own.
  * @param folder the node's folder; names of files are relative to it
- * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
+ * @throws {MillraceError} E_CONFIG, also if the folder or another keyspace holds the node's state
+ * @throws {MillraceError} E_UNAVAILABLE, E_TIMEOUT
  */
 export async function openNodeCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
+  await requireKeyspace(folder, settings.keyspace);
   const { login, tls, copies, ...rest } = settings;
   const text = async (file: string): Promise<string> => {
     const path = resolve(folder, file);
@@ -33,16 +36,23 @@ export async function openNodeCluster(folder: string, settings: ClusterSettings,
     }),
   };
   const { openCassandra } = await import('@millrace/cluster');
-  return openCassandra(options, clock);
+  const cassandra = await openCassandra(options, clock);
+  try {
+    await writeKeyspace(folder, settings.keyspace);
+    return cassandra;
+  } catch (error) {
+    await cassandra.close();
+    throw error;
+  }
 }
 
 /**
- * Commands that work on the files of a stopped node call this first.
- * @throws {MillraceError} E_CONFIG if the node's state is in a cluster
+ * Called before a node, or a command that works on the files of a stopped node, opens those files.
+ * @throws {MillraceError} E_CONFIG if the node's state is in a cluster, also if its settings no longer say so
  */
 export async function requireFiles(folder: string): Promise<void> {
   const settings = await readSettings(folder).catch(() => undefined); // a folder without settings has no cluster
-  if (settings?.cluster === undefined) return;
+  if (settings?.cluster === undefined) return requireNoKeyspace(folder);
   throw new MillraceError(
     'E_CONFIG',
     `the state of ${folder} is in a cluster, not in files: this command cannot use it`,
