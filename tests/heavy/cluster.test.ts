@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeFiles } from '@millrace/cli/parts';
@@ -7,15 +7,17 @@ import { noisyGcode } from '@millrace/testkit/designs';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
 import { license, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
 import { factorFor } from '@millrace/testkit/pace';
+import { setNode } from '@millrace/testkit/settings';
 import {
   createTestInstallation,
   folderOf,
   processNames,
   type TestInstallation,
 } from '@millrace/testkit/test-installation';
+import driver from 'cassandra-driver';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-// The main job with control and segments on a real Cassandra node.
+// The main job with control and segments on a real Cassandra node, in the keyspaces and as the roles of docs/cluster.md.
 
 const design = noisyGcode(300_000);
 let engine: Engine | string;
@@ -32,16 +34,49 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function clusterOf({ host, port, user, password, ca }: Engine, keyspace: string): Promise<object> {
-  const [authority, passwordFile] = [join(folder, 'ca.pem'), join(folder, 'password')];
+type Role = 'control' | 'segments';
+const keyspaceOf = (role: Role) => `millrace_${role}`;
+const passwordOf = (role: Role) => `password of ${role}`;
+
+const clientOf = ({ host, port, ca }: Engine, user: string, password: string) =>
+  new driver.Client({
+    contactPoints: [`${host}:${port}`],
+    localDataCenter: 'datacenter1',
+    authProvider: new driver.auth.PlainTextAuthProvider(user, password),
+    sslOptions: { ca, rejectUnauthorized: true },
+    socketOptions: { readTimeout: 60_000 },
+  });
+
+/** Runs the statements of docs/cluster.md for both nodes, with one copy because there is one server. */
+async function makeRoles(engine: Engine): Promise<void> {
+  const guide = await readFile(new URL('../../docs/cluster.md', import.meta.url), 'utf8');
+  const [, block = ''] = /```sql\n(.*?)```/s.exec(guide) ?? [];
+  const statements = block.split(';').filter((each) => each.trim() !== '');
+  expect(statements.length).toBeGreaterThan(2);
+  const admin = clientOf(engine, engine.user, engine.password);
+  try {
+    for (const role of ['control', 'segments'] as const)
+      for (const statement of statements)
+        await admin.execute(
+          statement
+            .replaceAll('control', role)
+            .replace("'datacenter1': 3", "'datacenter1': 1")
+            .replace('…', passwordOf(role)),
+        );
+  } finally {
+    await admin.shutdown();
+  }
+}
+
+async function clusterOf({ host, port, ca }: Engine, role: Role): Promise<object> {
+  const [authority, passwordFile] = [join(folder, 'ca.pem'), join(folder, `${role}.password`)];
   await writeFile(authority, ca);
-  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  await writeFile(passwordFile, `${passwordOf(role)}\n`, { mode: 0o600 });
   return {
     contactPoints: [`${host}:${port}`],
     localDataCenter: 'datacenter1',
-    keyspace,
-    copies: 1,
-    login: { user, passwordFile },
+    keyspace: keyspaceOf(role),
+    login: { user: role, passwordFile },
     tls: { authority },
   };
 }
@@ -50,6 +85,7 @@ it('prints while cells are renewed, through kills of both nodes and of Cassandra
   skip,
 }) => {
   if (typeof engine === 'string') return skip(engine);
+  await makeRoles(engine);
   system = await createTestInstallation({
     machine: { factor: await factorFor(design, 6) },
     maintenance: { periodMs: 3_000, density: 50 },
@@ -85,4 +121,22 @@ it('prints while cells are renewed, through kills of both nodes and of Cassandra
   const backup = await millrace(system.home, 'backup', 'create', join(system.scratch, 'backup'));
   expect(backup.code).toBe('E_CONFIG');
   expect(backup.stderr).toMatch(/in a cluster/);
+
+  // A role of one node can use neither the other's records nor drop what it uses itself.
+  const thief = clientOf(engine, 'segments', passwordOf('segments'));
+  for (const statement of [
+    `SELECT * FROM ${keyspaceOf('control')}.log_rows`,
+    `CREATE TABLE ${keyspaceOf('control')}.mine (id int PRIMARY KEY)`,
+    `DROP KEYSPACE ${keyspaceOf('segments')}`,
+    'SELECT * FROM system_auth.roles',
+  ])
+    await expect(thief.execute(statement), statement).rejects.toThrow(/has no \w+ permission/);
+  await thief.shutdown();
+
+  // Without `cluster` in their settings, the nodes do not start empty.
+  for (const role of ['control', 'segments'] as const) {
+    await setNode(system.installation.layout, role, { cluster: undefined });
+    await expect(system.processes[role].start()).rejects.toThrow(/ended/);
+    expect(await system.log(role)).toContain(`in keyspace ${keyspaceOf(role)} of a cluster`);
+  }
 });
