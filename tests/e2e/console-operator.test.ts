@@ -24,6 +24,16 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
   async function finish(page: Page, name: string): Promise<void> {
     expect([name, await people.findings(page, name)]).toEqual([name, []]);
   }
+  /** The same on a phone, in the dark. */
+  async function finishOnPhone(page: Page, name: string): Promise<void> {
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await finish(page, name);
+    const [width, shown] = (await page.evaluate('[document.documentElement.scrollWidth, innerWidth]')) as number[];
+    expect(width).toBe(shown);
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.setViewportSize({ width: 1280, height: 800 });
+  }
   const command = (page: Page, name: string) => page.locator(`[data-command=${name}]`);
   async function hold(page: Page, forMs: number): Promise<void> {
     await command(page, 'cancel').hover();
@@ -66,6 +76,10 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await people.enrol(owner, device, 'browser');
     await operator.goto(`${origin}/#/licences`);
     await operator.locator('.checks [data-ok=true]').nth(3).waitFor();
+    await operator.getByRole('button', { name: 'Rehearse' }).click();
+    await operator.locator('[data-rehearsal=fits]').waitFor();
+    await finish(operator, 'console-rehearsal');
+    await finishOnPhone(operator, 'console-rehearsal-phone');
     await operator.getByRole('button', { name: 'Print one object' }).click();
     await operator.locator('[data-print-state=running]').waitFor();
     await owner.goto(`${origin}/#/prints`);
@@ -75,11 +89,7 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await command(operator, 'pause').click();
     await owner.locator('[data-halt=operator]').waitFor();
     await finish(operator, 'console-paused');
-    await operator.setViewportSize({ width: 390, height: 844 });
-    await operator.emulateMedia({ colorScheme: 'dark' });
-    await finish(operator, 'console-paused-phone');
-    await operator.emulateMedia({ colorScheme: 'light' });
-    await operator.setViewportSize({ width: 1280, height: 800 });
+    await finishOnPhone(operator, 'console-paused-phone');
     // The owner does not set a machine in motion that its operator has paused, and has no emergency stop.
     await command(owner, 'resume').click();
     await owner.getByText('E_FORBIDDEN').waitFor();
@@ -87,6 +97,75 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await command(operator, 'resume').click();
     await command(owner, 'pause').waitFor();
 
+    // The queue: another operator of the bureau has ordered two more.
+    const olga = join(system.scratch, 'olga');
+    await enrolled(olga, await invite('Olga', bureau, 'operator'));
+    const order = () => run<{ print: string }>(olga, 'print', '--licence', licence, '--machine', machine);
+    await order();
+    const { print: later } = await order();
+    const queued = operator.locator('[data-print-state=queued]');
+    await queued.nth(1).waitFor();
+    expect(await operator.getByRole('button', { name: 'Print this next' }).count()).toBe(1);
+    await operator.getByRole('button', { name: 'Print this next' }).click();
+    const firstWaiting = operator.locator('.print', { has: operator.locator('[data-print-state=queued]') }).first();
+    await firstWaiting.getByText(later.slice(0, 8)).waitFor();
+    await finish(operator, 'console-queue');
+    await finishOnPhone(operator, 'console-queue-phone');
+    await operator.getByRole('button', { name: 'Cancel all 2 waiting prints' }).click();
+    await operator.locator('[data-print-state=cancelled]').nth(1).waitFor();
+
+    // A short press ends nothing, a long one does; the browser that shows an older state is told.
+    await hold(owner, 200);
+    expect(await owner.locator('[data-print-state=running]').count()).toBe(1);
+    await hold(owner, 1_500);
+    await operator.locator('[data-print-state=failed]').waitFor();
+    await operator.getByText('E_STOPPED').first().waitFor();
+    expect(await operator.locator('[data-command]').count()).toBe(0);
+
+    // The operator shows the owner what happened.
+    await operator.getByText('Report a failure').first().click();
+    await operator.getByLabel('Reason').first().selectOption('warping');
+    await operator.getByLabel('What went wrong').first().fill('The corners came off.');
+    // Larger than fits, so that the browser makes it smaller.
+    const buffer = Buffer.concat([await operator.screenshot(), Buffer.alloc(2_100_000)]);
+    const photo = { name: 'part.png', mimeType: 'image/png', buffer };
+    await operator.getByLabel('Photo', { exact: true }).first().setInputFiles(photo);
+    await finish(operator, 'console-failure');
+    await finishOnPhone(operator, 'console-failure-phone');
+    await operator.getByRole('button', { name: 'Sign the report' }).first().click();
+    await operator.getByText('The failure is reported.').first().waitFor();
+    const { cases } = await run<{ cases: { object: string }[] }>(dora, 'case', 'list');
+    const opened = await run(dora, 'case', 'show', cases[0]?.object ?? '');
+    expect(opened).toMatchObject({ reason: 'warping', text: 'The corners came off.', photo: 'image/jpeg' });
+
+    // A certified spool, by the code on its label.
+    const carla = join(system.scratch, 'carla');
+    await enrolled(carla, await invite('Carla', await create('ACME', 'supplier'), 'certifier'));
+    // A hostile supplier writes a page into the name.
+    const pla = ['--name', '<img src=x onerror=alert(1)>PLA', '--batch', 'B1', '--spool', 'AC-1', '--grams', '1000'];
+    const { code } = await run<{ code: string }>(
+      carla,
+      'material',
+      'certify',
+      ...pla,
+      '--diameter',
+      '1.75',
+      '--density',
+      '1.24',
+    );
+    await operator.goto(`${origin}/#/machines`);
+    await operator.getByText('Load a spool').click();
+    const label = operator.getByLabel('Code on its label');
+    await label.fill(code.replace(/.{4}$/, 'AAAA'));
+    await operator.getByRole('button', { name: 'Sign that it is loaded' }).click();
+    await operator.getByText(/E_SIGNATURE|E_INPUT/).waitFor();
+    await label.fill(code);
+    await operator.getByRole('button', { name: 'Sign that it is loaded' }).click();
+    await operator.getByText('<img src=x onerror=alert(1)>PLA · ACME').waitFor();
+    await finish(operator, 'console-spools');
+    await finishOnPhone(operator, 'console-spools-phone');
+
+    await order();
     // A second tab of the same browser shares the stream of the first.
     const tab = await operator.context().newPage();
     const streams = streamsOf(tab);
@@ -97,40 +176,19 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await operator.close();
     await expect.poll(streams, { timeout: 20_000 }).toBe(1);
 
-    // A short press ends nothing, a long one does; the browser that shows an older state is told.
-    await hold(owner, 200);
-    expect(await owner.locator('[data-print-state=running]').count()).toBe(1);
-    await hold(owner, 1_500);
-    await tab.locator('[data-print-state=failed]').waitFor();
-    await tab.getByText('E_STOPPED').first().waitFor();
-    const failed = await tab.evaluate('document.querySelectorAll("[data-command]").length');
-    expect(failed).toBe(0);
-
     // Two tabs in conflict: the command of a page that shows an ended print does nothing to the next one.
     const { items } = (await owner.evaluate("fetch('/v1/prints').then((answer) => answer.json())")) as {
       items: { print: string; state: string }[];
     };
     const [ended] = items.filter(({ state }) => state === 'failed');
-    const otto = join(system.scratch, 'otto');
-    await enrolled(otto, await invite('Olga', bureau, 'operator'));
-    await run(otto, 'print', '--licence', licence, '--machine', machine);
-    await tab.locator('[data-print-state=running]').waitFor();
-    await expect(run(otto, 'print', 'cancel', ended?.print ?? '')).rejects.toThrow(/E_STATE/);
+    await expect(run(olga, 'print', 'cancel', ended?.print ?? '')).rejects.toThrow(/E_STATE/);
     expect(await tab.locator('[data-print-state=running]').count()).toBe(1);
 
-    // Control is started again while pages are open.
-    await system.processes.control.kill();
-    await owner.getByText('The server does not answer.').waitFor();
-    await system.processes.control.start();
-    await owner.getByText('Sign in to see this page.').waitFor();
-    await owner.getByRole('link', { name: 'Sign in' }).first().click();
-    await owner.getByRole('button', { name: 'Sign in' }).click();
-    await owner.getByRole('heading', { name: 'Machines' }).waitFor();
-    await owner.goto(`${origin}/#/prints`);
+    // What another tool does is seen as well.
     const running = owner.locator('[data-print-state=running]');
     await running.waitFor();
-    await run(otto, 'print', 'stop', await currentPrint(owner));
-    await owner.locator('[data-print-state=running]').waitFor({ state: 'detached' });
+    await run(olga, 'print', 'stop', await currentPrint(owner));
+    await running.waitFor({ state: 'detached' });
     expect(people.complaints).toEqual([]);
   });
 

@@ -87,6 +87,7 @@ export const consoleRoutes = {
   usage: usageRoutes,
   cases: caseRoutes,
   metrics: { read: metricsRoutes.read },
+  rehearsals: rehearsalRoutes,
   keys: keyRoutes,
   enrolments: { invitation: enrolmentRoutes.invitation, enrol: enrolmentRoutes.enrol },
   designs: { list, get, private: privatePart, share, ticket, uploaded: uploadedByBrowser },

@@ -73,8 +73,8 @@ function OperatorScreen({
   return (
     <div class="operator-screen" data-disclose={disclose.join(' ')}>
       <p class="quiet">{w.operatorScreen}</p>
-      <Machine machine={{ ...machine, online: true }} prints={[print]} />
-      <Print print={print} serial={machine.serial} again={() => undefined} />
+      <Machine machine={{ ...machine, online: true }} prints={[print]} again={() => undefined} />
+      <Print print={print} serial={machine.serial} isNext again={() => undefined} />
       <p>{disclose.includes('position') ? w.operatorSeesPath : w.operatorSeesNoPath}</p>
     </div>
   );

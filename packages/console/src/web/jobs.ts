@@ -1,7 +1,7 @@
 import type { ErrorCode } from '@millrace/base';
 import type { Disclosure } from '@millrace/protocol';
-import type { PrintCommand } from '@millrace/protocol/shapes';
 import type { Identity } from './identity-shape.ts';
+import type { OperatorJob } from './operator-jobs.ts';
 import type { PeopleJob } from './people-jobs.ts';
 import type { Unlock } from './wrap.ts';
 
@@ -21,12 +21,6 @@ export type Job =
   | { readonly type: 'print'; readonly identity: Identity; readonly licence: string; readonly machine: string }
   | { readonly type: 'cancel'; readonly identity: Identity; readonly print: string }
   | {
-      readonly type: 'command';
-      readonly identity: Identity;
-      readonly print: string;
-      readonly command: PrintCommand;
-    }
-  | {
       readonly type: 'grant';
       readonly identity: Identity;
       readonly design: string;
@@ -38,6 +32,7 @@ export type Job =
       /** Name or identifier of an organisation. */
       readonly holder: string;
     }
+  | OperatorJob
   | PeopleJob;
 
 export interface JobRequest {

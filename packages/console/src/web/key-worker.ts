@@ -2,7 +2,6 @@ import { consoleRoutes, createApiClient } from '@millrace/api';
 import { MillraceError, systemClock, systemRandom, toBase64, toMillraceError, wipe } from '@millrace/base';
 import {
   cancelPrint,
-  commandPrint,
   createMemoryStorage,
   createSession,
   enrol,
@@ -18,6 +17,7 @@ import type { HttpClient } from '@millrace/protocol';
 import { control, directoryBy } from './cloud.ts';
 import { aboutOf, type Identity } from './identity-shape.ts';
 import type { Job, JobAnswer, JobRequest } from './jobs.ts';
+import { performForOperator } from './operator-jobs.ts';
 import { performForPeople } from './people-jobs.ts';
 import { type Unlock, unwrapKey, wrapKey } from './wrap.ts';
 
@@ -105,7 +105,12 @@ function perform({ origin, unlock, job }: JobRequest): Promise<unknown> {
     case 'cancel':
       return withKey(job.identity, unlock, (session) => cancelPrint(session, job.print));
     case 'command':
-      return withKey(job.identity, unlock, (session) => commandPrint(session, job.print, job.command));
+    case 'first':
+    case 'clear':
+    case 'rehearse':
+    case 'load-spool':
+    case 'report-failure':
+      return withKey(job.identity, unlock, (session) => performForOperator(job, session));
     case 'grant': {
       const { identity, type: _, ...terms } = job;
       return withKey(identity, unlock, (session) => grantLicence(session, terms));

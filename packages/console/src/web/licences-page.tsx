@@ -10,6 +10,7 @@ import { Card, Facts, Shown } from './parts.tsx';
 import { type Check, checksFor } from './print-checks.ts';
 import { readLicences, readMachines, readObjects, readPrints, readSpools } from './reading.ts';
 import { type Cell, cellsOf, leftOf, machinesFor } from './reading-order.ts';
+import { RehearseButton } from './rehearse-button.tsx';
 import { api } from './server.ts';
 import { acts, session } from './session.ts';
 import { formatCount, formatMoney, formatTime, words } from './words.ts';
@@ -181,6 +182,9 @@ function PrintForm({
           ))}
         </ul>
       </Signing>
+      {machine === undefined ? undefined : (
+        <RehearseButton key={machine.machine} licence={licence.licence} machine={machine.machine} />
+      )}
     </div>
   );
 }

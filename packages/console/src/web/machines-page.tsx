@@ -1,11 +1,18 @@
-import type { MachineView, PrintView } from '@millrace/api';
+import type { MachineView, PrintView, SpoolView } from '@millrace/api';
 import { type Live, STALE_MS, useLive } from './live.ts';
 import { Shown } from './parts.tsx';
-import { readMachines, readPrints } from './reading.ts';
+import { PrintCommands } from './print-commands.tsx';
+import { readMachines, readPrints, readSpools } from './reading.ts';
 import { isActive } from './reading-order.ts';
+import { acts, session } from './session.ts';
+import { Spools } from './spool-form.tsx';
 import { formatCount, formatSeconds, formatTemperature, words } from './words.ts';
 
-const read = async () => ({ machines: await readMachines(), prints: await readPrints() });
+const read = async () => ({
+  machines: await readMachines(),
+  prints: await readPrints(),
+  spools: await readSpools(),
+});
 
 export function MachinesPage() {
   const w = words.value;
@@ -15,7 +22,7 @@ export function MachinesPage() {
       <h1>{w.machines}</h1>
       <Age live={live} />
       <Shown loaded={live}>
-        {({ machines, prints }) =>
+        {({ machines, prints, spools }) =>
           machines.length === 0 ? (
             <p>{w.noMachines}</p>
           ) : (
@@ -25,6 +32,8 @@ export function MachinesPage() {
                   key={machine.machine}
                   machine={machine}
                   prints={prints.filter((print) => print.machine === machine.machine)}
+                  spools={spools.filter((spool) => spool.machine === machine.machine)}
+                  again={live.again}
                 />
               ))}
             </div>
@@ -47,7 +56,18 @@ export function Age({ live }: { readonly live: Live<unknown> }) {
   );
 }
 
-export function Machine({ machine, prints }: { readonly machine: MachineView; readonly prints: readonly PrintView[] }) {
+export function Machine({
+  machine,
+  prints,
+  spools,
+  again,
+}: {
+  readonly machine: MachineView;
+  readonly prints: readonly PrintView[];
+  /** What is loaded; without it, the card is an example, and nothing can be loaded. */
+  readonly spools?: readonly SpoolView[];
+  readonly again: () => void;
+}) {
   const w = words.value;
   const running = prints.find(({ state }) => state === 'running' || state === 'permitted');
   const waiting = prints.filter(({ state }) => state === 'queued').length;
@@ -86,6 +106,10 @@ export function Machine({ machine, prints }: { readonly machine: MachineView; re
         <dt>{w.waiting}</dt>
         <dd>{formatCount(prints.filter(isActive).length === 0 ? 0 : waiting)}</dd>
       </dl>
+      {running === undefined ? undefined : <PrintCommands print={running} again={again} />}
+      {spools !== undefined && acts(session.view.value, 'operator') ? (
+        <Spools machine={machine.machine} spools={spools} again={again} />
+      ) : undefined}
     </section>
   );
 }

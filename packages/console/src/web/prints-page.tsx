@@ -1,14 +1,15 @@
 import type { PrintView } from '@millrace/api';
-import { Signing } from './gesture.tsx';
+import { FailureForm } from './failure-form.tsx';
 import { lazy } from './lazy.tsx';
 import { STALE_MS, useLive } from './live.ts';
 import { Age, Progress } from './machines-page.tsx';
 import { operatorWords } from './operator-words.ts';
 import { Card, Facts, Shown } from './parts.tsx';
 import { PrintCommands } from './print-commands.tsx';
+import { ClearQueue, holds, QueueControls } from './queue-controls.tsx';
 import { readMachines, readPrints } from './reading.ts';
 import { inOrder } from './reading-order.ts';
-import { acts, session } from './session.ts';
+import { session } from './session.ts';
 import { formatCount, formatTime, words } from './words.ts';
 
 const SHOWN = 50;
@@ -34,8 +35,15 @@ export function PrintsPage() {
             ) : (
               <p>{w.shownOf(formatCount(Math.min(SHOWN, prints.length)), formatCount(prints.length))}</p>
             )}
+            <ClearQueue prints={prints} again={live.again} />
             {prints.slice(0, SHOWN).map((print) => (
-              <Print key={print.print} print={print} serial={serials.get(print.machine)} again={live.again} />
+              <Print
+                key={print.print}
+                print={print}
+                serial={serials.get(print.machine)}
+                isNext={isNextOf(print, prints)}
+                again={live.again}
+              />
             ))}
           </div>
         )}
@@ -44,12 +52,21 @@ export function PrintsPage() {
   );
 }
 
+/** Whether no other print of this holder comes before it on its machine. */
+const isNextOf = ({ machine, holder, place = 0 }: PrintView, prints: readonly PrintView[]) =>
+  !prints.some(
+    (other) =>
+      other.state === 'queued' && other.machine === machine && other.holder === holder && (other.place ?? 0) < place,
+  );
+
 export function Print({
   print,
   serial,
+  isNext,
   again,
 }: {
   readonly print: PrintView;
+  readonly isNext: boolean;
   readonly serial: string | undefined;
   readonly again: () => void;
 }) {
@@ -57,7 +74,6 @@ export function Print({
   const { state, object, orderedBy, code, reason, next } = print;
   const under = state === 'running' || state === 'permitted';
   const view = session.view.value;
-  const holds = acts(view, 'operator') && [view?.key, view?.organisation].includes(print.holder);
   const who = [orderedBy.name, orderedBy.organisation?.name].filter((name) => name !== undefined).join(', ');
   return (
     <Card kind="print">
@@ -87,14 +103,8 @@ export function Print({
           [w.next, next],
         ]}
       />
-      {state === 'queued' && holds ? (
-        <Signing
-          plain
-          label={w.cancelPrint}
-          job={(identity) => ({ type: 'cancel', identity, print: print.print })}
-          done={again}
-        />
-      ) : undefined}
+      {state === 'queued' && holds(print) ? <QueueControls print={print} isNext={isNext} again={again} /> : undefined}
+      {!under && object !== undefined && holds(print) ? <FailureForm print={print} again={again} /> : undefined}
     </Card>
   );
 }
