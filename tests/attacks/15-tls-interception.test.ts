@@ -9,7 +9,7 @@ import { factorFor } from '@millrace/testkit/pace';
 import { haystacksOf, Recorder } from '@millrace/testkit/recorder';
 import type { Recording } from '@millrace/testkit/recording';
 import { scan } from '@millrace/testkit/scan';
-import { httpMessages, webSocketPayloads } from '@millrace/testkit/streams';
+import { httpMessages, uploadedSegments, webSocketPayloads } from '@millrace/testkit/streams';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { CONTENT_BYTES } from '@millrace/vault';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -97,10 +97,7 @@ describe('ours', () => {
   it('the recording has no run of 16 bytes of the design or of sealed segments', () => {
     expect(scan(haystacksOf(intercepted), design)).toEqual([]);
     const uploads = system.recordings().filter(({ node, role }) => node === 'distribution' && role === 'user');
-    const sealed = uploads
-      .flatMap(({ up }) => httpMessages(up).messages)
-      .filter(({ start }) => start.startsWith('PUT /v1/uploads/'))
-      .map(({ body }) => body);
+    const sealed = uploads.flatMap(({ up }) => uploadedSegments(up));
     expect(sealed).toHaveLength(SEGMENTS);
     expect(scan(haystacksOf(intercepted), concatBytes(...sealed))).toEqual([]);
     // Positive control: the same search finds them on the links that carried them.

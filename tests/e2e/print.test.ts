@@ -22,7 +22,7 @@ import type { Recording } from '@millrace/testkit/recording';
 import { type Finding, filesOf, scan } from '@millrace/testkit/scan';
 import { secretsOf } from '@millrace/testkit/secrets';
 import { listeningSockets, socketCount } from '@millrace/testkit/sockets';
-import { httpMessages } from '@millrace/testkit/streams';
+import { uploadedSegments } from '@millrace/testkit/streams';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -51,9 +51,7 @@ afterAll(() => system?.close());
 function sealedSegments(recordings: readonly Recording[]): Uint8Array[] {
   return recordings
     .filter(({ node, role }) => node === 'distribution' && role === 'user')
-    .flatMap(({ up }) => httpMessages(up).messages)
-    .filter(({ start }) => start.startsWith('PUT /v1/uploads/'))
-    .map(({ body }) => body);
+    .flatMap(({ up }) => uploadedSegments(up));
 }
 
 const machineLinks = () => system.recordings().filter(({ role }) => role === 'machine');

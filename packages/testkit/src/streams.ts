@@ -11,6 +11,9 @@ export interface HttpMessage {
   readonly body: Uint8Array;
 }
 
+/** Length of a sealed segment, bytes. */
+const SEALED_BYTES = 16_386;
+
 /** HTTP messages of one direction of a recorded connection, up to an upgrade or the end of the recording. */
 export function httpMessages(bytes: Uint8Array): { messages: HttpMessage[]; rest: Uint8Array } {
   const messages: HttpMessage[] = [];
@@ -82,3 +85,14 @@ export const recordedFrames = (recordings: readonly Recording[]): Uint8Array[] =
       const link = decodeLink(message, false);
       return link.kind === 'frame' ? [link.payload] : [];
     });
+
+/** Sealed segments, 16,386 bytes each, that were uploaded on one direction of a recorded connection. */
+export function uploadedSegments(bytes: Uint8Array): Uint8Array[] {
+  return httpMessages(bytes)
+    .messages.filter(({ start }) => start.startsWith('PUT /v1/uploads/'))
+    .flatMap(({ body }) => {
+      const segments: Uint8Array[] = [];
+      for (let at = 0; at < body.length; at += SEALED_BYTES) segments.push(body.subarray(at, at + SEALED_BYTES));
+      return segments;
+    });
+}
