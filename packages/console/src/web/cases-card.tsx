@@ -1,5 +1,6 @@
 import type { CaseView } from '@millrace/api';
 import { useState } from 'preact/hooks';
+import { reasonNames } from './case-reasons.ts';
 import { Signing } from './gesture.tsx';
 import { useLoaded } from './loaded.ts';
 import { Card, Facts } from './parts.tsx';
@@ -55,7 +56,7 @@ function OneCase({
       <Facts
         rows={[
           [w.object, object, 'code'],
-          [w.reason, w.reasons[reason]],
+          [w.reason, reasonNames.value[reason]],
           [w.reported, formatTime(created)],
           [w.note, view.note],
         ]}

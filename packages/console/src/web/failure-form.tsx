@@ -2,6 +2,7 @@ import type { PrintView } from '@millrace/api';
 import type { CaseReason } from '@millrace/protocol';
 import { caseReasons } from '@millrace/protocol/shapes';
 import { useState } from 'preact/hooks';
+import { reasonNames } from './case-reasons.ts';
 import { Signing } from './gesture.tsx';
 import { operatorWords } from './operator-words.ts';
 
@@ -37,7 +38,7 @@ export function FailureForm({ print, again }: { readonly print: PrintView; reado
           <select value={reason} onChange={(event) => setReason(event.currentTarget.value as CaseReason)}>
             {caseReasons.map((one) => (
               <option key={one} value={one}>
-                {w.reasons[one]}
+                {reasonNames.value[one]}
               </option>
             ))}
           </select>

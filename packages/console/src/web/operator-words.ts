@@ -38,19 +38,6 @@ const en = {
   text: 'What went wrong',
   photo: 'Photo',
   sealed: 'Text and photo are sealed here: only the owner of the design can open them.',
-  reasons: {
-    adhesion: 'adhesion',
-    warping: 'warping',
-    'layer-shift': 'layer shift',
-    extrusion: 'extrusion',
-    'wrong-material': 'wrong material',
-    dimensions: 'dimensions',
-    surface: 'surface',
-    'machine-stopped': 'machine stopped',
-    power: 'power',
-    network: 'network',
-    other: 'other',
-  },
 } as const;
 
 const de = {
@@ -90,19 +77,6 @@ const de = {
   text: 'Was schiefging',
   photo: 'Foto',
   sealed: 'Text und Foto werden hier versiegelt: nur die Eigentümerin des Entwurfs kann sie öffnen.',
-  reasons: {
-    adhesion: 'Haftung',
-    warping: 'Verzug',
-    'layer-shift': 'Schichtversatz',
-    extrusion: 'Extrusion',
-    'wrong-material': 'falsches Material',
-    dimensions: 'Maße',
-    surface: 'Oberfläche',
-    'machine-stopped': 'Maschine blieb stehen',
-    power: 'Strom',
-    network: 'Netz',
-    other: 'anderer',
-  },
 } as const;
 
 export const operatorWords = dictionary(en, de);

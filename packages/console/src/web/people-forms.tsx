@@ -1,5 +1,6 @@
 import { type PersonRole, personRoles } from '@millrace/protocol/shapes';
 import { useState } from 'preact/hooks';
+import { Choices, Days, NameField } from './fields.tsx';
 import { Signing } from './gesture.tsx';
 import type { InvitationText } from './people-jobs.ts';
 import { peopleWords } from './people-words.ts';
@@ -25,8 +26,6 @@ export function InviteForm({
   const [days, setDays] = useState(INVITE_DAYS);
   const [keyDays, setKeyDays] = useState(KEY_DAYS);
   const [made, setMade] = useState<InvitationText>();
-  const toggle = (role: PersonRole, on: boolean) =>
-    setRoles(personRoles.filter((one) => (one === role ? on : roles.includes(one))));
   return (
     <details class={existing === undefined ? 'card' : ''}>
       <summary>{existing === undefined ? w.inviteTitle : w.renew} …</summary>
@@ -42,30 +41,8 @@ export function InviteForm({
           done();
         }}
       >
-        <label>
-          {w.name}
-          <input
-            type="text"
-            required
-            maxLength={60}
-            autocomplete="off"
-            value={name}
-            onInput={(event) => setName(event.currentTarget.value)}
-          />
-        </label>
-        <fieldset>
-          <legend>{w.roles}</legend>
-          {personRoles.map((role) => (
-            <label key={role} class="tick">
-              <input
-                type="checkbox"
-                checked={roles.includes(role)}
-                onChange={(event) => toggle(role, event.currentTarget.checked)}
-              />{' '}
-              {w.roleNames[role]}
-            </label>
-          ))}
-        </fieldset>
+        <NameField label={w.name} value={name} set={setName} />
+        <Choices label={w.roles} of={personRoles} names={w.roleNames} chosen={roles} choose={setRoles} />
         <Days label={w.inviteDays} value={days} most={90} set={setDays} />
         <Days label={w.keyDays} value={keyDays} most={3_650} set={setKeyDays} />
       </Signing>
@@ -91,32 +68,6 @@ export function AddDevice({ done }: { readonly done: () => void }) {
       />
       {made === undefined ? undefined : <Made invitation={made} />}
     </details>
-  );
-}
-
-export function Days({
-  label,
-  value,
-  most,
-  set,
-}: {
-  readonly label: string;
-  readonly value: number;
-  readonly most: number;
-  readonly set: (days: number) => void;
-}) {
-  return (
-    <label>
-      {label}
-      <input
-        type="number"
-        required
-        min={1}
-        max={most}
-        value={value}
-        onInput={(event) => set(event.currentTarget.valueAsNumber)}
-      />
-    </label>
   );
 }
 

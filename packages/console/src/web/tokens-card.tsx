@@ -2,9 +2,9 @@ import type { TokenView } from '@millrace/api';
 import type { NewToken } from '@millrace/client';
 import { type TokenScope, tokenScopes } from '@millrace/protocol/shapes';
 import { useState } from 'preact/hooks';
+import { Choices, Days, NameField } from './fields.tsx';
 import { Signing } from './gesture.tsx';
 import { Card, Facts } from './parts.tsx';
-import { Days } from './people-forms.tsx';
 import { peopleWords } from './people-words.ts';
 import { session } from './session.ts';
 import { ShownOnce } from './shown-once.tsx';
@@ -85,8 +85,6 @@ function NewTokenForm({ done }: { readonly done: () => void }) {
   const [scopes, setScopes] = useState<readonly TokenScope[]>([]);
   const [days, setDays] = useState(30);
   const [made, setMade] = useState<NewToken>();
-  const toggle = (scope: TokenScope, on: boolean) =>
-    setScopes(tokenScopes.filter((one) => (one === scope ? on : scopes.includes(one))));
   return (
     <details>
       <summary>{w.tokenTitle} …</summary>
@@ -99,30 +97,8 @@ function NewTokenForm({ done }: { readonly done: () => void }) {
           done();
         }}
       >
-        <label>
-          {w.name}
-          <input
-            type="text"
-            required
-            maxLength={60}
-            autocomplete="off"
-            value={name}
-            onInput={(event) => setName(event.currentTarget.value)}
-          />
-        </label>
-        <fieldset>
-          <legend>{w.scopes}</legend>
-          {tokenScopes.map((scope) => (
-            <label key={scope} class="tick mono">
-              <input
-                type="checkbox"
-                checked={scopes.includes(scope)}
-                onChange={(event) => toggle(scope, event.currentTarget.checked)}
-              />{' '}
-              {scope}
-            </label>
-          ))}
-        </fieldset>
+        <NameField label={w.name} value={name} set={setName} />
+        <Choices label={w.scopes} of={tokenScopes} chosen={scopes} choose={setScopes} />
         <Days label={w.tokenDays} value={days} most={366} set={setDays} />
       </Signing>
       {made === undefined ? undefined : (
