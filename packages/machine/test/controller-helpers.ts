@@ -42,11 +42,15 @@ export async function onNetwork(device: {
   return { settings: { url: device.url }, close: () => device.close() };
 }
 
-/** Runs the compliance suite against two simulated controllers. */
+/**
+ * Runs the compliance suite against two simulated controllers.
+ * @param dwell the command with which the controller stands still for a second
+ */
 export function complies(
   registration: DriverFixture['registration'],
   serial: string,
   devices: Readonly<Record<'slow' | 'fast', { readonly serve: () => Promise<Served>; readonly settings?: Settings }>>,
+  dwell = 'G4 S1',
 ): void {
   const served = new Map<string, Served>();
   beforeAll(async () => {
@@ -56,15 +60,16 @@ export function complies(
     for (const { close } of served.values()) await close();
   });
   const settingsOf = (name: 'slow' | 'fast') => ({ ...served.get(name)?.settings, ...devices[name].settings });
+  const content = (bytes: number) => dwells(dwell, bytes);
   for (const { name, run } of driverCases) {
-    it(name, () => run({ registration, serial, slow: settingsOf('slow'), fast: settingsOf('fast'), content: dwells }));
+    it(name, () => run({ registration, serial, slow: settingsOf('slow'), fast: settingsOf('fast'), content }));
   }
 }
 
 /** Lines that each take a second. The rest are comments. */
-function dwells(bytes: number): Uint8Array {
-  const long = 'G4 S1 ; a comment that only makes the line longer, so that there are fewer of them\n';
-  const line = bytes > 10_000 ? long : 'G4 S1\n';
+function dwells(dwell: string, bytes: number): Uint8Array {
+  const long = `${dwell} ; a comment that only makes the line longer, so that there are fewer of them\n`;
+  const line = bytes > 10_000 ? long : `${dwell}\n`;
   return utf8(line.repeat(bytes / line.length) + ';'.repeat(bytes % line.length));
 }
 

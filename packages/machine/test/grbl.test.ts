@@ -21,13 +21,16 @@ function contour(lines: number): Uint8Array {
 }
 
 describe('the grbl driver', () => {
-  complies(grblDriver, serial, {
-    slow: {
-      serve: () => atSocket(new GrblSimulator({ name: serial, msPerSecond: 100, homing: true })),
-      settings: { statusMs: 20 },
+  const settings = { statusMs: 20 };
+  complies(
+    grblDriver,
+    serial,
+    {
+      slow: { serve: () => atSocket(new GrblSimulator({ name: serial, msPerSecond: 100, homing: true })), settings },
+      fast: { serve: () => atSocket(new GrblSimulator({ name: serial })), settings },
     },
-    fast: { serve: () => atSocket(new GrblSimulator({ name: serial })), settings: { statusMs: 20 } },
-  });
+    'G4 P1',
+  );
 });
 
 describe('a run on a mill with Grbl', () => {

@@ -160,6 +160,8 @@ export class GrblSimulator extends Executed implements SerialDevice {
       this.#hold('Door');
       this.#say('[MSG:Check Door]');
     }
+    // Value word missing: Grbl knows a dwell in seconds (P) only.
+    if (/G0*4(?!\d)/.test(line) && !line.includes('P')) return this.#say('error:28');
     this.executed.push(line);
     if (/M[34]/.test(line)) this.spindle = true;
     if (/M5/.test(line)) this.spindle = false;
