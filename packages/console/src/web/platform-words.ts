@@ -95,10 +95,10 @@ export const platformWords = dictionary(en, {
   revisions: 'Revisionen je Sekunde',
   machines: 'Maschinen verbunden',
   prints: 'Laufende Drucke',
-  permits: 'Genehmigungen seit dem Start des Steuerknotens',
+  permits: 'Freigaben seit dem Start des Steuerknotens',
   ledger: 'Register',
   entries: 'Einträge',
-  witnesses: 'Zeugen des neuesten Kopfes',
+  witnesses: 'Zeugen des neuesten Stands',
   noWitnesses: 'keine',
   counting: '…',
 
