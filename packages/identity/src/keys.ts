@@ -56,6 +56,14 @@ export interface TokenIdentity {
   readonly hardware: boolean;
 }
 
+/** A monotonic counter (CKH_MONOTONIC_COUNTER): each read gives the number after the one that the last read gave. */
+export interface TokenCounter {
+  /** What it said when the machine's key was made, or when an administrator last accepted the machine's state. */
+  readonly since: number;
+  /** @throws {MillraceError} E_HSM */
+  read(): Promise<number>;
+}
+
 /** The machine's identity, in a file or a PKCS#11 token. The secret key signs and agrees, and is never exported. */
 export interface MachineKey extends Signer {
   readonly algorithm: 'ES256';
@@ -67,6 +75,8 @@ export interface MachineKey extends Signer {
     readonly lost: AbortSignal;
     /** Requires that the token still signs with this key. @throws {MillraceError} E_HSM */
     check(): Promise<void>;
+    /** Only if the token has a monotonic counter that this machine alone uses. */
+    readonly counter?: TokenCounter | undefined;
   };
   /** P-256 Diffie-Hellman with an uncompressed 65-byte point: the shared 32-byte x coordinate. The caller wipes it. */
   agree(peer: Uint8Array): Promise<Bytes>;

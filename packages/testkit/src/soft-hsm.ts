@@ -1,9 +1,10 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const modules = [
@@ -29,8 +30,29 @@ export interface SoftHsm {
   close(): Promise<void>;
 }
 
-/** @returns why there is none, if something is not installed */
-export async function openSoftHsm(): Promise<SoftHsm | string> {
+/**
+ * SoftHSM2 with a monotonic counter, which it does not have itself: a module compiled here that passes all else on.
+ * @param step by which a read increases the counter
+ * @returns path of the module
+ */
+export async function addCounter({ module, folder }: SoftHsm, step = 1): Promise<string> {
+  const [made, file] = [join(folder, `counter-${step}.so`), join(folder, `counter-${step}`)];
+  const includes = join(dirname(createRequire(import.meta.url).resolve('pkcs11js/package.json')), 'includes');
+  const defined = [`REAL_MODULE="${module}"`, `COUNTER_FILE="${file}"`, `COUNTER_STEP=${step}`].map(
+    (text) => `-D${text}`,
+  );
+  const source = fileURLToPath(new URL('token-counter.c', import.meta.url));
+  await promisify(execFile)('cc', ['-shared', '-fPIC', ...defined, `-I${includes}`, '-o', made, source, '-ldl']);
+  return made;
+}
+
+/**
+ * @param compiler needed for `addCounter`
+ * @returns why there is none, if something is not installed
+ */
+export async function openSoftHsm({ compiler = false } = {}): Promise<SoftHsm | string> {
+  if (compiler && spawnSync('cc', ['--version']).status !== 0)
+    return 'there is no C compiler: counters of tokens are not checked';
   const module = modules.find((path) => existsSync(path));
   if (module === undefined) return 'SoftHSM2 is not installed: keys in tokens are not checked';
   try {

@@ -1,6 +1,14 @@
 import { MillraceError, Mutex, wipe } from '@millrace/base';
 import type { TokenIdentity } from '../keys.ts';
-import { type Cryptoki, ck, type Handle, type LoadCryptoki, loadCryptoki, resultOf } from './binding.ts';
+import {
+  type Attribute,
+  type Cryptoki,
+  ck,
+  type Handle,
+  type LoadCryptoki,
+  loadCryptoki,
+  resultOf,
+} from './binding.ts';
 import { clearRefusal, type PinSource, readPin, recordRefusal, requireUntried } from './pin.ts';
 
 export interface TokenPlace {
@@ -69,6 +77,21 @@ export function attempt<T>(failed: string, call: () => T): T {
   } catch (cause) {
     throw tokenError(failed, cause);
   }
+}
+
+/** At most two objects with these attributes. @throws errors of the binding */
+export function findTwo({ cryptoki, session }: TokenSession, template: readonly Attribute[]): Handle[] {
+  cryptoki.C_FindObjectsInit(session, template);
+  try {
+    return cryptoki.C_FindObjects(session, 2);
+  } finally {
+    cryptoki.C_FindObjectsFinal(session);
+  }
+}
+
+/** @throws errors of the binding */
+export function attributeOf(cryptoki: Cryptoki, session: Handle, object: Handle, type: number): Uint8Array {
+  return cryptoki.C_GetAttributeValue(session, object, [{ type }])[0]?.value ?? new Uint8Array();
 }
 
 /** A token with the right label and another serial number is another token: it must not get the PIN. */

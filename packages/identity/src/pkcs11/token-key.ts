@@ -3,7 +3,17 @@ import { isP256Point, sha256 } from '@millrace/base/crypto';
 import type { MachineKey, TokenIdentity } from '../keys.ts';
 import { verifySignature } from '../verify.ts';
 import { type Cryptoki, ck, type Handle, type LoadCryptoki } from './binding.ts';
-import { attempt, closeSession, openTokenSession, type TokenPlace, type TokenSession, tokenError } from './session.ts';
+import { readCounter, steadyCounter } from './counter.ts';
+import {
+  attempt,
+  attributeOf,
+  closeSession,
+  findTwo,
+  openTokenSession,
+  type TokenPlace,
+  type TokenSession,
+  tokenError,
+} from './session.ts';
 
 /** DER of the object identifier of P-256 (RFC 5480, 2.1.1.1). */
 const P256 = Uint8Array.of(0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07);
@@ -17,6 +27,8 @@ export interface TokenKeyPlace extends TokenPlace {
   readonly id: Uint8Array;
   /** Uncompressed point, 65 bytes. */
   readonly publicKey: Uint8Array;
+  /** `since` of the token's counter, if the machine uses it. */
+  readonly counter?: number | undefined;
 }
 
 /** The parts that tests replace. */
@@ -28,19 +40,26 @@ export interface TokenModules {
  * Creates a P-256 key pair in a token: sensitive and not extractable, to sign and to agree.
  * @param name CKA_LABEL, for people
  * @param attended as for `openTokenSession`
+ * @returns `counter`, if the token has one and no other key: machines that share a token would count for each other
  * @throws {MillraceError} E_CONFIG, E_HSM, E_PIN
  */
 export async function createTokenKey(
   place: TokenPlace,
   name: string,
   { attended, load }: TokenModules & { readonly attended: boolean },
-): Promise<{ readonly id: Bytes; readonly publicKey: Bytes; readonly token: TokenIdentity }> {
+): Promise<{
+  readonly id: Bytes;
+  readonly publicKey: Bytes;
+  readonly token: TokenIdentity;
+  readonly counter: number | undefined;
+}> {
   const opened = await openTokenSession(place, { attended, load });
   const { cryptoki, session, slot, token } = opened;
   try {
     const offered = attempt('the token lists no mechanisms', () => cryptoki.C_GetMechanismList(slot));
     if (needed.some((mechanism) => !offered.includes(mechanism)))
       throw tokenError(`the token ${place.label} has no ECDSA and ECDH: machines need both with P-256`);
+    const counter = hasKeys(opened) ? undefined : steadyCounter(opened);
     const id = systemRandom(16);
     const common = [
       { type: ck.CKA_TOKEN, value: true },
@@ -69,7 +88,7 @@ export async function createTokenKey(
       .catch((cause: unknown) => {
         throw tokenError('the token makes no key', cause);
       });
-    return { id, publicKey: readPoint(cryptoki, session, publicKey), token };
+    return { id, publicKey: readPoint(cryptoki, session, publicKey), token, counter };
   } finally {
     closeSession(cryptoki, session);
   }
@@ -82,7 +101,7 @@ export async function createTokenKey(
 export async function openTokenKey(place: TokenKeyPlace, modules: TokenModules = {}): Promise<MachineKey> {
   const opened = await openTokenSession(place, { attended: false, load: modules.load });
   try {
-    const key = new TokenKey(opened, findPrivateKey(opened, place.id), copyBytes(place.publicKey));
+    const key = new TokenKey(opened, findPrivateKey(opened, place.id), place);
     await key.token.check();
     return key;
   } catch (error) {
@@ -103,15 +122,17 @@ class TokenKey implements MachineKey {
   readonly #calls = new Mutex();
   readonly #lost = new AbortController();
 
-  constructor({ cryptoki, session, token }: TokenSession, privateKey: Handle, publicKey: Bytes) {
-    this.#cryptoki = cryptoki;
-    this.#session = session;
+  constructor(opened: TokenSession, privateKey: Handle, { publicKey, counter: since }: TokenKeyPlace) {
+    this.#cryptoki = opened.cryptoki;
+    this.#session = opened.session;
     this.#privateKey = privateKey;
-    this.publicKey = publicKey;
+    this.publicKey = copyBytes(publicKey);
+    const read = () => this.#use(async () => readCounter(opened));
     this.token = {
-      identity: token,
+      identity: opened.token,
       lost: this.#lost.signal,
       check: async () => void (await this.sign(CHECK)),
+      counter: since === undefined ? undefined : { since, read },
     };
   }
 
@@ -177,21 +198,21 @@ class TokenKey implements MachineKey {
   }
 }
 
-function findPrivateKey({ cryptoki, session }: TokenSession, id: Uint8Array): Handle {
-  const [key, ...others] = attempt('the token lists no keys', () => {
-    cryptoki.C_FindObjectsInit(session, [
+function findPrivateKey(opened: TokenSession, id: Uint8Array): Handle {
+  const [key, ...others] = attempt('the token lists no keys', () =>
+    findTwo(opened, [
       { type: ck.CKA_CLASS, value: ck.CKO_PRIVATE_KEY },
       { type: ck.CKA_KEY_TYPE, value: ck.CKK_EC },
       { type: ck.CKA_ID, value: Buffer.from(id) },
-    ]);
-    try {
-      return cryptoki.C_FindObjects(session, 2);
-    } finally {
-      cryptoki.C_FindObjectsFinal(session);
-    }
-  });
+    ]),
+  );
   if (key === undefined || others.length > 0) throw tokenError('the token does not have the machine’s key');
   return key;
+}
+
+function hasKeys(opened: TokenSession): boolean {
+  const template = [{ type: ck.CKA_CLASS, value: ck.CKO_PRIVATE_KEY }];
+  return attempt('the token lists no keys', () => findTwo(opened, template)).length > 0;
 }
 
 /** CKA_EC_POINT is a DER OCTET STRING; some tokens give the bare point. */
@@ -201,10 +222,6 @@ function readPoint(cryptoki: Cryptoki, session: Handle, publicKey: Handle): Byte
   );
   const wrapped = value.length === POINT_BYTES + 2 && value[0] === 0x04 && value[1] === POINT_BYTES;
   return copyBytes(requirePoint(wrapped ? value.subarray(2) : value));
-}
-
-function attributeOf(cryptoki: Cryptoki, session: Handle, object: Handle, type: number): Uint8Array {
-  return cryptoki.C_GetAttributeValue(session, object, [{ type }])[0]?.value ?? new Uint8Array();
 }
 
 /** @throws {MillraceError} E_INPUT */

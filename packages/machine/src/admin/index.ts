@@ -49,7 +49,7 @@ export async function createMachineKeyInToken(
 ): Promise<Pick<Machine, 'machine' | 'publicKey' | 'token'> & { settings: TokenSettings }> {
   await mkdir(join(folder, machineFiles.data), { recursive: true, mode: 0o700 });
   const place = { module, label, pin: pinSource(folder, pinFile) };
-  const { id, publicKey, token } = await createTokenKey(place, name, { attended });
+  const { id, publicKey, token, counter } = await createTokenKey(place, name, { attended });
   const settings = {
     module,
     label,
@@ -57,6 +57,7 @@ export async function createMachineKeyInToken(
     id: toHex(id),
     publicKey: toHex(publicKey),
     ...(pinFile === undefined ? {} : { pinFile }),
+    ...(counter === undefined ? {} : { counter }),
   };
   return { machine: keyName(publicKey), publicKey, token, settings };
 }

@@ -171,7 +171,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const odometer = await openOdometer(config.data, signer, { telemetry: () => driver.telemetry(), spool });
     const report = createReports({ config, outbox, clock, random, spool, odometer });
     const runs = openRunStore(config.data, signer);
-    const begun = openBegunObjects(config.data, signer);
+    const begun = await openBegunObjects(config.data, signer);
     const points = closer.add(new PointsPool(1));
     const activity = new Activity(clock, driver, () => link.connected);
     operator = await Operator.open(config.folder, signer, { driver, clock, logger });

@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { hexOf, MillraceError } from '@millrace/base';
 import { z } from 'zod';
+import { listIfThere } from './files.ts';
 import { type StateSigner, signedFile } from './signed-file.ts';
+import { openStateCounter } from './state-counter.ts';
 
 const schema = z.strictObject({
   print: hexOf(16),
@@ -13,7 +15,7 @@ type Begun = Pick<z.output<typeof schema>, 'print' | 'run'>;
 
 /**
  * Objects that this machine has begun: one signed file for each, kept forever. No object begins twice, whatever the
- * cloud permits.
+ * cloud permits. If the machine's token has a counter, a list that is not the newest is refused.
  */
 export interface BegunObjects {
   /**
@@ -26,7 +28,11 @@ export interface BegunObjects {
   made(object: string, run: Begun): Promise<void>;
 }
 
-export function openBegunObjects(folder: string, signer: StateSigner): BegunObjects {
+/** @throws {MillraceError} E_STORE if the token's counter shows that this is not the newest list; E_HSM */
+export async function openBegunObjects(folder: string, signer: StateSigner): Promise<BegunObjects> {
+  // Beside them, a killed agent may have left files that it had not finished.
+  const names = async () => (await listIfThere(join(folder, 'begun'))).filter((name) => name.endsWith('.state'));
+  const counter = await openStateCounter(folder, signer, names);
   const fileOf = (object: string) =>
     signedFile(join(folder, 'begun', `${object}.state`), signer, {
       label: `begun/${object}`,
@@ -37,13 +43,13 @@ export function openBegunObjects(folder: string, signer: StateSigner): BegunObje
     take: async (object, { print, run }) => {
       const file = fileOf(object);
       const known = await file.read();
-      if (known === undefined) return file.write({ print, run });
+      if (known === undefined) return counter.change(() => file.write({ print, run }), `${object}.state`);
       if (known.print === print && known.run === run) return;
       const { made = false } = known;
       throw new MillraceError('E_REPLAY', `this machine ${made ? 'made' : 'began'} object ${object} in another run`, {
         data: { object, made },
       });
     },
-    made: (object, { print, run }) => fileOf(object).write({ print, run, made: true }),
+    made: (object, { print, run }) => counter.change(() => fileOf(object).write({ print, run, made: true })),
   };
 }

@@ -57,6 +57,8 @@ export const tokenSettings = z.strictObject({
   publicKey: hexOf(65),
   /** File with the PIN. By default the PIN agent gives it, whose socket MILLRACE_PIN_SOCKET names. */
   pinFile: z.string().min(1).max(4_096).optional(),
+  /** The machine counts its objects with the token's monotonic counter, which said this when the key was made. */
+  counter: z.number().int().nonnegative().optional(),
 });
 
 const settingsSchema = z.strictObject({
