@@ -38,7 +38,7 @@ const run = (...args: string[]) => operateMachine(operationIn([...args, '--folde
 it('commands the machine that is named by its number or name, or the only one', async () => {
   await addAgent('1', 'mk3');
   expect(await run('stop', '--cause', 'smoke')).toBe(
-    'Machine mk3 is idle; no print is under way.\nHeld by the operator: smoke. It takes no work until `resume`.',
+    'Machine mk3 is idle; no print is under way.\nHeld: smoke. It takes no work until `resume`.',
   );
   await addAgent('2', 'mill');
   await run('pause', '2');

@@ -64,7 +64,7 @@ describe('the local page says which step waits for whom', () => {
     expect(seen({ ...ready, connected: false })).toMatchObject({ tone: 'bad', waitsFor: 'cloud' });
     expect(seen({ ...ready, held: 'a cable hangs loose' })).toMatchObject({
       ...{ tone: 'bad', waitsFor: 'person' },
-      headline: 'Held by the operator: a cable hangs loose. No print begins.',
+      headline: 'Held: a cable hangs loose. No print begins.',
     });
     expect(seen({ ...ready, step: 'reports' })).toMatchObject({ tone: 'waits', waitsFor: 'cloud' });
     const problem = new MillraceError('E_MACHINE', 'the serial port is gone');

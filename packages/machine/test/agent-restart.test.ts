@@ -2,9 +2,11 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, MillraceError, systemRandom, toHex, utf8 } from '@millrace/base';
 import { generateP256Key } from '@millrace/identity';
+import type { Driver } from '@millrace/machine/parts';
 import { storeDesign } from '@millrace/testkit/machine/agent-design';
 import { type Bench, startBench } from '@millrace/testkit/machine/agent-harness';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { operate } from '../src/admin/index.ts';
 import { openRunStore, type RunRecord } from '../src/agent/run-record.ts';
 
 let bench: Bench | undefined;
@@ -230,6 +232,42 @@ test('a machine with another serial number never calls home', async () => {
   await cloud.until(() => cloud.connections > 0);
   await pause(100);
   expect(cloud.requests).toEqual([]);
+});
+
+test('a machine with other firmware is held until its operator resumes, also after a restart', async () => {
+  let version = 'Marlin 2.1.2';
+  const wrapDriver = (driver: Driver): Driver =>
+    new Proxy(driver, {
+      get: (whole, name: keyof Driver) => {
+        if (name === 'identify') return async () => ({ ...(await whole.identify()), firmware: version });
+        const part = whole[name];
+        return typeof part === 'function' ? part.bind(whole) : part;
+      },
+    });
+  bench = await startBench({ design, wrapDriver });
+  const { cloud, folder } = bench;
+  const completed = () => cloud.reports.filter(({ event }) => event === 'completed').length;
+  await cloud.print();
+  await cloud.until(() => completed() === 1);
+  await bench.restart();
+  await cloud.print();
+  await cloud.until(() => completed() === 2);
+
+  version = 'Marlin 2.1.3\u001b[2J';
+  await cloud.print();
+  const why = 'the controller has other firmware than before: Marlin 2.1.3?[2J, not Marlin 2.1.2';
+  const held = async () => expect((await operate(folder, { command: 'status' })).held?.cause).toBe(why);
+  await vi.waitFor(held, 30_000);
+  await bench.restart();
+  await held();
+  expect(cloud.reports.filter(({ event }) => event === 'started').length).toBe(2);
+  await operate(folder, { command: 'resume' });
+  await cloud.until(() => completed() === 3);
+  // Accepted: that firmware from now on, and the former one no more.
+  version = 'Marlin 2.1.2';
+  await cloud.print();
+  await vi.waitFor(async () => expect((await operate(folder, { command: 'status' })).held).toBeDefined(), 30_000);
+  expect(completed()).toBe(3);
 });
 
 test('a machine that is unplugged during a print: the print fails with its code, and the next one works', async () => {

@@ -138,7 +138,7 @@ function printing({ print, connected, machine }: AgentStatus): Said {
 function idle({ step, connected, held, problem, last }: AgentStatus): Said {
   if (held !== undefined)
     return {
-      ...{ tone: 'bad', headline: `Held by the operator: ${held}. No print begins.`, waitsFor: 'person' },
+      ...{ tone: 'bad', headline: `Held: ${held}. No print begins.`, waitsFor: 'person' },
       next: 'Remove the cause, then: millrace-agent resume',
     };
   if (step === 'machine' && problem !== undefined)

@@ -19,7 +19,7 @@ export const operatorCommands: readonly OperatorRequest['command'][] = operatorR
 export function statusText(machine: string, { state, prints, pause, held }: OperatorStatus): string {
   const lines = [`Machine ${machine} is ${state}; ${prints ? 'a print is under way' : 'no print is under way'}.`];
   if (pause !== undefined) lines.push(`Paused: ${pause.cause}. Next: ${pause.nextStep}.`);
-  else if (held !== undefined) lines.push(`Held by the operator: ${held.cause}. It takes no work until \`resume\`.`);
+  else if (held !== undefined) lines.push(`Held: ${held.cause}. It takes no work until \`resume\`.`);
   return lines.join('\n');
 }
 

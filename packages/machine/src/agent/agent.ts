@@ -38,6 +38,7 @@ import { openBegunObjects } from './begun-objects.ts';
 import { connectCloud } from './cloud-link.ts';
 import type { MachineConfig } from './config.ts';
 import { type ControlCalls, createControlCalls, isPassing } from './control-calls.ts';
+import { type ControllerCheck, openControllerCheck } from './controller-check.ts';
 import { Inbox } from './inbox.ts';
 import { createReports } from './machine-reports.ts';
 import { openOdometer } from './odometer.ts';
@@ -78,6 +79,7 @@ export interface AgentModules {
 type OwnParts = AgentParts & {
   readonly calls: ControlCalls;
   readonly visits: Visits;
+  readonly controller: ControllerCheck;
   readonly packages: PackageQueue | undefined;
   /** Aborted when settings came that the agent has to start with. */
   readonly changed: AbortController;
@@ -192,7 +194,8 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const common = { ...own, clock, random, timing, logger };
     const changed = new AbortController();
     const visits = closer.add(new Visits(common));
-    const parts: OwnParts = { ...common, changed, visits, packages: options.packages };
+    const controller = openControllerCheck(signer, common);
+    const parts: OwnParts = { ...common, changed, visits, controller, packages: options.packages };
     await reportUnfinished(parts);
     await parts.visits.start();
     const { token } = config.machineKey;
@@ -269,12 +272,12 @@ async function work(parts: OwnParts, signal: AbortSignal): Promise<void> {
 }
 
 async function nextObject(parts: OwnParts, signal: AbortSignal) {
-  const { link, operator, outbox, runs, tables, activity, packages } = parts;
+  const { link, operator, outbox, runs, tables, activity, packages, controller } = parts;
   const whenReady = async () => {
     if (operator.isHalted) activity.step('held');
     await operator.whenFree(signal);
     activity.step('machine');
-    await checkMachine(parts);
+    await controller.require();
   };
   await whenReady();
   if (packages === undefined) await tables.measure(signal);
@@ -293,7 +296,7 @@ async function nextObject(parts: OwnParts, signal: AbortSignal) {
   const record = (await runs.read()) ?? (await newRun(parts, signal));
   if (record === undefined) return 'none';
   activity.step('machine');
-  await checkMachine(parts); // it may have been unplugged or replaced
+  await controller.require(); // it may have been unplugged or replaced
   activity.step('print');
   return isVisit(record) ? await parts.visits.make(record, signal) : await new Print(parts, record, signal).run();
 }
@@ -311,7 +314,7 @@ async function whileRehearsing<T>(parts: OwnParts, wait: () => Promise<T>, signa
 }
 
 async function answerRehearsals(parts: OwnParts, signal: AbortSignal): Promise<void> {
-  const { calls, spool, timing, logger } = parts;
+  const { calls, spool, timing, logger, controller } = parts;
   const backoff = new Backoff(timing.backoff);
   while (!signal.aborted) {
     try {
@@ -319,7 +322,7 @@ async function answerRehearsals(parts: OwnParts, signal: AbortSignal): Promise<v
       backoff.reset();
       if (next === undefined) continue;
       await spool.take(next.spool);
-      await checkMachine(parts); // hours may have passed
+      await controller.require(); // hours may have passed
       await rehearse(parts, next.rehearsal);
     } catch (cause) {
       if (signal.aborted) return;
@@ -345,20 +348,4 @@ async function newRun(parts: OwnParts, signal: AbortSignal): Promise<RunRecord |
   const { print, visit } = next;
   const begun = { print, run: toHex(random(16)), started: false, segments: 0 };
   return visit === undefined ? begun : { ...begun, visit };
-}
-
-/**
- * Requires the machine's token, connects to the machine if necessary and reads its serial number.
- * @throws {MillraceError} E_HSM, E_MACHINE_UNKNOWN, E_MACHINE
- */
-async function checkMachine({ driver, config }: AgentParts): Promise<void> {
-  await config.machineKey.token?.check();
-  const { state } = driver.telemetry();
-  if (state !== 'idle') await driver.connect({ serial: config.serial });
-  const { serial, kind } = await driver.identify();
-  if (serial !== config.serial || kind !== config.kind) {
-    throw new MillraceError('E_MACHINE_UNKNOWN', 'the connected machine is not the configured one', {
-      data: { expected: config.serial, found: serial },
-    });
-  }
 }

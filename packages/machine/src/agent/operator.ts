@@ -99,6 +99,12 @@ export class Operator {
     while (this.#held !== undefined) await this.#change.wait(signal);
   }
 
+  /** Lets the machine take no work until it is resumed there. */
+  hold(cause: string): Promise<void> {
+    const { cause: former, since = this.#clock.now() } = this.#held ?? {};
+    return this.#hold({ cause: former === undefined ? cause : `${former}; ${cause}`, since });
+  }
+
   /** The machine's run has begun. If it was held meanwhile, it stands still before its first line. */
   async begun(): Promise<void> {
     if (this.#held !== undefined && this.#driver.telemetry().state === 'running')
