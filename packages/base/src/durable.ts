@@ -48,6 +48,29 @@ export async function removeDurably(path: string): Promise<void> {
   });
 }
 
+const ZEROS = new Uint8Array(1 << 20);
+
+/**
+ * Overwrites a file with zeros, flushes it and removes it. A medium that does not overwrite in place (flash, btrfs, ZFS)
+ * may still have the former content. A missing file is not an error.
+ * @throws as `writeDurably`
+ */
+export async function eraseDurably(path: string): Promise<void> {
+  await onDisk(path, async () => {
+    const file = await open(path, 'r+').catch(unlessMissing);
+    if (!file) return;
+    try {
+      const { size } = await file.stat();
+      for (let at = 0; at < size; at += ZEROS.length) await file.write(ZEROS, 0, Math.min(ZEROS.length, size - at), at);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rm(path);
+    await flush(dirname(path));
+  });
+}
+
 /** Flushes a file, or the entries of a folder, to the disk. */
 export async function flush(path: string): Promise<void> {
   const handle = await open(path, 'r');

@@ -11,6 +11,7 @@ import { addMonitor, addWitness } from './ledger-commands.ts';
 import { addLicences } from './licence-commands.ts';
 import { addMachines } from './machine-commands.ts';
 import { addMaterials } from './material-commands.ts';
+import { addMigrate } from './migrate-command.ts';
 import { addNodes } from './node-commands.ts';
 import { addObjects } from './object-commands.ts';
 import { createTerminal } from './output/terminal.ts';
@@ -167,6 +168,7 @@ function addInstallation(program: Command, add: Add): void {
     'accept the current state of a node although other nodes have seen a newer one (see docs/runbooks/recover.md)',
     async (context, [node = ''], options) => (await import('./commands/recover.ts')).recover(context, node, options),
   ).option('--accept-loss', 'accept that the node’s lost data stays lost');
+  addMigrate(program, add);
   add(program, 'logs [name]', 'show the logs of one process or of all', async (context, [name], options) => {
     const { logs } = await import('./commands/logs.ts');
     return logs(context, name, options);

@@ -154,6 +154,7 @@ describe('help', () => {
         'queue list',
         'receive',
         'send',
+        'migrate',
         'recover',
         'rehearse',
         'renew',

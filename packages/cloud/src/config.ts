@@ -59,6 +59,8 @@ export const nodeFiles = {
   data: 'data',
   /** Control and segments nodes: name of the keyspace that holds their state. Missing while `data` holds it. */
   keyspace: 'keyspace',
+  /** Control and segments nodes: where the state is being moved, while `millrace migrate` has not completed. */
+  migration: 'migration.json',
   /**
    * In `data`: slots of the keys that mail and attachments are sealed to. Not in backups; a restored node makes new
    * keys.

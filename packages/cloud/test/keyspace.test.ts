@@ -38,7 +38,7 @@ describe.each(Object.entries(nodes))('a %s node', (_role, openStores) => {
     await stores.close();
     await expect(openStores(folder, cluster)).rejects.toMatchObject({
       code: 'E_CONFIG',
-      message: expect.stringMatching(/remove cluster from node\.json, or move .*data away/),
+      message: expect.stringMatching(/remove cluster from node\.json .*`millrace migrate`, or move .*data away/),
     });
     const again = await openStores(folder);
     expect(await again.records.collection('things', {}).get('a')).toEqual(Uint8Array.of(1));

@@ -6,6 +6,7 @@ export {
   type SlottedCell,
 } from './cell-file/cell-file.ts';
 export type * from './cells.ts';
+export { keepStores } from './keep-stores.ts';
 export { type Lmdb, type LmdbOptions, openLmdb } from './lmdb.ts';
 export type * from './log.ts';
 export type { QueueOptions } from './map-queue.ts';

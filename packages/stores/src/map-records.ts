@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, concatBytes, toHex, u64be, utf8 } from '@millrace/base';
+import { type Bytes, compareBytes, concatBytes, MillraceError, toHex, u64be, utf8 } from '@millrace/base';
 import { inRange, prefixRange, sameValue } from './keys.ts';
 import type { Range, Swap, TransactionalStore, Write } from './port.ts';
 import {
@@ -23,6 +23,7 @@ import type {
 
 /** Writes per transaction while indexes are rebuilt. */
 const BATCH = 1_000;
+const [SLASH, COLON] = [0x2f, 0x3a];
 
 /**
  * Collections in one ordered map. A record has the key `COLLECTION/KEY`. Its entry in an index has the key
@@ -39,6 +40,23 @@ export class MapRecords implements RecordStore {
   collection(name: string, { indexes = {} }: CollectionOptions = {}): Collection {
     checkNames([name, ...Object.keys(indexes)]);
     return new MapCollection(this.#map, name, new Map(Object.entries(indexes)));
+  }
+
+  async collections(): Promise<string[]> {
+    const names: string[] = [];
+    for (let from: Bytes | undefined = new Uint8Array(); from !== undefined; ) {
+      const range: Range = from.length === 0 ? { limit: 1 } : { gte: from, limit: 1 };
+      from = undefined;
+      for await (const { key } of this.#map.range(range)) {
+        const end = key.findIndex((byte) => byte === SLASH || byte === COLON);
+        if (end < 0) throw new MillraceError('E_STORE', 'the store has a key that belongs to no collection');
+        const isRecord = key[end] === SLASH;
+        if (isRecord) names.push(keyText(key.subarray(0, end)));
+        // Continue behind this collection's records, or behind its indexes.
+        from = concatBytes(key.subarray(0, end), Uint8Array.of((isRecord ? SLASH : COLON) + 1));
+      }
+    }
+    return names.sort();
   }
 
   close(): Promise<void> {

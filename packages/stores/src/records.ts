@@ -77,5 +77,7 @@ export interface Collection {
 /** Named collections. A name has 1 to 40 of a–z, 0–9 and hyphen. */
 export interface RecordStore {
   collection(name: string, options?: CollectionOptions): Collection;
+  /** Names of the collections that have records, sorted. A collection whose records were all deleted may be named. */
+  collections(): Promise<string[]>;
   close(): Promise<void>;
 }

@@ -16,6 +16,14 @@ export {
 } from './create-node.ts';
 export { nextEpoch, openPlaybookIn } from './epochs.ts';
 export { acceptAdmission, type RequestedNode, requestNode } from './join-node.ts';
+export {
+  cancelMigration,
+  type Migrated,
+  type MovableRole,
+  migrateNode,
+  movableRoles,
+  parseClusterSettings,
+} from './migrate-node.ts';
 export { keepKeys } from './node-keys.ts';
 export { type RecoverableRole, recoverableRoles, recoverNode } from './recovery.ts';
 export {

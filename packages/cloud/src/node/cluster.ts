@@ -5,16 +5,35 @@ import type { Cassandra, CassandraOptions } from '@millrace/cluster';
 import { readSettings } from '../config.ts';
 import type { ClusterSettings } from '../settings.ts';
 import { requireKeyspace, requireNoKeyspace, writeKeyspace } from './keyspace.ts';
+import { requireNoMigration } from './migration.ts';
 
 const MAX_PASSWORD_BYTES = 1_024;
+
 /**
- * Connects to the cluster of a node. The driver is loaded only then. Call it before the node opens files of its own.
+ * Opens the cluster of a node. Call it before the node opens files of its own.
  * @param folder the node's folder; names of files are relative to it
  * @throws {MillraceError} E_CONFIG, also if the folder or another keyspace holds the node's state
- * @throws {MillraceError} E_UNAVAILABLE, E_TIMEOUT
+ * @throws {MillraceError} E_STATE while the state is being moved; E_UNAVAILABLE, E_TIMEOUT
  */
 export async function openNodeCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
+  await requireNoMigration(folder);
   await requireKeyspace(folder, settings.keyspace);
+  const cassandra = await connectCluster(folder, settings, clock);
+  try {
+    await writeKeyspace(folder, settings.keyspace);
+    return cassandra;
+  } catch (error) {
+    await cassandra.close();
+    throw error;
+  }
+}
+
+/**
+ * Connects to a cluster. The driver is loaded only then.
+ * @param folder names of files are relative to it
+ * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
+ */
+export async function connectCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
   const { login, tls, copies, ...rest } = settings;
   const text = async (file: string): Promise<string> => {
     const path = resolve(folder, file);
@@ -36,21 +55,16 @@ export async function openNodeCluster(folder: string, settings: ClusterSettings,
     }),
   };
   const { openCassandra } = await import('@millrace/cluster');
-  const cassandra = await openCassandra(options, clock);
-  try {
-    await writeKeyspace(folder, settings.keyspace);
-    return cassandra;
-  } catch (error) {
-    await cassandra.close();
-    throw error;
-  }
+  return openCassandra(options, clock);
 }
 
 /**
  * Called before a node, or a command that works on the files of a stopped node, opens those files.
  * @throws {MillraceError} E_CONFIG if the node's state is in a cluster, also if its settings no longer say so
+ * @throws {MillraceError} E_STATE while the state is being moved
  */
 export async function requireFiles(folder: string): Promise<void> {
+  await requireNoMigration(folder);
   const settings = await readSettings(folder).catch(() => undefined); // a folder without settings has no cluster
   if (settings?.cluster === undefined) return requireNoKeyspace(folder);
   throw new MillraceError(

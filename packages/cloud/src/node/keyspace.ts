@@ -1,6 +1,6 @@
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, writeDurably } from '@millrace/base';
+import { MillraceError, removeDurably, writeDurably } from '@millrace/base';
 import { nodeFiles } from '../config.ts';
 
 // Where a node's state is, so that a changed `cluster` in its settings does not start it without that state.
@@ -23,8 +23,8 @@ export async function requireKeyspace(folder: string, keyspace: string): Promise
   if (await exists(join(data, 'data.mdb')))
     throw new MillraceError(
       'E_CONFIG',
-      `${data} holds the state of this node, and it cannot be moved to a cluster: ` +
-        `remove cluster from ${nodeFiles.settings}, or move ${data} away to start without that state`,
+      `${data} holds the state of this node: remove cluster from ${nodeFiles.settings} and move the state with ` +
+        `\`millrace migrate\`, or move ${data} away to start without that state`,
     );
 }
 
@@ -44,7 +44,13 @@ export async function writeKeyspace(folder: string, keyspace: string): Promise<v
   if ((await readKeyspace(folder)) !== keyspace) await writeDurably(fileIn(folder), `${keyspace}\n`);
 }
 
-async function readKeyspace(folder: string): Promise<string | undefined> {
+/** The state of the node is in its folder again. Durable once it resolves. */
+export function removeKeyspace(folder: string): Promise<void> {
+  return removeDurably(fileIn(folder));
+}
+
+/** Name of the keyspace that holds the node's state; undefined if the folder holds it. @throws {MillraceError} E_CONFIG */
+export async function readKeyspace(folder: string): Promise<string | undefined> {
   try {
     return (await readFile(fileIn(folder), 'utf8')).trim();
   } catch (cause) {

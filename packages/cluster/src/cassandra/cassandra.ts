@@ -4,7 +4,7 @@ import { CassandraCells } from './cells.ts';
 import { CassandraLog } from './log.ts';
 import { Parts } from './parts.ts';
 import { CassandraRecords } from './records.ts';
-import { migrate } from './schema.ts';
+import { dropTables, migrate } from './schema.ts';
 import { type CassandraOptions, Session } from './session.ts';
 
 /** Ports by name, in one keyspace. The same name returns the same object. */
@@ -12,6 +12,8 @@ export interface Cassandra extends Closable {
   records(name: string): RecordStore;
   log(name: string): Log;
   cells(name: string): Cells;
+  /** Drops all tables of the keyspace that this program has made. No port may be used afterwards. */
+  erase(): Promise<void>;
 }
 
 /**
@@ -34,6 +36,7 @@ export async function openCassandra(options: CassandraOptions, clock: Clock = sy
     records: (name) => memo(records, name, () => new CassandraRecords(session, name, clock)),
     log: (name) => memo(logs, name, () => new CassandraLog(session, name, parts)),
     cells: (name) => memo(cells, name, () => new CassandraCells(session, name, parts)),
+    erase: () => dropTables(session),
     async close() {
       for (const store of [...records.values(), ...logs.values(), ...cells.values()]) await store.close();
       await session.close();

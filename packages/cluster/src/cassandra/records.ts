@@ -1,4 +1,4 @@
-import { type Clock, KeyedMutex } from '@millrace/base';
+import { type Clock, KeyedMutex, MillraceError } from '@millrace/base';
 import type { Collection, CollectionOptions, RecordStore } from '@millrace/stores';
 import { checkNames } from '@millrace/stores/engine';
 import { CassandraCollection } from './collection.ts';
@@ -30,6 +30,16 @@ export class CassandraRecords implements RecordStore {
       clock: this.#clock,
       isOpen: () => this.#open,
     });
+  }
+
+  async collections(): Promise<string[]> {
+    if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+    const own = `${this.#name}/`;
+    const names = new Set<string>();
+    // Every record is in the order of keys, which is the index without a name.
+    for await (const row of this.#session.scan('SELECT DISTINCT collection, idx, grp FROM positions'))
+      if (row.idx === '' && String(row.collection).startsWith(own)) names.add(String(row.collection).slice(own.length));
+    return [...names].sort();
   }
 
   async close(): Promise<void> {

@@ -56,6 +56,21 @@ export async function migrate(session: Session): Promise<void> {
   }
 }
 
+/** Drops every table that this program makes in the keyspace. After an interruption, the same call completes it. */
+export async function dropTables(session: Session): Promise<void> {
+  const made = new Set(
+    MIGRATIONS.flat().flatMap((statement) => /^CREATE TABLE IF NOT EXISTS (\w+)/.exec(statement)?.[1] ?? []),
+  );
+  const tables = await session.run('SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?', [
+    session.keyspace,
+  ]);
+  const names = tables.map((row) => String(row.table_name));
+  for (const name of names.filter((name) => made.has(name) || /^cells_\w+_\d+$/.test(name)))
+    await session.define(`DROP TABLE IF EXISTS ${name}`);
+  // Last, so that a keyspace that is partly erased still has its version.
+  await session.define('DROP TABLE IF EXISTS schema_version');
+}
+
 async function isCurrent(session: Session): Promise<boolean> {
   const version = await versionOf(session);
   if (version > MIGRATIONS.length)

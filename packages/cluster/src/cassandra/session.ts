@@ -131,6 +131,27 @@ export class Session implements Closable {
     });
   }
 
+  /** Reads a result of any length, a page at a time. */
+  async *scan(statement: string): AsyncGenerator<Row> {
+    let pageState: string | undefined;
+    do {
+      const page = await retry(
+        () => {
+          this.#check();
+          const at = pageState === undefined ? {} : { pageState };
+          return this.#client
+            .execute(statement, [], { prepare: true, consistency: consistencies.quorum, ...at })
+            .catch((error: unknown) => {
+              throw cassandraError(error);
+            });
+        },
+        { forMs: this.patienceMs, firstMs: 50, mostMs: 1_000, when: (error) => this.#open && isTransient(error) },
+      );
+      yield* page.rows;
+      pageState = page.pageState ?? undefined;
+    } while (pageState !== undefined);
+  }
+
   /** Changes the schema, by a statement that may be repeated, and waits until all nodes that are up have it. */
   async define(statement: string): Promise<void> {
     await retry(() => this.send(statement, [], { prepare: false, answerMs: DEFINE_MS }), {

@@ -86,6 +86,16 @@ export const recordsCases: readonly Case<OpenRecords>[] = [
     assert.deepEqual([await a.get('k'), await b.get('k')], [undefined, utf8('other')]);
     assert.deepEqual(await keys(a, { limit: 9 }), ['k/é']);
   }),
+  recordsCase('names the collections that have records', async (records) => {
+    assert.deepEqual(await records.collections(), []);
+    const indexedToo = records.collection('a', indexed);
+    await indexedToo.put('k', part({ owner: 'ann', holder: 'bob', made: 1 }));
+    for (const name of ['a-b', 'a1', 'b', 'ab']) {
+      await records.collection(name).put('k', utf8('v'));
+      await records.collection(name).put('l', utf8('v'));
+    }
+    assert.deepEqual(await records.collections(), ['a', 'a-b', 'a1', 'ab', 'b']);
+  }),
   recordsCase('swaps only if the current value is the expected one', async (records) => {
     for (const collection of [records.collection('plain'), records.collection('indexed', indexed)]) {
       const [one, two] = [

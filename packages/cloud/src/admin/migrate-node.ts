@@ -1,0 +1,225 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { type Clock, type Closable, Closer, eraseDurably, MillraceError, parse, writeDurably } from '@millrace/base';
+import { nodesOf, openDirectory } from '@millrace/protocol';
+import { keepStores, openLmdb } from '@millrace/stores';
+import { openFileEngine } from '@millrace/vault';
+import { nodeFiles, readSettings } from '../config.ts';
+import { claimFolder } from '../node/claim-folder.ts';
+import { connectCluster } from '../node/cluster.ts';
+import { readKeyspace, removeKeyspace, writeKeyspace } from '../node/keyspace.ts';
+import { type Migration, readMigration, removeMigration, writeMigration } from '../node/migration.ts';
+import { SeenEpoch } from '../node/rollback-guard.ts';
+import { type ClusterSettings, clusterSchema } from '../settings.ts';
+import { copyState, isEmpty, type NodeState, type StateTally, tallyState } from './copy-state.ts';
+
+// Moves the state of a stopped node between its folder and a cluster (docs/adr/0088). Steps, each durable:
+// migration.json is written; the state is copied and compared; `keyspace` is written or removed, which is the decision;
+// node.json is changed; the former state is erased; migration.json is removed. Until it is, the node does not start.
+
+export const movableRoles = ['control', 'segments'] as const;
+export type MovableRole = (typeof movableRoles)[number];
+
+export interface MigrateOptions {
+  /** The node's folder; no process uses it. */
+  readonly folder: string;
+  readonly role: MovableRole;
+  readonly to: Migration['to'];
+  /** Needed to begin a move to a cluster. */
+  readonly cluster?: ClusterSettings | undefined;
+  readonly clock: Clock;
+  /** Opens the cluster. Default: Cassandra. */
+  readonly connect?: typeof connectCluster | undefined;
+  /** Called before each step, with its name. */
+  readonly onStep?: ((step: string) => void) | undefined;
+}
+
+type Place = Pick<MigrateOptions, 'folder' | 'role' | 'clock' | 'connect'>;
+
+/** What was moved; undefined if an earlier call had already decided, and this one completed it. */
+export type Migrated = { readonly to: Migration['to']; readonly moved: StateTally | undefined };
+
+/**
+ * Begins or continues a move.
+ * @throws {MillraceError} E_CONFLICT if the node runs, or if the target has state of its own
+ * @throws {MillraceError} E_STATE if the state is already there, another move is under way, or the node shares its state
+ * with others; E_STORE if the copy differs; E_CONFIG; as the stores. The state is then where it was.
+ */
+export function migrateNode(options: MigrateOptions): Promise<Migrated> {
+  return whileClaimed(options.folder, () => migrate(options));
+}
+
+/** `cluster` of a file, in the form of `node.json`. @throws {MillraceError} E_INPUT */
+export function parseClusterSettings(json: unknown): ClusterSettings {
+  return parse(clusterSchema, json, '--cluster');
+}
+
+/**
+ * Gives a move up and erases what was copied.
+ * @throws {MillraceError} E_STATE if none is under way, or if it is already decided
+ */
+export function cancelMigration(options: Omit<MigrateOptions, 'to' | 'cluster' | 'onStep'>): Promise<void> {
+  const { folder } = options;
+  return whileClaimed(folder, async () => {
+    const migration = await readMigration(folder);
+    if (migration === undefined) throw new MillraceError('E_STATE', `no move of ${folder} is under way`);
+    if (await isDecided(folder, migration))
+      throw new MillraceError('E_STATE', 'the state is already moved: run `millrace migrate` again to complete it');
+    await erase(options, migration.to, migration.cluster);
+    await removeMigration(folder);
+  });
+}
+
+async function whileClaimed<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  const claim = await claimFolder(folder);
+  if (claim === undefined) throw new MillraceError('E_CONFLICT', `a process uses ${folder}: stop the node first`);
+  try {
+    return await work();
+  } finally {
+    await claim.close();
+  }
+}
+
+async function migrate(options: MigrateOptions): Promise<Migrated> {
+  const { folder, to, onStep = () => undefined } = options;
+  const before = await readMigration(folder);
+  const migration = before ?? (await begin(options));
+  if (migration.to !== to || (options.cluster && !isDeepStrictEqual(options.cluster, migration.cluster)))
+    throw new MillraceError('E_STATE', `another move of ${folder} is under way: complete it, or undo it with --cancel`);
+  const { cluster } = migration;
+  let moved: StateTally | undefined;
+  if (!(await isDecided(folder, migration))) {
+    if (before === undefined) await writeMigration(folder, migration);
+    onStep('clear');
+    await erase(options, to, cluster);
+    moved = await copy(options, cluster);
+    onStep('decide');
+    if (to === 'cluster') await writeKeyspace(folder, cluster.keyspace);
+    else await removeKeyspace(folder);
+  }
+  onStep('settings');
+  await writeClusterSetting(folder, to === 'cluster' ? cluster : undefined);
+  onStep('erase');
+  await erase(options, to === 'cluster' ? 'files' : 'cluster', cluster);
+  onStep('end');
+  await removeMigration(folder);
+  return { to, moved };
+}
+
+async function isDecided(folder: string, { to, cluster }: Migration): Promise<boolean> {
+  const keyspace = await readKeyspace(folder);
+  return to === 'cluster' ? keyspace === cluster.keyspace : keyspace === undefined;
+}
+
+/** Checks a move that is not under way yet, and changes nothing. */
+async function begin(options: MigrateOptions): Promise<Migration> {
+  const { folder, role, to, cluster, clock } = options;
+  const settings = await readSettings(folder);
+  if (settings.role !== role) throw new MillraceError('E_STATE', `${folder} is the folder of a ${settings.role} node`);
+  const keyspace = await readKeyspace(folder);
+  if (to === 'cluster') {
+    if (keyspace !== undefined) throw new MillraceError('E_STATE', `its state is already in keyspace ${keyspace}`);
+    if (cluster === undefined) throw new MillraceError('E_INPUT', '--cluster is missing: which cluster?');
+    await requireEmpty(await openCluster(options, cluster), cluster.keyspace);
+    return { to, cluster };
+  }
+  if (keyspace === undefined) throw new MillraceError('E_STATE', 'its state is already in its folder');
+  if (settings.cluster?.keyspace !== keyspace)
+    throw new MillraceError('E_CONFIG', `${nodeFiles.settings} does not name the cluster of keyspace ${keyspace}`);
+  await requireAlone(folder, settings, clock);
+  return { to, cluster: settings.cluster };
+}
+
+/** Nodes that share a keyspace move back together, which is not possible. */
+async function requireAlone(
+  folder: string,
+  { installation, adminKey, role }: Awaited<ReturnType<typeof readSettings>>,
+  clock: Clock,
+): Promise<void> {
+  const path = join(folder, nodeFiles.directory);
+  const { directory } = await openDirectory({ path, folder, anchor: { installation, adminKey }, clock });
+  const others = nodesOf(directory, role).length - 1;
+  if (others > 0)
+    throw new MillraceError('E_STATE', `${others} other ${role} node(s) use its keyspace: retire them first`);
+}
+
+async function requireEmpty(state: NodeState & Closable, keyspace: string): Promise<void> {
+  try {
+    if (!(await isEmpty(state)))
+      throw new MillraceError('E_CONFLICT', `keyspace ${keyspace} holds the state of a node: choose another keyspace`);
+  } finally {
+    await state.close();
+  }
+}
+
+async function copy(options: MigrateOptions, cluster: ClusterSettings): Promise<StateTally> {
+  const { folder, role, to, onStep = () => undefined } = options;
+  const closer = new Closer();
+  try {
+    const files = closer.add(await openFiles(folder, role));
+    const remote = closer.add(await openCluster(options, cluster));
+    const [source, target] = to === 'cluster' ? [files, remote] : [remote, files];
+    // The sweep to the newest epoch may be under way: cells of the epoch before it are then still in use.
+    const oldest = role === 'segments' ? (await SeenEpoch.open(source.records)).epoch - 1 : 0;
+    onStep('copy');
+    const copied = await copyState(source, target, oldest);
+    onStep('compare');
+    if (!isDeepStrictEqual(copied, await tallyState(target, 0)))
+      throw new MillraceError('E_STORE', 'the copy differs from the state of the node: run it again');
+    return copied;
+  } finally {
+    await closer.close();
+  }
+}
+
+async function openFiles(folder: string, role: MovableRole): Promise<NodeState & Closable> {
+  const data = join(folder, nodeFiles.data);
+  const closer = new Closer();
+  try {
+    const environment = closer.add(openLmdb({ path: data }));
+    const records = environment.records('records');
+    const close = () => closer.close();
+    if (role === 'control') return { records, ledger: environment.log('ledger'), close };
+    const path = join(data, nodeFiles.cells);
+    const { cells } = closer.add(await openFileEngine({ lmdb: environment, index: 'cell-index', path }));
+    return { records, cells, close };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}
+
+async function openCluster(
+  { folder, role, clock, connect = connectCluster }: Place,
+  cluster: ClusterSettings,
+): Promise<NodeState & Closable> {
+  const engine = await connect(folder, cluster, clock);
+  const records = engine.records('records');
+  const close = () => engine.close();
+  return role === 'control'
+    ? { records, ledger: engine.log('ledger'), close }
+    : { records, cells: engine.cells('cells'), close };
+}
+
+/** Erases the state in one place. Control keeps its mail, which is in its folder in either case. */
+async function erase(
+  { folder, role, clock, connect = connectCluster }: Place,
+  where: Migration['to'],
+  cluster: ClusterSettings,
+): Promise<void> {
+  if (where === 'cluster') {
+    const engine = await connect(folder, cluster, clock);
+    await engine.erase().finally(() => engine.close());
+    return;
+  }
+  const data = join(folder, nodeFiles.data);
+  await keepStores(data, role === 'control' ? ['mail'] : []);
+  if (role === 'segments') await eraseDurably(join(data, nodeFiles.cells));
+}
+
+async function writeClusterSetting(folder: string, cluster: ClusterSettings | undefined): Promise<void> {
+  const path = join(folder, nodeFiles.settings);
+  const { cluster: _former, ...settings } = JSON.parse(await readFile(path, 'utf8'));
+  await writeDurably(path, `${JSON.stringify({ ...settings, ...(cluster && { cluster }) }, null, 2)}\n`, 0o644);
+}

@@ -1,0 +1,269 @@
+import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock, toHex, u32be, u64be, utf8 } from '@millrace/base';
+import type { Cassandra } from '@millrace/cluster';
+import { firstDocument, signDirectory } from '@millrace/protocol';
+import { type Cells, type Log, MemoryCells, MemoryLog, MemoryRecords, type RecordStore } from '@millrace/stores';
+import { createProtocolFixture } from '@millrace/testkit/protocol/support';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { tallyState } from '../src/admin/copy-state.ts';
+import { cancelMigration, type MigrateOptions, type MovableRole, migrateNode } from '../src/admin/migrate-node.ts';
+import { nodeFiles } from '../src/config.ts';
+import { openControlStores } from '../src/control/stores.ts';
+import { claimFolder } from '../src/node/claim-folder.ts';
+import { SeenEpoch } from '../src/node/rollback-guard.ts';
+import { openSegmentsStores } from '../src/segments/stores.ts';
+import type { ClusterSettings } from '../src/settings.ts';
+
+// Real LMDB and files of cells; the cluster is in memory. tests/heavy/migrate.test.ts uses Cassandra.
+
+const cluster: ClusterSettings = { contactPoints: ['127.0.0.1:9'], localDataCenter: 'dc', keyspace: 'ours' };
+const SECRET = 'a text that only the state of this node contains';
+
+const { keys, directory } = createProtocolFixture();
+let folder: string;
+let remote: { records: RecordStore; ledger: Log; cells: Cells };
+let erased: number;
+let sequence = 0;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-migrate-'));
+  erased = 0;
+  clear();
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+function clear(): void {
+  remote = { records: new MemoryRecords(), ledger: new MemoryLog(), cells: new MemoryCells() };
+}
+
+async function connect(): Promise<Cassandra> {
+  return {
+    records: () => remote.records,
+    log: () => remote.ledger,
+    cells: () => remote.cells,
+    erase: async () => {
+      erased++;
+      clear();
+    },
+    close: async () => undefined,
+  };
+}
+
+async function makeNode(role: MovableRole): Promise<void> {
+  const { installation, adminKey } = directory;
+  const settings = { role, id: `${role}-1`, installation, adminKey };
+  await writeFile(join(folder, nodeFiles.settings), JSON.stringify(settings));
+  await writeDirectory();
+  if (role === 'control') {
+    const stores = await openControlStores(folder);
+    const writer = await stores.ledger.acquire();
+    await writer.append(
+      Array.from({ length: 300 }, (_, i) => ({ put: u64be(BigInt(i)), value: utf8(`${SECRET} ${i}`) })),
+    );
+    await fill(stores.records);
+    await stores.queue.publish('keys-1', 'mail', 'm1', utf8('mail that stays'));
+    await stores.close();
+    return;
+  }
+  const stores = await openSegmentsStores(folder);
+  await fill(stores.records);
+  await (await SeenEpoch.open(stores.records)).note(7);
+  const { cells } = stores.cells;
+  for (const epoch of [4, 5, 6, 7]) await cells.create(epoch);
+  for (const epoch of [5, 6, 7])
+    await cells.put(
+      Array.from({ length: 18 }, (_, i) => ({
+        index: u32be(epoch * 1_000 + i),
+        epoch,
+        body: Buffer.concat([utf8(SECRET), new Uint8Array(16_386 - SECRET.length).fill(i)]),
+      })),
+    );
+  await stores.close();
+}
+
+async function writeDirectory(more: readonly (typeof directory.nodes)[number][] = []): Promise<void> {
+  const first = firstDocument({ ...directory, nodes: [...directory.nodes, ...more] }, 1);
+  const document = { ...first, sequence: ++sequence };
+  await writeFile(join(folder, nodeFiles.directory), JSON.stringify(await signDirectory(keys.admin, document)));
+}
+
+async function fill(records: RecordStore): Promise<void> {
+  const indexed = records.collection('prints', { indexes: { all: () => [{ group: 'all' }] } });
+  for (let i = 0; i < 40; i++) await indexed.put(`p${i}`, utf8(`${SECRET} ${i}`));
+  await records.collection('other').put('k', utf8(SECRET));
+}
+
+const options = (role: MovableRole, more: Partial<MigrateOptions> = {}): MigrateOptions => ({
+  folder,
+  role,
+  to: 'cluster',
+  cluster,
+  clock: systemClock,
+  connect,
+  ...more,
+});
+
+const settingsOf = async () => JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8'));
+const there = (file: string) =>
+  access(join(folder, file)).then(
+    () => true,
+    () => false,
+  );
+
+/** Every file of the folder, to look for what must not be there. */
+async function allBytes(): Promise<Buffer> {
+  const files = await readdir(folder, { recursive: true, withFileTypes: true });
+  return Buffer.concat(
+    await Promise.all(files.filter((file) => file.isFile()).map((file) => readFile(join(file.parentPath, file.name)))),
+  );
+}
+
+async function tallyFiles(role: MovableRole) {
+  const stores = role === 'control' ? await openControlStores(folder) : await openSegmentsStores(folder);
+  const cells = 'cells' in stores ? { cells: stores.cells.cells } : { ledger: stores.ledger };
+  const tally = await tallyState({ records: stores.records, ...cells }, 6);
+  await stores.close();
+  return tally;
+}
+
+const STEPS = ['clear', 'copy', 'compare', 'decide', 'settings', 'erase', 'end'] as const;
+
+describe.each(['control', 'segments'] as const)('moving the state of a %s node', (role) => {
+  it('to a cluster and back loses nothing, and leaves no copy behind', async () => {
+    await makeNode(role);
+    const before = await tallyFiles(role);
+    const { moved } = await migrateNode(options(role));
+    expect(moved).toEqual(before);
+    expect(before.records.count).toBe(role === 'control' ? 41 : 42);
+    expect(role === 'control' ? before.ledger?.count : before.cells?.count).toBe(role === 'control' ? 300 : 36);
+    expect((await settingsOf()).cluster).toEqual(cluster);
+    expect(await readFile(join(folder, nodeFiles.keyspace), 'utf8')).toBe('ours\n');
+    expect((await allBytes()).includes(SECRET)).toBe(false);
+    expect(await there(nodeFiles.migration)).toBe(false);
+    await expect(migrateNode(options(role))).rejects.toMatchObject({ code: 'E_STATE' });
+
+    // The index that the node declares works over what was copied.
+    const prints = remote.records.collection('prints', { indexes: { all: () => [{ group: 'all' }] } });
+    expect((await prints.page({ index: 'all', group: 'all', limit: 100 })).entries).toHaveLength(40);
+  });
+
+  it.each(STEPS)('completes after an end before the step %s, in both directions', async (step) => {
+    await makeNode(role);
+    const before = await tallyFiles(role);
+    const ends = (each: string) => {
+      if (each === step) throw new Error('killed');
+    };
+    await expect(migrateNode(options(role, { onStep: ends }))).rejects.toThrow('killed');
+    const open = role === 'control' ? openControlStores : openSegmentsStores;
+    await expect(open(folder)).rejects.toMatchObject({ code: 'E_STATE' });
+    await expect(open(folder, cluster)).rejects.toMatchObject({ code: 'E_STATE' });
+    // Half of another copy must not survive.
+    if (step === 'compare') await remote.records.collection('stray').put('k', utf8('v'));
+    await migrateNode(options(role));
+    const { records, ledger, cells } = remote;
+    expect(await tallyState(role === 'control' ? { records, ledger } : { records, cells }, 0)).toEqual(before);
+    expect((await allBytes()).includes(SECRET)).toBe(false);
+
+    const back = options(role, { to: 'files', cluster: undefined });
+    await expect(migrateNode({ ...back, onStep: ends })).rejects.toThrow('killed');
+    await migrateNode(back);
+    expect(await tallyFiles(role)).toEqual(before);
+    expect(erased).toBeGreaterThan(0);
+    expect((await settingsOf()).cluster).toBeUndefined();
+    expect(await there(nodeFiles.keyspace)).toBe(false);
+  });
+});
+
+describe('a move is refused', () => {
+  it('while the node runs', async () => {
+    await makeNode('control');
+    const claim = await claimFolder(folder);
+    await expect(migrateNode(options('control'))).rejects.toMatchObject({ code: 'E_CONFLICT' });
+    await claim?.close();
+    await migrateNode(options('control'));
+  });
+
+  it('to a keyspace with the state of another node, which stays as it is', async () => {
+    await makeNode('control');
+    await remote.records.collection('others').put('k', utf8('v'));
+    await expect(migrateNode(options('control'))).rejects.toMatchObject({ code: 'E_CONFLICT' });
+    expect(await remote.records.collection('others').get('k')).toEqual(utf8('v'));
+    expect(erased).toBe(0);
+    await (await openControlStores(folder)).close();
+  });
+
+  it('back to files while another node uses the keyspace', async () => {
+    await makeNode('segments');
+    await migrateNode(options('segments'));
+    const [first] = directory.nodes.filter((node) => node.role === 'segments');
+    const other = { id: 'segments-2', fingerprint: 'e'.repeat(64), identity: toHex(keys.ephemeral.publicKey) };
+    await writeDirectory(first && [{ ...first, ...other }]);
+    const back = options('segments', { to: 'files', cluster: undefined });
+    await expect(migrateNode(back)).rejects.toMatchObject({
+      code: 'E_STATE',
+      message: expect.stringMatching(/1 other/),
+    });
+    await writeDirectory();
+    await migrateNode(back);
+  });
+
+  it('for the wrong role, without a cluster, where the state already is, and while another move is under way', async () => {
+    await makeNode('control');
+    for (const [wrong, code] of [
+      [options('segments'), 'E_STATE'],
+      [options('control', { cluster: undefined }), 'E_INPUT'],
+      [options('control', { to: 'files', cluster: undefined }), 'E_STATE'],
+    ] as const)
+      await expect(migrateNode(wrong)).rejects.toMatchObject({ code });
+    const ends = (step: string) => {
+      if (step === 'copy') throw new Error('killed');
+    };
+    await expect(migrateNode(options('control', { onStep: ends }))).rejects.toThrow('killed');
+    const other = { ...cluster, keyspace: 'theirs' };
+    await expect(migrateNode(options('control', { cluster: other }))).rejects.toMatchObject({ code: 'E_STATE' });
+    await expect(migrateNode(options('control', { to: 'files', cluster: undefined }))).rejects.toMatchObject({
+      code: 'E_STATE',
+    });
+  });
+
+  it('when the copy differs, and the state stays where it was', async () => {
+    await makeNode('control');
+    const change = (step: string) =>
+      step === 'compare' ? void remote.records.collection('other').put('k', utf8('changed')) : undefined;
+    await expect(migrateNode(options('control', { onStep: change }))).rejects.toMatchObject({ code: 'E_STORE' });
+    expect(await there(nodeFiles.keyspace)).toBe(false);
+    await cancelMigration(options('control'));
+    expect(erased).toBe(2);
+    const stores = await openControlStores(folder);
+    expect(await stores.records.collection('other').get('k')).toEqual(utf8(SECRET));
+    await stores.close();
+  });
+});
+
+it('a move can be undone before its decision, not after it', async () => {
+  await makeNode('segments');
+  await expect(cancelMigration(options('segments'))).rejects.toMatchObject({ code: 'E_STATE' });
+  const endsAt = (at: string) => (step: string) => {
+    if (step === at) throw new Error('killed');
+  };
+  await expect(migrateNode(options('segments', { onStep: endsAt('decide') }))).rejects.toThrow('killed');
+  expect(await remote.records.collections()).not.toEqual([]);
+  await cancelMigration(options('segments'));
+  expect(await remote.records.collections()).toEqual([]);
+  await expect(migrateNode(options('segments', { onStep: endsAt('settings') }))).rejects.toThrow('killed');
+  await expect(cancelMigration(options('segments'))).rejects.toMatchObject({ code: 'E_STATE' });
+  await migrateNode(options('segments'));
+});
+
+it('mail stays in the folder of control', async () => {
+  await makeNode('control');
+  await migrateNode(options('control'));
+  const stores = await openControlStores(folder, undefined).catch((error: unknown) => error);
+  expect(stores).toMatchObject({ code: 'E_CONFIG' });
+  await migrateNode(options('control', { to: 'files', cluster: undefined }));
+  const again = await openControlStores(folder);
+  const claimed = await again.queue.claim('keys-1', { consumer: 'c', limit: 10, leaseMs: 1_000 });
+  expect(claimed.map(({ message }) => message)).toEqual([utf8('mail that stays')]);
+  await again.close();
+});
