@@ -1,6 +1,7 @@
 import { MillraceError, noMetrics, RwLock, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Message } from '@millrace/protocol';
 import { MemoryCells, MemoryLog, MemoryRecords } from '@millrace/stores';
+import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import {
   CellStore,
   createKeyWrapper,
@@ -16,9 +17,12 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Checks } from '../src/keys/checks.ts';
 import { Maintenance } from '../src/keys/maintenance.ts';
 import { SweepSchedule } from '../src/keys/sweep-schedule.ts';
+import { VaultKeys } from '../src/keys/vault-keys.ts';
 import { controlClient } from '../src/node/api-clients.ts';
 import type { MailClient } from '../src/node/mail-client.ts';
+import { VaultKeyRing } from '../src/segments/vault-key-ring.ts';
 
+const { directory } = createProtocolFixture();
 const SEGMENTS = 300; // more than fit into one part
 
 let close: () => Promise<void> = async () => undefined;
@@ -43,8 +47,12 @@ async function vault(periodMs: number) {
         if (message.type === 'check.result') results.push({ check: message.check, epoch: playbook.status().epoch });
         return;
       }
-      if (message.type !== 'vault') throw new MillraceError('E_INPUT', 'not expected here');
-      const asked = decodeMessage(message.message);
+      if (message.type === 'vault.renew') return void setImmediate(() => vaultKeys.stated('segments-1', ring.renew()));
+      if (message.type === 'vault.renewed') return ring.renewed(message.point);
+      if (message.type !== 'vault.sealed') throw new MillraceError('E_INPUT', 'not expected here');
+      const opened = await ring.open('keys-1', message.point, message.sealed);
+      if (opened === undefined) throw new MillraceError('E_SEAL', 'erased');
+      const asked = decodeMessage(opened);
       if (asked.type !== 'check' && asked.type !== 'maintain') throw new MillraceError('E_INPUT', asked.type);
       parts.push(asked.type);
       const answer = asked.type === 'check' ? await cells.check(asked) : await cells.maintain(asked);
@@ -53,6 +61,9 @@ async function vault(periodMs: number) {
     start: () => undefined,
     close: async () => undefined,
   };
+  const ring = new VaultKeyRing(directory, 'segments-1');
+  const vaultKeys = new VaultKeys({ mail, directory, id: 'keys-1', logger: silentLogger });
+  await vaultKeys.renew();
   const control = controlClient({
     call: async () => ({ status: 200, body: new Uint8Array(), json: () => ({}) }),
   });
@@ -61,6 +72,8 @@ async function vault(periodMs: number) {
       playbook,
       store,
       mail,
+      vaultKeys,
+      directory,
       control,
       clock: systemClock,
       logger: silentLogger,

@@ -11,3 +11,4 @@ export * from './public-server.ts';
 export * from './socket.ts';
 export * from './staged-tls.ts';
 export * from './tls-files.ts';
+export * from './vault-seal.ts';

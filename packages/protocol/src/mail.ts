@@ -137,8 +137,21 @@ const messageSchema = z.discriminatedUnion('type', [
   }),
   z.strictObject({ type: z.literal('stream.mix'), session: hexOf(16), revision: uint, secret: bytesOf(32) }),
   z.strictObject({ type: z.literal('stream.close'), session: hexOf(16) }),
-  // vault: storing, maintenance and checks between keys and segments; encoded by packages/vault
+  // vault: storing, maintenance and checks; encoded by packages/vault
+  // segments → keys
   z.strictObject({ type: z.literal('vault'), message: bytes }),
+  /**
+   * The segments node's newest key for `vault.sealed`: an uncompressed P-256 point. It is in memory only. `started`: the
+   * node has lost all earlier ones.
+   */
+  z.strictObject({ type: z.literal('vault.key'), point: bytesOf(65), started: z.boolean() }),
+  // keys → segments
+  /** `sealed` is a message of the vault, sealed to `point` (vault-seal.ts). */
+  z.strictObject({ type: z.literal('vault.sealed'), point: bytesOf(65), sealed: bytes }),
+  /** Make a new key and state it. */
+  z.strictObject({ type: z.literal('vault.renew') }),
+  /** No later message is sealed to a key before this one: erase them. */
+  z.strictObject({ type: z.literal('vault.renewed'), point: bytesOf(65) }),
   z.strictObject({ type: z.literal('check.result'), check: hexOf(16), report: bytes }),
 ]);
 export type Message = z.output<typeof messageSchema>;
@@ -180,7 +193,11 @@ export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'stream.slices': ['keys>segments'],
   'stream.mix': ['keys>segments'],
   'stream.close': ['keys>segments'],
-  vault: ['keys>segments', 'segments>keys'],
+  vault: ['segments>keys'],
+  'vault.key': ['segments>keys'],
+  'vault.sealed': ['keys>segments'],
+  'vault.renew': ['keys>segments'],
+  'vault.renewed': ['keys>segments'],
   'check.result': ['keys>control'],
 };
 

@@ -16,6 +16,7 @@ import {
 const fixture = createProtocolFixture();
 const { keys, directory, design, machine } = fixture;
 const bytes = systemRandom(32);
+const point = systemRandom(65);
 const id = '00'.repeat(16);
 
 const parameters: StreamParameters = {
@@ -81,6 +82,10 @@ const samples: { readonly [T in Message['type']]: MessageOf<T> } = {
   'stream.mix': { type: 'stream.mix', session: id, revision: 64, secret: bytes },
   'stream.close': { type: 'stream.close', session: id },
   vault: { type: 'vault', message: bytes },
+  'vault.key': { type: 'vault.key', point, started: true },
+  'vault.sealed': { type: 'vault.sealed', point, sealed: bytes },
+  'vault.renew': { type: 'vault.renew' },
+  'vault.renewed': { type: 'vault.renewed', point },
   'check.result': { type: 'check.result', check: id, report: bytes },
 };
 
@@ -127,9 +132,17 @@ const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
     'stream.refused',
     'check.result',
   ],
-  'keys>segments': ['stream.session', 'stream.slices', 'stream.mix', 'stream.close', 'vault'],
+  'keys>segments': [
+    'stream.session',
+    'stream.slices',
+    'stream.mix',
+    'stream.close',
+    'vault.sealed',
+    'vault.renew',
+    'vault.renewed',
+  ],
   'segments>control': ['design.stored', 'design.refused', 'design.repaired', 'stream.alarm', 'stream.refused'],
-  'segments>keys': ['stream.alarm', 'slice.missing', 'vault'],
+  'segments>keys': ['stream.alarm', 'slice.missing', 'vault', 'vault.key'],
 };
 
 /** Distribution has no mailbox: no node can write to it. */

@@ -269,7 +269,8 @@ export async function protocolTargets(): Promise<Target[]> {
         },
         { type: 'stream.session' as const, ...session },
         { type: 'stream.mix' as const, session: '0'.repeat(32), revision: 64, secret: new Uint8Array(32) },
-        { type: 'vault' as const, message: new Uint8Array(3) },
+        { type: 'vault.sealed' as const, point: new Uint8Array(65), sealed: new Uint8Array(3) },
+        { type: 'vault.renew' as const },
       ],
     };
     const { body: key, secrets: boxes } = boxOf('segments');

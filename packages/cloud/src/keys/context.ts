@@ -9,6 +9,7 @@ import type { Checks } from './checks.ts';
 import type { LicenceRepository } from './licences.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { KeysStreams } from './streams.ts';
+import type { VaultKeys } from './vault-keys.ts';
 
 export const refusalSchema = z.strictObject({ code: z.string(), reason: z.string() });
 export type Refusal = z.output<typeof refusalSchema>;
@@ -23,6 +24,7 @@ export interface KeysContext {
   readonly refusals: Table<Refusal>;
   readonly streams: KeysStreams;
   readonly maintenance: Maintenance;
+  readonly vaultKeys: VaultKeys;
   readonly checks: Checks;
   readonly outbound: Outbound;
   /**

@@ -16,6 +16,7 @@ import { Maintenance } from './maintenance.ts';
 import { handleLinkMessage, handleMail } from './messages.ts';
 import { type KeysStores, openPlaybook } from './stores.ts';
 import { KeysStreams } from './streams.ts';
+import { VaultKeys } from './vault-keys.ts';
 
 /** A running node. Its parts are exposed for tests, like `ControlNode.context`. */
 export interface KeysNode extends Closable {
@@ -62,8 +63,9 @@ export async function createKeysNode(
     order,
     chaffPercent: config.chaffPercent,
   });
+  const vaultKeys = new VaultKeys({ mail, directory, id, logger });
   const maintenance = new Maintenance(
-    { playbook, store: records, mail, control, clock, logger, metrics, order },
+    { playbook, store: records, mail, vaultKeys, directory, control, clock, logger, metrics, order },
     config.maintenance,
   );
   const checks = new Checks(config.checks, {
@@ -79,6 +81,7 @@ export async function createKeysNode(
     refusals,
     streams,
     maintenance,
+    vaultKeys,
     checks,
     outbound,
     order,
@@ -88,6 +91,7 @@ export async function createKeysNode(
   closer.add(streams);
   closer.add(checks);
   closer.add(maintenance);
+  closer.add(vaultKeys);
   closer.add(outbound);
   closer.add(reportMetrics({ metrics, node: config, control, logger }));
   const newestEpoch = () => {
@@ -100,7 +104,8 @@ export async function createKeysNode(
     await catchUpDeletions({ control, logger }, async (deletion) => {
       if (playbook.designs().some(({ design }) => design === deletion.design)) await deleteDesign(parts, deletion);
     });
-    await outbound.start((message, from) => handleMail(parts, message, from));
+    await outbound.start((message, from, goOn) => handleMail(parts, message, from, goOn));
+    await vaultKeys.renew();
     maintenance.start();
     void checks.start();
   });

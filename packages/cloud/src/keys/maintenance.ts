@@ -12,6 +12,7 @@ import {
   toHex,
   toMillraceError,
 } from '@millrace/base';
+import type { Directory } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import {
   type Playbook,
@@ -27,6 +28,7 @@ import type { MaintenanceSettings } from '../settings.ts';
 import { Budget } from './budget.ts';
 import { CheckDriver } from './check-driver.ts';
 import { SweepSchedule } from './sweep-schedule.ts';
+import type { VaultKeys } from './vault-keys.ts';
 import { type VaultAnswer, VaultMail } from './vault-mail.ts';
 
 export interface MaintenanceModules {
@@ -34,6 +36,8 @@ export interface MaintenanceModules {
   /** Stores the time at which the next sweep is due. */
   readonly store: RecordStore;
   readonly mail: MailClient;
+  readonly vaultKeys: VaultKeys;
+  readonly directory: Directory;
   readonly control: Pick<ControlClient, 'nodes'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -75,9 +79,9 @@ export class Maintenance implements Closable {
     this.#modules = modules;
     this.#periodMs = settings.periodMs;
     this.#budget = new Budget(settings.budget, modules.clock);
-    const { playbook, mail } = modules;
+    const { playbook, vaultKeys, directory } = modules;
     const { signal } = this.#stop;
-    this.#vaultMail = new VaultMail(mail, signal);
+    this.#vaultMail = new VaultMail(vaultKeys, directory, signal);
     const { vaultMail, turn } = { vaultMail: this.#vaultMail, turn: this.#turn };
     this.#checks = new CheckDriver({ playbook, vaultMail, turn, sweepTo: () => this.#sweepTo(), signal });
   }
@@ -89,6 +93,11 @@ export class Maintenance implements Closable {
   /** Resolves the message to which the segments node's answer belongs. */
   answered(message: VaultAnswer): void {
     this.#vaultMail.answered(message);
+  }
+
+  /** Sends unanswered messages to a segments node again, because it has lost the keys to open them. */
+  restarted(node: string): void {
+    this.#vaultMail.restarted(node);
   }
 
   /** Checks the whole vault, once for all requests, and reports to control. */
@@ -141,7 +150,7 @@ export class Maintenance implements Closable {
   }
 
   async #sweep(began: number): Promise<void> {
-    const { playbook, clock, logger } = this.#modules;
+    const { playbook, vaultKeys, clock, logger } = this.#modules;
     const budget = this.#budget;
     budget.begin();
     this.#problems = 0;
@@ -176,6 +185,8 @@ export class Maintenance implements Closable {
       }
       if (wait > 0) await sleep(wait, this.#stop.signal);
     }
+    // Steps of this epoch that were recorded on their way cannot be opened any more.
+    await vaultKeys.renew();
     const sweepMs = clock.monotonic() - began;
     this.#modules.metrics.histogram('millrace_sweep_ms', 'duration of a sweep of the vault, ms').observe(sweepMs);
     await this.#report(sweepMs, 1);
@@ -184,6 +195,7 @@ export class Maintenance implements Closable {
   /** Sends one message of the sweep and awaits its answer. @returns undefined when the sweep has no further message */
   async #step(limit: () => number) {
     const { playbook, order } = this.#modules;
+    await this.#vaultMail.ready();
     const step = await order.write(async () => {
       const message = await playbook.nextMaintenance(limit());
       if (message === undefined) return undefined;

@@ -1,5 +1,6 @@
 import { type Logger, MillraceError, toHex, toMillraceError } from '@millrace/base';
 import type { DirectoryNode, LinkMessage, Message } from '@millrace/protocol';
+import type { Handler } from '../node/mail-client.ts';
 import type { KeysContext } from './context.ts';
 import { addDesign, addLicence, deleteDesign, setMaintenance } from './design-messages.ts';
 import type { KeysStreams } from './streams.ts';
@@ -19,7 +20,12 @@ export function handleLinkMessage(streams: KeysStreams, message: LinkMessage, lo
  * Dispatches mail by its sender: announcements from control, requests and answers from the segments node.
  * @throws {MillraceError} E_INPUT for a type that the sender may not use
  */
-export async function handleMail(context: KeysContext, message: Message, from: DirectoryNode): Promise<void> {
+export async function handleMail(
+  context: KeysContext,
+  message: Message,
+  from: DirectoryNode,
+  goOn: Parameters<Handler>[2],
+): Promise<void> {
   if (from.role === 'control') {
     switch (message.type) {
       case 'design.add':
@@ -52,7 +58,11 @@ export async function handleMail(context: KeysContext, message: Message, from: D
   if (from.role === 'segments') {
     switch (message.type) {
       case 'vault':
-        return handleVaultMessage(context, message.message, from.id);
+        return handleVaultMessage(context, message.message, from.id, goOn);
+      case 'vault.key':
+        await context.vaultKeys.stated(from.id, message.point);
+        if (message.started) context.maintenance.restarted(from.id);
+        return;
       case 'slice.missing':
         return context.streams.missing(message);
       case 'stream.alarm':

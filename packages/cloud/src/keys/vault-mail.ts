@@ -1,4 +1,5 @@
 import { within } from '@millrace/base';
+import { chooseNode, type Directory } from '@millrace/protocol';
 import {
   type CheckedMessage,
   encodeMessage,
@@ -7,7 +8,7 @@ import {
   type VaultMessage,
   wipeMessage,
 } from '@millrace/vault';
-import type { MailClient } from '../node/mail-client.ts';
+import type { VaultKeys } from './vault-keys.ts';
 
 /** Time after which a message without an answer is sent again, ms. */
 const ANSWER_MS = 30_000;
@@ -23,20 +24,42 @@ export interface Posted<Answer> {
   readonly bytes: number;
 }
 
+interface Waiting {
+  take(answer: VaultAnswer): void;
+  /** Sends the message again. */
+  repeat(node: string): void;
+}
+
 /** Messages to the segments node's half of the vault, and its answers. */
 export class VaultMail {
-  readonly #mail: MailClient;
+  readonly #keys: VaultKeys;
+  readonly #directory: Directory;
   readonly #signal: AbortSignal;
-  readonly #waiting = new Set<(message: VaultAnswer) => void>();
+  readonly #waiting = new Set<Waiting>();
 
-  constructor(mail: MailClient, signal: AbortSignal) {
-    this.#mail = mail;
+  constructor(keys: VaultKeys, directory: Directory, signal: AbortSignal) {
+    this.#keys = keys;
+    this.#directory = directory;
     this.#signal = signal;
   }
 
   /** Resolves the message to which this answer belongs. */
   answered(message: VaultAnswer): void {
-    for (const take of this.#waiting) take(message);
+    for (const { take } of this.#waiting) take(message);
+  }
+
+  /** Handles a restart of a segments node: it cannot open unanswered messages, so they are sent again. */
+  restarted(node: string): void {
+    for (const { repeat } of this.#waiting) repeat(node);
+  }
+
+  /** Resolves when the segments node has stated a key. Await it before taking a lock that the key's mail may need. */
+  ready(): Promise<void> {
+    return this.#keys.ready(this.#node);
+  }
+
+  get #node(): string {
+    return chooseNode(this.#directory, 'segments', VAULT).id;
   }
 
   /** Posts a message to the segments node and wipes the keys in it. */
@@ -46,19 +69,30 @@ export class VaultMail {
   ): Promise<Posted<Answer>> {
     const bytes = encodeMessage(message);
     wipeMessage(message);
-    let take: (answer: VaultAnswer) => void = () => undefined;
+    let node = this.#node;
+    let repeat: () => void = () => undefined;
+    const waiting: Waiting = {
+      take: () => undefined,
+      repeat: (restarted) => {
+        if (restarted === node) repeat();
+      },
+    };
     const matched = new Promise<Answer>((resolve) => {
-      take = (answer) => {
+      waiting.take = (answer) => {
         const matching = match(answer);
         if (matching !== undefined) resolve(matching);
       };
     });
     const done = () => {
-      this.#waiting.delete(take);
+      this.#waiting.delete(waiting);
       bytes.fill(0);
     };
-    const leave = () => this.#mail.send({ role: 'segments', partition: VAULT }, { type: 'vault', message: bytes });
-    this.#waiting.add(take);
+    const leave = async () => {
+      node = this.#node;
+      await this.#keys.ready(node);
+      await this.#keys.send(node, bytes);
+    };
+    this.#waiting.add(waiting);
     try {
       await leave();
     } catch (error) {
@@ -68,8 +102,11 @@ export class VaultMail {
     const answer = async () => {
       try {
         for (;;) {
-          const answered = await within(matched, ANSWER_MS, this.#signal);
-          if (answered !== undefined) return answered;
+          const repeated = new Promise<undefined>((resolve) => {
+            repeat = () => resolve(undefined);
+          });
+          const answer = await within(Promise.race([matched, repeated]), ANSWER_MS, this.#signal);
+          if (answer !== undefined) return answer;
           await leave();
         }
       } finally {

@@ -1,29 +1,22 @@
 import { MillraceError, toHex, wipe } from '@millrace/base';
-import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
+import { decodeMessage, encodeMessage, type WantMessage, wipeMessage } from '@millrace/vault';
+import type { Handler } from '../node/mail-client.ts';
 import type { KeysContext } from './context.ts';
 
 /** Handles a message from a segments node's part of the vault. @param from the sender, which gets the answer */
 export async function handleVaultMessage(
-  { playbook, maintenance, checks, refusals, outbound, order, logger }: KeysContext,
+  context: KeysContext,
   bytes: Uint8Array,
   from: string,
+  goOn: Parameters<Handler>[2],
 ): Promise<void> {
+  const { playbook, maintenance, checks, vaultKeys, logger } = context;
   const message = decodeMessage(bytes);
   switch (message.type) {
     case 'want':
-      return order.read(async () => {
-        const refusal = await refusals.get(toHex(message.design));
-        if (refusal !== undefined) {
-          const refused = encodeMessage({ type: 'refused', design: message.design, from: message.from, ...refusal });
-          return outbound.mail.send({ node: from }, { type: 'vault', message: refused });
-        }
-        const instructions = await playbook.instruct(message);
-        if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is in progress');
-        const answer = encodeMessage(instructions);
-        wipeMessage(instructions);
-        await outbound.mail.send({ node: from }, { type: 'vault', message: answer });
-        wipe(answer);
-      });
+      if (vaultKeys.has(from)) return answerWant(context, message, from);
+      // The key arrives by mail, which must not wait for this message.
+      return goOn(vaultKeys.ready(from).then(() => answerWant(context, message, from)));
     case 'stored': {
       const outcome = await playbook.stored(message);
       if (outcome?.complete && !outcome.decoys) logger.info({ design: outcome.design }, 'design stored');
@@ -39,4 +32,27 @@ export async function handleVaultMessage(
     default:
       throw new MillraceError('E_INPUT', `the keys node takes no ${message.type}`);
   }
+}
+
+function answerWant(
+  { playbook, refusals, vaultKeys, order }: KeysContext,
+  message: WantMessage,
+  from: string,
+): Promise<void> {
+  return order.read(async () => {
+    const refusal = await refusals.get(toHex(message.design));
+    if (refusal !== undefined) {
+      const { design, from: segment } = message;
+      return vaultKeys.send(from, encodeMessage({ type: 'refused', design, from: segment, ...refusal }));
+    }
+    const instructions = await playbook.instruct(message);
+    if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is in progress');
+    const answer = encodeMessage(instructions);
+    wipeMessage(instructions);
+    try {
+      await vaultKeys.send(from, answer);
+    } finally {
+      wipe(answer);
+    }
+  });
 }

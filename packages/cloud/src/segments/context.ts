@@ -9,11 +9,13 @@ import type { RepairRecord } from './repair-design.ts';
 import type { StagedSegments } from './staged-segments.ts';
 import type { StoreRecord } from './store-design.ts';
 import type { SegmentsStreams } from './streams.ts';
+import type { VaultKeyRing } from './vault-key-ring.ts';
 
 /** State shared by the parts of the segments node. Built once, in segments-node.ts. */
 export interface SegmentsContext {
   readonly designs: DesignRepository;
   readonly cells: CellStore;
+  readonly vaultKeys: VaultKeyRing;
   readonly staged: StagedSegments;
   readonly storing: { readonly queue: IngestQueue<StoreRecord>; readonly placements: Placements };
   readonly repairing: { readonly queue: IngestQueue<RepairRecord>; readonly placements: Placements };

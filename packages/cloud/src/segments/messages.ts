@@ -76,7 +76,18 @@ async function handleInOrder(context: SegmentsContext, message: Message, from: D
       }
     }
   }
-  if (from.role === 'keys' && message.type === 'vault') return handleVaultMessage(context, message.message, from.id);
+  if (from.role === 'keys') {
+    switch (message.type) {
+      case 'vault.sealed':
+        return handleVaultMessage(context, message, from.id);
+      case 'vault.renew': {
+        const point = context.vaultKeys.renew();
+        return context.outbound.mail.send({ node: from.id }, { type: 'vault.key', point, started: false });
+      }
+      case 'vault.renewed':
+        return context.vaultKeys.renewed(message.point);
+    }
+  }
   throw new MillraceError('E_INPUT', `the segments node takes no ${message.type} from ${from.role}`);
 }
 

@@ -1,5 +1,5 @@
 import { type Closable, Closer, Mutex } from '@millrace/base';
-import type { Addresses } from '@millrace/protocol';
+import { type Addresses, nodesOf } from '@millrace/protocol';
 import { CellStore, PointsPool } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions } from '../node/deletions.ts';
@@ -18,6 +18,7 @@ import { StagedSegments } from './staged-segments.ts';
 import { StoreDesign } from './store-design.ts';
 import type { SegmentsStores } from './stores.ts';
 import { SegmentsStreams } from './streams.ts';
+import { VaultKeyRing } from './vault-key-ring.ts';
 
 /** A running node. Its parts are exposed for tests, like `ControlNode.context`. */
 export interface SegmentsNode extends Closable {
@@ -40,6 +41,7 @@ export async function createSegmentsNode(
   if (lostCells > 0)
     logger.error({ code: 'E_CELL_MISSING', cells: lostCells }, 'cell file is truncated: owners have to repair designs');
   const cells = new CellStore(stores.cells, closer.add(new PointsPool()));
+  const vaultKeys = closer.add(new VaultKeyRing(directory, id));
   const designs = new DesignRepository(records, directory);
   const outbound = await connectOutbound({
     config,
@@ -79,6 +81,7 @@ export async function createSegmentsNode(
     guard,
     designs,
     cells,
+    vaultKeys,
     staged,
     storing: { queue: storeQueue, placements: storePlacements },
     repairing: { queue: repairQueue, placements: repairPlacements },
@@ -100,6 +103,8 @@ export async function createSegmentsNode(
       if (await designs.holds(deletion.design)) await deleteDesign(parts, deletion);
     });
     await outbound.start((message, from, goOn) => handleMail(parts, message, from, goOn));
+    for (const { id: keysNode } of nodesOf(directory, 'keys'))
+      await mail.send({ node: keysNode }, { type: 'vault.key', point: vaultKeys.renew(), started: true });
   });
   return { parts, close: () => closer.close() };
 }

@@ -1,9 +1,25 @@
-import { isErrorCode, MillraceError, toHex } from '@millrace/base';
+import { isErrorCode, MillraceError, toHex, wipe } from '@millrace/base';
+import type { MessageOf } from '@millrace/protocol';
 import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
 import type { SegmentsContext } from './context.ts';
 
 /** Handles a message from the keys node's part of the vault. */
 export async function handleVaultMessage(
+  context: SegmentsContext,
+  { point, sealed }: MessageOf<'vault.sealed'>,
+  from: string,
+): Promise<void> {
+  const bytes = await context.vaultKeys.open(from, point, sealed);
+  if (bytes === undefined)
+    return context.logger.info({ from }, 'message of the vault dropped: its key was lost or erased');
+  try {
+    await handleOpened(context, bytes, from);
+  } finally {
+    wipe(bytes);
+  }
+}
+
+async function handleOpened(
   { cells, storing, repairing, seen, guard, outbound }: SegmentsContext,
   bytes: Uint8Array,
   from: string,
