@@ -29,5 +29,6 @@ export * from './routes/uploads.ts';
 export * from './routes/usage.ts';
 export * from './routes/vault.ts';
 export * from './routes/visits.ts';
+export * from './routes/webhooks.ts';
 export * from './routes.ts';
 export * from './token-scopes.ts';

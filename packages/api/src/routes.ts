@@ -24,6 +24,7 @@ import { openUploadRoute, uploadRoutes } from './routes/uploads.ts';
 import { usageRoutes } from './routes/usage.ts';
 import { boxRoutes, checkRoutes, statusRoutes } from './routes/vault.ts';
 import { visaRoutes, visitorCallRoutes, visitRoutes } from './routes/visits.ts';
+import { organisationWebhookRoutes, webhookRoutes } from './routes/webhooks.ts';
 
 const openapi = {
   get: route('GET', '/v1/openapi.json', {
@@ -40,10 +41,16 @@ export const controlRoutes = {
   directory: directoryRoutes,
   installation: installationRoutes,
   transactions: transactionRoutes,
-  organisations: { ...organisationRoutes, ...organisationTokenRoutes, ...signInLogRoutes },
+  organisations: {
+    ...organisationRoutes,
+    ...organisationTokenRoutes,
+    ...organisationWebhookRoutes,
+    ...signInLogRoutes,
+  },
   keys: keyRoutes,
   enrolments: enrolmentRoutes,
   tokens: tokenRoutes,
+  webhooks: webhookRoutes,
   revocations: revocationRoutes,
   designs: designRoutes,
   licences: licenceRoutes,
@@ -82,8 +89,14 @@ export const consoleRoutes = {
   directory: { newest: directoryRoutes.newest },
   transactions: transactionRoutes,
   revocations: revocationRoutes,
-  organisations: { ...organisationRoutes, ...organisationTokenRoutes, ...signInLogRoutes },
+  organisations: {
+    ...organisationRoutes,
+    ...organisationTokenRoutes,
+    ...organisationWebhookRoutes,
+    ...signInLogRoutes,
+  },
   tokens: { list: tokenRoutes.list },
+  webhooks: webhookRoutes,
   usage: usageRoutes,
   cases: caseRoutes,
   metrics: { read: metricsRoutes.read },

@@ -1,8 +1,9 @@
 import { tokenScopes } from '@millrace/protocol/shapes';
 import type { Command } from 'commander';
 import type { Add, Group } from './add-command.ts';
+import { addWebhooks } from './webhook-commands.ts';
 
-/** Commands that enrol a computer, and commands for API tokens. */
+/** Commands that enrol a computer, and commands for programs: API tokens and webhooks. */
 export function addSignIn(program: Command, group: Group, add: Add): void {
   const token = group('token', 'API tokens: for scripts that read, within scopes and for a time');
   const tokens = () => import('./commands/tokens.ts');
@@ -30,6 +31,7 @@ export function addSignIn(program: Command, group: Group, add: Add): void {
     'set up a folder for commands with an API token, with the text that `token create` shows',
     async (context, [text = '']) => (await tokens()).connect(context, text),
   );
+  addWebhooks(group, add);
 
   add(
     program,

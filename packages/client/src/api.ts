@@ -37,6 +37,8 @@ import {
   type UsageSpan,
   type UsageTotalView,
   type VisitView,
+  type WebhookMessageView,
+  type WebhookView,
 } from '@millrace/api';
 import {
   type Bytes,
@@ -113,6 +115,11 @@ export interface Api {
   /** API tokens of the user's key. */
   tokens(): Promise<TokenView[]>;
   organisationTokens(organisation: string): Promise<TokenView[]>;
+  /** Webhooks of the user's key. */
+  webhooks(): Promise<WebhookView[]>;
+  organisationWebhooks(organisation: string): Promise<WebhookView[]>;
+  /** The newest first. */
+  webhookMessages(webhook: string): Promise<WebhookMessageView[]>;
   licences(): Promise<LicenceView[]>;
   /** The signed documents of a licence. The caller must verify them. */
   licenceDocuments(id: string): Promise<LicenceDocuments>;
@@ -254,7 +261,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     });
   };
 
-  const { organisations, keys, enrolments, revocations, tokens } = nodes.control;
+  const { organisations, keys, enrolments, revocations, tokens, webhooks } = nodes.control;
   const { groups, materials, spools, visits, rehearsals, settings, pairings } = nodes.control;
   const {
     directory,
@@ -309,6 +316,9 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
       (await enrolments.certificate({ body: { request: toBase64(request) } }, { signal })).certificate,
     tokens: () => list((query) => tokens.list(query, { signal })),
     organisationTokens: (id) => list((query) => organisations.tokens({ id, ...query }, { signal })),
+    webhooks: () => list((query) => webhooks.list(query, { signal })),
+    organisationWebhooks: (id) => list((query) => organisations.webhooks({ id, ...query }, { signal })),
+    webhookMessages: (id) => list((query) => webhooks.messages({ id, ...query }, { signal })),
     licences: () => list((query) => licences.list(query, { signal })),
     licenceDocuments: async (id) => {
       const { grant, amendments, core } = await read(() => licences.documents({ id }, { signal }));

@@ -21,6 +21,8 @@ export {
   type StatusView,
   type TokenView,
   type VisitView,
+  type WebhookMessageView,
+  type WebhookView,
 } from '@millrace/api';
 export { type Api, type ApiOptions, type Attachments, createApi, type Transports } from './api.ts';
 export { approvalDemand } from './approvals.ts';
@@ -146,4 +148,12 @@ export { type SignedTransaction, type SigningContext, signNew } from './transact
 export { type StoreProgress, type StoreStep, storeDesign } from './upload.ts';
 export { checkUsage, readUsage, type UsageCheck, type UsageFilter } from './usage.ts';
 export { usageRows } from './usage-csv.ts';
+export {
+  createWebhook,
+  type NewWebhook,
+  rotateWebhook,
+  sendToWebhook,
+  setWebhook,
+  type WebhookSecret,
+} from './webhooks.ts';
 export { createNames, type Names } from './who.ts';

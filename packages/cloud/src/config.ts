@@ -25,10 +25,12 @@ import {
   DEFAULT_LEDGER,
   DEFAULT_MAINTENANCE,
   DEFAULT_STAGING,
+  DEFAULT_WEBHOOKS,
   type LedgerSettings,
   type MaintenanceSettings,
   type StagingSettings,
   settingsSchema,
+  type WebhookSettings,
   type WitnessSettings,
 } from './settings.ts';
 
@@ -89,6 +91,7 @@ export interface NodeConfig {
   readonly ledger: Omit<LedgerSettings, 'witnesses'> & { readonly witnesses: readonly WitnessSettings[] };
   readonly browsers: BrowsersSettings;
   readonly console: ConsoleSettings;
+  readonly webhooks: WebhookSettings;
   /** Control and segments nodes: where their state is, if it is not in their folder. */
   readonly cluster?: ClusterSettings | undefined;
   /** Where the process listens, if not at the node's first address in the directory. */
@@ -142,6 +145,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       ledger: await readLedgerSettings(folder, settings.ledger ?? DEFAULT_LEDGER),
       browsers: withPaths(folder, settings.browsers ?? {}),
       console: withPaths(folder, settings.console ?? {}),
+      webhooks: await readWebhookSettings(folder, settings.webhooks ?? DEFAULT_WEBHOOKS),
       cluster: settings.cluster,
       listen: settings.listen,
       secret: read,
@@ -186,6 +190,11 @@ async function readLedgerSettings(folder: string, settings: LedgerSettings): Pro
     witnesses.push({ ...witness, authority: pem });
   }
   return { ...withPaths(folder, settings), witnesses };
+}
+
+async function readWebhookSettings(folder: string, settings: WebhookSettings): Promise<WebhookSettings> {
+  const { authority } = settings;
+  return authority === undefined ? settings : { ...settings, authority: await readText(resolve(folder, authority)) };
 }
 
 interface WithTlsFiles {

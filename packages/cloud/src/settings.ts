@@ -1,5 +1,5 @@
 import { hexOf } from '@millrace/base';
-import { addressSchema, nodeId, nodeRoles } from '@millrace/protocol';
+import { addressRanges, addressSchema, nodeId, nodeRoles } from '@millrace/protocol';
 import { SEGMENT_BYTES } from '@millrace/vault';
 import { z } from 'zod';
 
@@ -107,6 +107,34 @@ export const browsersSchema = z.strictObject({
 });
 export type BrowsersSettings = z.output<typeof browsersSchema>;
 
+/** A range of addresses, such as 10.1.0.0/16. */
+const rangeSchema = z.string().refine(
+  (text) => {
+    try {
+      addressRanges([text]);
+      return true;
+    } catch {
+      return false;
+    }
+  },
+  { error: 'expected a range of addresses, such as 10.1.0.0/16' },
+);
+
+/** Settings of webhooks: what they may reach besides https:// at public addresses. */
+export const webhooksSchema = z.strictObject({
+  /** Ranges that are not public. */
+  networks: z.array(rangeSchema).max(64).default([]),
+  /** Allows http://. Whoever is on the way then reads what changes. */
+  http: z.boolean().default(false),
+  /** File with further authorities of receivers' certificates, PEM. */
+  authority: fileName.optional(),
+  /** Pause after the first failed attempt, ms. */
+  retryMs: z.number().int().min(10).max(3_600_000).default(5_000),
+});
+/** `authority` is PEM after the settings were read. */
+export type WebhookSettings = z.output<typeof webhooksSchema>;
+export const DEFAULT_WEBHOOKS: WebhookSettings = webhooksSchema.parse({});
+
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/;
 
 /** Control and segments nodes: the Cassandra cluster that holds their state instead of LMDB and the file of cells. */
@@ -184,6 +212,8 @@ export const settingsSchema = z.strictObject({
   browsers: browsersSchema.optional(),
   /** Control: settings of the console. */
   console: consoleSchema.optional(),
+  /** Control: settings of webhooks. */
+  webhooks: webhooksSchema.optional(),
   /** Control and segments nodes. */
   cluster: clusterSchema.optional(),
 });

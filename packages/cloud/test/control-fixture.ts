@@ -43,6 +43,8 @@ import { NodeMetrics } from '../src/control/node-metrics.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
 import { openRecords } from '../src/control/records.ts';
 import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
+import { WebhookAddresses } from '../src/control/webhooks/addresses.ts';
+import { WebhookOutbox } from '../src/control/webhooks/outbox.ts';
 import { authorize, userActor } from '../src/node/policy.ts';
 
 type Body<T> = T extends Transaction ? Omit<T, 'id' | 'issued' | 'expires'> : never;
@@ -127,6 +129,14 @@ export async function controlFixture(stores = newStores()) {
     ...times,
   } as const;
   await boxes.take('keys-1', 'attachments', await signBoxKey(keys.keys, directory.installation, box), 0);
+  const records = openRecords(store, damaged.add, changes.wrote);
+  const webhooks = {
+    outbox: new WebhookOutbox({
+      ...{ records, changes, clock: systemClock, random: systemRandom, logger: silentLogger },
+      actorOf: async (key) => userActor(directory, key),
+    }),
+    addresses: new WebhookAddresses({ networks: ['127.0.0.0/8'], http: true }),
+  };
   const context: ControlContext = {
     id: 'control-1',
     directory,
@@ -134,7 +144,7 @@ export async function controlFixture(stores = newStores()) {
     logger: silentLogger,
     metrics,
     nodeMetrics: new NodeMetrics(metrics),
-    records: openRecords(store, damaged.add, changes.wrote),
+    records,
     damaged,
     ledger,
     publisher: createCheckpointPublisher({
@@ -155,6 +165,7 @@ export async function controlFixture(stores = newStores()) {
     printQueue: new PrintQueue(systemClock),
     commands: new CommandBoard(),
     changes,
+    webhooks,
   };
 
   const sign = (who: UserName, body: Body<Transaction>, id = systemRandom(16)) => {

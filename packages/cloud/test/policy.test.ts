@@ -47,6 +47,13 @@ const byAction: Readonly<Record<Action, string>> = {
   'token.readCurrent': 'yyyyyfffff',
   // Made by the owner.
   'token.revoke': 'yyffffffff',
+  'webhook.create': 'yyyyyfffff',
+  'webhook.list': 'yyyyyfffff',
+  'webhook.listAll': 'yfffffffff',
+  // Made by the owner.
+  'webhook.read': 'fyffffffff',
+  'webhook.change': 'fyffffffff',
+  'webhook.set': 'yyffffffff',
   'revocation.read': 'yyyyyyyyyy',
   'revocation.publish': 'yyyyyfffff',
   'machine.read': 'yyyyyfffff',
@@ -329,6 +336,20 @@ describe('people of organisations', () => {
     ['token.revoke', 'an own token', { signer: me, organisation: brand }, 'yyyyyf'],
     ['token.revoke', 'a token of the organisation', { signer: 'dd'.repeat(16), organisation: brand }, 'yfffff'],
     ['token.revoke', 'a token of another organisation', { signer: 'dd'.repeat(16), organisation: bureau }, 'ffffff'],
+    ['webhook.create', 'any', {}, 'yyyyyf'],
+    ['webhook.list', 'any', {}, 'yyyyyf'],
+    ['webhook.listAll', 'the own organisation', { organisation: brand }, 'yfffff'],
+    ['webhook.listAll', 'another organisation', { organisation: bureau }, 'ffffff'],
+    ...(['webhook.read', 'webhook.set'] as const).flatMap(
+      (action) =>
+        [
+          [action, 'an own webhook', { signer: me, organisation: brand }, 'yyyyyf'],
+          [action, 'a webhook of the organisation', { signer: 'dd'.repeat(16), organisation: brand }, 'yfffff'],
+          [action, 'a webhook of another organisation', { signer: 'dd'.repeat(16), organisation: bureau }, 'ffffff'],
+        ] as const,
+    ),
+    ['webhook.change', 'an own webhook', { signer: me, organisation: brand }, 'yyyyyf'],
+    ['webhook.change', 'a webhook of the organisation', { signer: 'dd'.repeat(16), organisation: brand }, 'ffffff'],
     ['revocation.read', 'any', {}, 'yyyyyf'],
     ['revocation.publish', 'any', {}, 'yyyyyf'],
     ['directory.publish', 'any', {}, 'ffffff'],

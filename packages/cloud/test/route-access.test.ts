@@ -46,6 +46,9 @@ const ofControl: Readonly<Record<string, string>> = {
   'enrolments.signIn': anyUser,
   'organisations.tokens': administrator,
   'organisations.signIns': administrator,
+  'organisations.webhooks': administrator,
+  'webhooks.list': anyUser,
+  'webhooks.messages': owner,
   'tokens.list': anyUser,
   'tokens.current': anyUser,
   'revocations.get': anyParty,
@@ -232,6 +235,11 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
   const failure = { object, print, licence, design, owner: by, holder, created: now, report: document };
   await context.records.cases.create(object, { ...failure, reason: 'other', state: 'open' });
   const key = keyName(keys.owner.publicKey);
+  const webhook = toHex(systemRandom(16));
+  await context.records.webhooks.create(webhook, {
+    ...{ webhook, name: 'erp', url: 'https://erp.example', key, created: now, secret: new Uint8Array(32) },
+    document: new Uint8Array(9),
+  });
   const maintenance = {
     ...{ epoch: 1, cells: 3, decoys: 3, designs: 1, periodMs: 1, reachedPeriodMs: 1, lastSweepMs: 7, progress: 1 },
     ...{ heldBackBy: 'no', moneyPerMonth: 0, problems: 0 },
@@ -247,6 +255,9 @@ async function controlRequests({ design, licence, print, object, machine, keys, 
     'enrolments.signIn': get(`/v1/organisations/${organisation}/sign-in`),
     'organisations.tokens': get(`/v1/organisations/${organisation}/tokens`),
     'organisations.signIns': get(`/v1/organisations/${organisation}/sign-ins`),
+    'organisations.webhooks': get(`/v1/organisations/${organisation}/webhooks`),
+    'webhooks.list': get('/v1/webhooks'),
+    'webhooks.messages': get(`/v1/webhooks/${webhook}/messages`),
     'tokens.list': get('/v1/tokens'),
     'tokens.current': get('/v1/tokens/current'),
     'keys.get': get(`/v1/keys/${key}`),

@@ -92,6 +92,7 @@ export function configOf(fleet: FleetSetup, role: NodeRole): NodeConfig {
     ledger: { listen: false, witnesses: [], everyMs: 1_000 },
     browsers: { listen: false },
     console: { listen: false },
+    webhooks: { networks: [], http: false, retryMs: 5_000 },
     secret: () => Promise.reject(new Error('the bench has no such secret')),
   };
 }

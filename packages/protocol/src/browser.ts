@@ -67,3 +67,4 @@ export * from './telemetry.ts';
 export { formatToken, TOKEN_MAX_MS, tokenHash, tokenIdOf, tokenPrefix } from './tokens.ts';
 export * from './usage.ts';
 export * from './visit-facts.ts';
+export { formatWebhookSecret, WEBHOOK_SECRET_BYTES, webhookSecretHash } from './webhooks.ts';

@@ -65,6 +65,7 @@ import { setMachineSettings, settingsReport } from './settings-documents.ts';
 import { disclosures, objectName, priceSchema, transferPolicies } from './shapes.ts';
 import { organisationSignIn, signInKey } from './sign-in-documents.ts';
 import { createTokenSchema, revokeTokenSchema } from './tokens.ts';
+import { webhookDocuments } from './webhooks.ts';
 
 /** How fast a machine consumes data. Part of its registration, whose hash is in every licence. */
 export const profileSchema = z.strictObject({
@@ -240,6 +241,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   clearOdometer,
   createTokenSchema,
   revokeTokenSchema,
+  ...webhookDocuments,
   organisationSignIn,
   signInKey,
   addDesign,

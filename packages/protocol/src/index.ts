@@ -1,3 +1,4 @@
+export * from './address-classes.ts';
 export * from './browser.ts';
 export * from './directory-fetch.ts';
 export * from './directory-file.ts';

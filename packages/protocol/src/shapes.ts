@@ -121,6 +121,10 @@ export const tokenScopes = [
 ] as const;
 export type TokenScope = (typeof tokenScopes)[number];
 
+/** Kinds of things whose changes are told. */
+export const changeKinds = ['design', 'licence', 'print', 'machine', 'spool', 'case'] as const;
+export type ChangeKind = (typeof changeKinds)[number];
+
 /** Reasons for which an object cannot be used, by its holder. */
 export const caseReasons = [
   'adhesion',

@@ -1,9 +1,6 @@
+import { changeKinds } from '@millrace/protocol/shapes';
 import { z } from 'zod';
 import { events, route } from '../route.ts';
-
-/** Kinds of things whose changes are told. */
-export const changeKinds = ['design', 'licence', 'print', 'machine', 'spool', 'case'] as const;
-export type ChangeKind = (typeof changeKinds)[number];
 
 /** One thing has changed: who wants to know how reads it. */
 export const changeEvent = z.object({ kind: z.enum(changeKinds), id: z.string() });

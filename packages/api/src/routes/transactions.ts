@@ -28,6 +28,7 @@ export const transactionAnswer = z.object({
   organisation: z.string().optional(),
   invitation: z.string().optional(),
   spool: z.string().optional(),
+  webhook: z.string().optional(),
 });
 
 export const transactionRoutes = {

@@ -1,8 +1,9 @@
 import { lookup as lookupAddress } from 'node:dns';
 import { request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
 import { MillraceError } from '@millrace/base';
+import { addressClass, hostOf } from '@millrace/protocol';
 
 // Requests to sign-in providers. The issuer's address comes from a document that somebody else has signed, and the
 // provider's endpoints from the provider. Without a guard they could point to services of the caller's own network
@@ -25,41 +26,22 @@ export interface ProviderRequest {
 const TIMEOUT_MS = 10_000;
 const MAX_ANSWER = 256 * 1024;
 
-const listOf = (...ranges: readonly string[]): BlockList => {
-  const list = new BlockList();
-  for (const range of ranges) {
-    const [address = '', bits] = range.split('/');
-    list.addSubnet(address, Number(bits), address.includes(':') ? 'ipv6' : 'ipv4');
-  }
-  return list;
-};
-const loopback = listOf('127.0.0.0/8', '::1/128');
-const privateNetworks = listOf('10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7');
-/** Special addresses (RFC 6890), and prefixes in which an IPv4 address is hidden. */
-const never = listOf(
-  ...['0.0.0.0/8', '169.254.0.0/16', '192.0.0.0/24', '192.0.2.0/24', '198.18.0.0/15', '198.51.100.0/24'],
-  ...['203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4', '::/128', '64:ff9b::/96', '64:ff9b:1::/48'],
-  ...['100::/64', '2001::/32', '2001:db8::/32', '2002::/16', 'fe80::/10', 'ff00::/8'],
-);
-
-/** IPv4 addresses in the notation of IPv6. */
-const mapped = listOf('::ffff:0:0/96');
-
 /** @throws {MillraceError} E_PROVIDER */
 function requireAddress(address: string, { privateNetworks: inside, loopback: local }: ProviderRules): void {
-  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
   const refuse = (why: string) =>
     new MillraceError('E_PROVIDER', `the sign-in provider’s address ${address} is ${why}`, { data: { address } });
-  if (isIP(address) === 0 || (family === 'ipv6' && mapped.check(address, family))) throw refuse('not an address');
-  if (loopback.check(address, family)) {
-    if (local === true) return;
-    throw refuse('this computer');
+  switch (addressClass(address)) {
+    case 'public':
+      return;
+    case 'loopback':
+      if (local === true) return;
+      throw refuse('this computer');
+    case 'private':
+      if (inside === true) return;
+      throw refuse('in a private network');
+    case 'special':
+      throw refuse('not a public one');
   }
-  if (privateNetworks.check(address, family)) {
-    if (inside === true) return;
-    throw refuse('in a private network');
-  }
-  if (never.check(address, family)) throw refuse('not a public one');
 }
 
 /**
@@ -71,7 +53,7 @@ export function requireProviderUrl(text: string | URL, rules: ProviderRules): UR
   if (url === undefined)
     throw new MillraceError('E_PROVIDER', 'the sign-in provider names an address that is not a URL');
   const host = hostOf(url);
-  const local = rules.loopback === true && (host === 'localhost' || (isIP(host) !== 0 && isLoopback(host)));
+  const local = rules.loopback === true && (host === 'localhost' || addressClass(host) === 'loopback');
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && local))
     throw new MillraceError('E_PROVIDER', `the sign-in provider’s address has to begin with https: ${url.origin}`);
   if (url.username !== '' || url.password !== '')
@@ -79,9 +61,6 @@ export function requireProviderUrl(text: string | URL, rules: ProviderRules): UR
   if (isIP(host) !== 0) requireAddress(host, rules);
   return url;
 }
-
-const hostOf = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, '');
-const isLoopback = (host: string) => loopback.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4');
 
 /** Resolves a name once, checks every address, and connects to these addresses only. */
 const guardedLookup =

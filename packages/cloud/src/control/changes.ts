@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import type { Action, ChangeEvent, ChangeKind } from '@millrace/api';
+import type { Action, ChangeEvent } from '@millrace/api';
 import { type Bytes, type Clock, concatBytes, type RandomSource, toHex, u64be } from '@millrace/base';
+import type { ChangeKind } from '@millrace/protocol';
 import { type Actor, permits, type Resource } from '../node/policy.ts';
 import type { LicenceRecord } from './licence-records.ts';
 import type { SpoolRecord } from './material-records.ts';

@@ -12,6 +12,8 @@ import type { Mailbox } from './mailbox.ts';
 import type { NodeMetrics } from './node-metrics.ts';
 import type { PrintQueue } from './print-queue.ts';
 import type { Records } from './records.ts';
+import type { WebhookAddresses } from './webhooks/addresses.ts';
+import type { WebhookOutbox } from './webhooks/outbox.ts';
 
 /** State shared by the parts of the control node. Built once, in control-node.ts. */
 export interface ControlContext {
@@ -55,4 +57,5 @@ export interface ControlContext {
   readonly printQueue: PrintQueue;
   readonly commands: CommandBoard;
   readonly changes: Changes;
+  readonly webhooks: { readonly outbox: WebhookOutbox; readonly addresses: WebhookAddresses };
 }

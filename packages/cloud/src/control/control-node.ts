@@ -39,6 +39,7 @@ import { readMail } from './mail-reader.ts';
 import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
 import { NodeMetrics } from './node-metrics.ts';
+import { countingActor } from './people.ts';
 import type { PermitKey } from './permit-key.ts';
 import { PrintQueue } from './print-queue.ts';
 import { openPublicLedger } from './public-ledger.ts';
@@ -51,6 +52,9 @@ import type { ControlStores } from './stores.ts';
 import { forgetTokens } from './tokens.ts';
 import { storedEvent } from './transactions.ts';
 import { refuseExpiredVisits } from './visits.ts';
+import { WebhookAddresses } from './webhooks/addresses.ts';
+import { WebhookOutbox } from './webhooks/outbox.ts';
+import { WebhookSender } from './webhooks/sender.ts';
 
 /** Time within which a witness must sign a checkpoint, ms. */
 const WITNESS_TIMEOUT_MS = 5_000;
@@ -130,6 +134,10 @@ export async function createControlNode(
   const checks = new CheckBoard(clock);
   const damaged = new DamagedRecords(logger, metrics);
   const changes = new Changes(clock, systemRandom);
+  const records = openRecords(stores.records, damaged.add, changes.wrote);
+  const actorOf = (key: string) => countingActor({ directory, records, clock }, key);
+  const outbox = new WebhookOutbox({ records, actorOf, changes, clock, random: systemRandom, logger });
+  const addresses = new WebhookAddresses(config.webhooks);
   const context: ControlContext = {
     id,
     directory,
@@ -137,7 +145,7 @@ export async function createControlNode(
     logger,
     metrics,
     nodeMetrics,
-    records: openRecords(stores.records, damaged.add, changes.wrote),
+    records,
     damaged,
     ledger,
     publisher,
@@ -156,15 +164,21 @@ export async function createControlNode(
     printQueue,
     commands: new CommandBoard(),
     changes,
+    webhooks: { outbox, addresses },
   };
 
   await finishInterrupted(context);
   const { seen } = context.records;
   const answers = await IdempotentAnswers.open(context.records.answers, clock);
   const forget = () =>
-    Promise.all([forgetSeen(seen, clock.now()), answers.forget(), forgetTokens(context), forgetSignIns(context)]).catch(
-      (error: unknown) => logger.warn({ err: error }, 'expired records not removed: the next attempt is in an hour'),
+    Promise.all([
+      ...[forgetSeen(seen, clock.now()), answers.forget(), forgetTokens(context), forgetSignIns(context)],
+      outbox.forget(),
+    ]).catch((error: unknown) =>
+      logger.warn({ err: error }, 'expired records not removed: the next attempt is in an hour'),
     );
+  const sender = closer.add(new WebhookSender(config.webhooks, { outbox, records, addresses, clock, logger, metrics }));
+  closer.add(await outbox.open(sender.look));
   await forget();
   const hourly = setInterval(() => void forget(), 3_600_000);
   closer.add({ close: () => clearInterval(hourly) });

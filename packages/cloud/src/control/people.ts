@@ -1,4 +1,4 @@
-import { type Bytes, copyBytes, fromHex, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, copyBytes, fromHex, MillraceError, toHex, toMillraceError } from '@millrace/base';
 import { expiryOf, keyName } from '@millrace/identity';
 import {
   type Attested,
@@ -53,7 +53,10 @@ export async function requireEnrolmentCounting(
 }
 
 /** @throws {MillraceError} E_EXPIRED when the key has expired */
-export async function requireInForce({ records, clock }: ControlContext, name: string): Promise<void> {
+export async function requireInForce(
+  { records, clock }: Pick<ControlContext, 'records' | 'clock'>,
+  name: string,
+): Promise<void> {
   const until = (await records.users.get(name))?.member?.until;
   if (until === undefined || clock.now() <= until) return;
   throw new MillraceError(
@@ -63,6 +66,22 @@ export async function requireInForce({ records, clock }: ControlContext, name: s
       data: { key: name, until },
     },
   );
+}
+
+/** The user to whom a key belongs, for what happens without a request; undefined if it was revoked or has expired. */
+export async function countingActor(
+  context: Pick<ControlContext, 'directory' | 'records' | 'clock'>,
+  name: string,
+): Promise<UserActor | undefined> {
+  try {
+    requireUnrevoked(context.directory, name);
+    await requireEnrolmentCounting(context, name);
+    await requireInForce(context, name);
+  } catch (error) {
+    if (['E_REVOKED', 'E_EXPIRED'].includes(toMillraceError(error).code)) return undefined;
+    throw error;
+  }
+  return signingActor(context, name);
 }
 
 /**

@@ -36,6 +36,14 @@ import { type RehearsalRecord, rehearsalIndexes, rehearsalSchema } from './rehea
 import { type SettingsRecord, settingsSchema } from './settings-records.ts';
 import { type SignInEntry, signInEntrySchema, signInIndexes } from './sign-in-records.ts';
 import { type VisitRecord, visitIndexes, visitSchema } from './visit-records.ts';
+import {
+  type WebhookMessageRecord,
+  type WebhookRecord,
+  webhookIndexes,
+  webhookMessageIndexes,
+  webhookMessageSchema,
+  webhookSchema,
+} from './webhooks/records.ts';
 
 const bytes = z.instanceof(Uint8Array);
 const id = hexOf(16);
@@ -268,6 +276,8 @@ export interface Records {
   /** Sign-ins at the console. */
   readonly signInLog: Table<SignInEntry>;
   readonly tokens: Table<TokenRecord>;
+  readonly webhooks: Table<WebhookRecord>;
+  readonly webhookMessages: Table<WebhookMessageRecord>;
   readonly machines: Table<MachineRecord>;
   /** Groups of machines, and sites. */
   readonly groups: Table<GroupRecord>;
@@ -407,6 +417,8 @@ export function openRecords(
         organisation === undefined ? [] : [{ group: organisation, order: created }],
       until: ({ until }) => [{ group: 'all', order: until }],
     }),
+    webhooks: table('webhook', webhookSchema, webhookIndexes),
+    webhookMessages: table('webhook-message', webhookMessageSchema, webhookMessageIndexes),
     machines: table('machine', machineRecordSchema),
     groups: table('group', groupSchema, {
       organisation: ({ organisation }) => [{ group: organisation }],

@@ -48,6 +48,7 @@ import { createToken, revokeToken } from './tokens.ts';
 import { verifySubmitted } from './verify-submitted.ts';
 import { introduceMachine } from './visiting-machines.ts';
 import { cancelVisit, requestVisit } from './visits.ts';
+import { createWebhook, rotateWebhook, sendWebhook, setWebhook } from './webhooks/transactions.ts';
 
 export interface Attachments {
   readonly manifest?: Bytes | undefined;
@@ -124,6 +125,14 @@ function apply(context: ControlContext, signed: Submitted, attachments: Attachme
       return createToken(context, { ...signed, body }, id);
     case 'token.revoke':
       return revokeToken(context, { ...signed, body });
+    case 'webhook.create':
+      return createWebhook(context, { ...signed, body }, attachments.secret, id);
+    case 'webhook.rotate':
+      return rotateWebhook(context, { ...signed, body }, attachments.secret);
+    case 'webhook.set':
+      return setWebhook(context, { ...signed, body });
+    case 'webhook.send':
+      return sendWebhook(context, { ...signed, body });
     case 'visit.request':
       return requestVisit(context, { ...signed, body }, id);
     case 'visit.cancel':

@@ -51,6 +51,7 @@ import {
   visitsPage,
   visitView,
 } from './views.ts';
+import { webhookMessagesPage, webhooksPage } from './webhooks/transactions.ts';
 
 type UserRoutes = Omit<
   typeof controlRoutes,
@@ -127,6 +128,10 @@ export function userHandlers(
         const { organisation } = allow(await records.organisations.require(params.id));
         return organisationTokensPage(context, organisation, query);
       },
+      webhooks: async ({ params, query, allow }) => {
+        const { organisation } = allow(await records.organisations.require(params.id));
+        return webhooksPage(context, 'organisation', organisation, query);
+      },
       signIns: async ({ params, query, allow }) => {
         const { organisation } = allow(await records.organisations.require(params.id));
         return signInsPage(context, organisation, query);
@@ -141,6 +146,17 @@ export function userHandlers(
         allow();
         if (actor.role !== 'user') throw new MillraceError('E_NOT_FOUND', 'no API token identifies the caller');
         return currentToken(context, actor);
+      },
+    },
+    webhooks: {
+      list: ({ query, actor, allow }) => {
+        allow();
+        return webhooksPage(context, 'key', nameOf(actor), query);
+      },
+      messages: async ({ params, query, actor, allow }) => {
+        const { key, organisation } = await records.webhooks.require(params.id);
+        allow({ signer: key, organisation });
+        return webhookMessagesPage(context, params.id, actor, query);
       },
     },
     keys: {

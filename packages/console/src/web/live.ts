@@ -1,5 +1,5 @@
-import type { ChangeKind } from '@millrace/api';
 import { MillraceError } from '@millrace/base';
+import type { ChangeKind } from '@millrace/protocol/shapes';
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { events } from './events.ts';
