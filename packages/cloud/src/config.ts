@@ -124,6 +124,8 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
   const { id, role } = settings;
   if (!nodesOf(directories.directory, id).some((node) => node.role === role))
     throw new MillraceError('E_DIRECTORY', `the directory names no ${role} node ${id}`);
+  if (role !== 'control' && settings.cluster?.kafka !== undefined)
+    throw new MillraceError('E_CONFIG', `${nodeFiles.settings}: cluster.kafka: only control nodes keep mail`);
   const identity = await read('identity');
   try {
     return {

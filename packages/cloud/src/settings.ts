@@ -137,6 +137,46 @@ export const DEFAULT_WEBHOOKS: WebhookSettings = webhooksSchema.parse({});
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/;
 
+const loginSchema = z.strictObject({
+  user: z.string().min(1).max(100),
+  /** One line; only its owner may read the file. */
+  passwordFile: fileName,
+});
+
+/** Files, PEM. */
+const engineTls = z
+  .strictObject({
+    authority: fileName,
+    certificate: fileName.optional(),
+    key: fileName.optional(),
+    serverName: z.string().min(1).max(253).optional(),
+  })
+  .refine(({ certificate, key }) => (certificate === undefined) === (key === undefined), {
+    error: 'certificate and key belong together',
+  });
+
+/** Control: the Kafka cluster that holds the mail between the nodes. */
+const kafkaSchema = z
+  .strictObject({
+    /** `host:port`. */
+    brokers: z
+      .array(z.string().regex(/^.{1,290}:\d{1,5}$/))
+      .min(1)
+      .max(16),
+    /** Names of topics and consumer groups begin with it. */
+    prefix: z.string().regex(/^[a-z][a-z0-9-]{0,59}$/),
+    copies: z.number().int().min(1).max(7).optional(),
+    login: loginSchema.optional(),
+    /** Without it, the brokers have to be on this computer. */
+    tls: engineTls.optional(),
+    /** Mail that was delivered so often becomes a dead letter. Default: never. */
+    deadAfter: z.number().int().min(1).optional(),
+  })
+  .refine(({ brokers, tls }) => tls !== undefined || brokers.every((broker) => LOOPBACK.test(broker)), {
+    error: 'brokers on other computers need tls',
+  });
+export type KafkaSettings = z.output<typeof kafkaSchema>;
+
 /** Control and segments nodes: the Cassandra cluster that holds their state instead of LMDB and the file of cells. */
 export const clusterSchema = z
   .strictObject({
@@ -146,25 +186,10 @@ export const clusterSchema = z
     /** One for each node. Made at the first start, with `copies` of each row. */
     keyspace: z.string().regex(/^[a-z][a-z0-9_]{0,47}$/),
     copies: z.number().int().min(1).max(7).optional(),
-    login: z
-      .strictObject({
-        user: z.string().min(1).max(100),
-        /** One line; only its owner may read the file. */
-        passwordFile: fileName,
-      })
-      .optional(),
-    /** Files, PEM. Without it, the contact points have to be on this computer. */
-    tls: z
-      .strictObject({
-        authority: fileName,
-        certificate: fileName.optional(),
-        key: fileName.optional(),
-        serverName: z.string().min(1).max(253).optional(),
-      })
-      .refine(({ certificate, key }) => (certificate === undefined) === (key === undefined), {
-        error: 'certificate and key belong together',
-      })
-      .optional(),
+    login: loginSchema.optional(),
+    /** Without it, the contact points have to be on this computer. */
+    tls: engineTls.optional(),
+    kafka: kafkaSchema.optional(),
   })
   .refine(({ contactPoints, tls }) => tls !== undefined || contactPoints.every((point) => LOOPBACK.test(point)), {
     error: 'a cluster on other computers needs tls',

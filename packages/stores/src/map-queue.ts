@@ -1,6 +1,7 @@
 import { type Clock, MillraceError, Mutex } from '@millrace/base';
 import type { TransactionalStore, Write } from './port.ts';
 import type { Claimed, ClaimOptions, Queue } from './queue.ts';
+import { claimMessages } from './queue-claim.ts';
 import {
   decodeMessage,
   decodePosition,
@@ -68,14 +69,15 @@ export class MapQueue implements Queue {
   async claim(topic: string, options: ClaimOptions): Promise<Claimed[]> {
     const opened = await this.#topic(topic);
     if (options.limit < 1) return [];
-    return opened.claiming.run(async () => {
-      opened.state.beginClaim(this.#clock.now());
-      try {
-        return await this.#claim(opened, options);
-      } finally {
-        opened.state.endClaim();
-      }
-    });
+    const { keys, state, claiming } = opened;
+    return claiming.run(() =>
+      claimMessages(
+        state,
+        options,
+        () => this.#clock.now(),
+        (queue, limit) => this.#read(keys, state, queue, limit),
+      ),
+    );
   }
 
   async acknowledge(topic: string, ids: readonly string[]): Promise<void> {
@@ -118,33 +120,6 @@ export class MapQueue implements Queue {
     } finally {
       state.endPublish(key, sequence, stored);
     }
-  }
-
-  async #claim({ keys, state }: Topic, options: ClaimOptions): Promise<Claimed[]> {
-    const { consumer, limit, maxBytes = Number.POSITIVE_INFINITY } = options;
-    const claimed: Claimed[] = [];
-    let bytes = 0;
-    while (claimed.length < limit) {
-      const queue = state.turnOf(consumer);
-      if (queue === undefined) break;
-      const before = claimed.length;
-      const found = await this.#read(keys, state, queue, limit - claimed.length);
-      for (const stored of found) {
-        const { id, message } = stored;
-        if (claimed.length > 0 && bytes + message.length > maxBytes) {
-          // A key keeps its turn if none of its messages was claimed.
-          if (claimed.length > before) state.hadTurn(queue, true);
-          return claimed;
-        }
-        const attempts = state.lease(queue, stored, options, this.#clock.now());
-        if (attempts === undefined) continue;
-        bytes += message.length;
-        claimed.push({ key: queue.key, id, message, attempts });
-      }
-      // If nothing was found, the next publication or acknowledgement of the key adds it to the line again.
-      state.hadTurn(queue, found.length > 0);
-    }
-    return claimed;
   }
 
   /** Messages of a key that a claim may deliver, in order. */

@@ -83,6 +83,13 @@ export class TopicKeys {
   }
 }
 
+/** @throws {MillraceError} E_INPUT if a name is empty or too long */
+export function checkQueueNames(names: { topic?: string; key?: string; id?: string }): void {
+  if (names.topic !== undefined) checkedText(names.topic, MAX_TOPIC, 'a topic');
+  if (names.key !== undefined) checkedText(names.key, MAX_KEY, 'a key of a queue');
+  if (names.id !== undefined) checkedText(names.id, MAX_ID, 'a message id');
+}
+
 export function encodeMessage(id: string, message: Uint8Array): Bytes {
   const name = utf8(id);
   return concatBytes(Uint8Array.of(name.length), name, message);

@@ -99,7 +99,7 @@ async function environmentOf(
   const ports: Record<string, number> =
     kind === 'cassandra'
       ? { CASS_PORT: base, CASS_STORAGE_PORT: base + 1, CASS_JMX_BASE: base + 3 }
-      : { KAFKA_PORT: base };
+      : { KAFKA_PORT: base, KAFKA_SESSION_MS: 18_000 }; // a busy machine answers late, and there is no second broker
   const secure = kind === 'cassandra' ? 'CASS_SECURE' : 'KAFKA_SECURE';
   const texts = Object.entries(ports).map(([name, port]) => [name, String(port)]);
   return { ...process.env, MILLRACE_CLUSTER: folder, [secure]: '1', ...Object.fromEntries(texts), ...settings };

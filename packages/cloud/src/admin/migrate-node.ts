@@ -50,9 +50,15 @@ export function migrateNode(options: MigrateOptions): Promise<Migrated> {
   return whileClaimed(options.folder, () => migrate(options));
 }
 
-/** `cluster` of a file, in the form of `node.json`. @throws {MillraceError} E_INPUT */
+/**
+ * `cluster` of a file, in the form of `node.json`.
+ * @throws {MillraceError} E_INPUT, also if it names Kafka: the mail of an existing node is not moved there
+ */
 export function parseClusterSettings(json: unknown): ClusterSettings {
-  return parse(clusterSchema, json, '--cluster');
+  const cluster = parse(clusterSchema, json, '--cluster');
+  if (cluster.kafka !== undefined)
+    throw new MillraceError('E_INPUT', '--cluster: the mail of an existing node cannot be moved to Kafka');
+  return cluster;
 }
 
 /**

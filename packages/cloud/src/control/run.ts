@@ -27,7 +27,7 @@ export async function runControlNode(
 ): Promise<ControlNode> {
   const opened = new Closer();
   return closeWith(opened, async () => {
-    const { queue, ...stores } = opened.add(await openControlStores(config.folder, config.cluster, modules.clock));
+    const { queue, ...stores } = opened.add(await openControlStores(config.folder, config.cluster, modules));
     const permit = opened.add(await openPermitKey(config, modules.clock));
     const keys = {
       permit,

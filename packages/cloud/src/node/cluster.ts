@@ -1,10 +1,10 @@
 import { open, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Clock, MillraceError } from '@millrace/base';
-import type { Cassandra, CassandraOptions } from '@millrace/cluster';
+import type { Cassandra, CassandraOptions, EngineTls, Login } from '@millrace/cluster';
 import { readSettings } from '../config.ts';
 import type { ClusterSettings } from '../settings.ts';
-import { requireKeyspace, requireNoKeyspace, writeKeyspace } from './keyspace.ts';
+import { placeOf, requireKeyspace, requireNoKeyspace, writeKeyspace } from './keyspace.ts';
 import { requireNoMigration } from './migration.ts';
 
 const MAX_PASSWORD_BYTES = 1_024;
@@ -17,10 +17,11 @@ const MAX_PASSWORD_BYTES = 1_024;
  */
 export async function openNodeCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
   await requireNoMigration(folder);
-  await requireKeyspace(folder, settings.keyspace);
+  const place = placeOf(settings);
+  await requireKeyspace(folder, place);
   const cassandra = await connectCluster(folder, settings, clock);
   try {
-    await writeKeyspace(folder, settings.keyspace);
+    await writeKeyspace(folder, place);
     return cassandra;
   } catch (error) {
     await cassandra.close();
@@ -34,25 +35,11 @@ export async function openNodeCluster(folder: string, settings: ClusterSettings,
  * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
  */
 export async function connectCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
-  const { login, tls, copies, ...rest } = settings;
-  const text = async (file: string): Promise<string> => {
-    const path = resolve(folder, file);
-    return readFile(path, 'utf8').catch((cause: unknown) => {
-      throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
-    });
-  };
+  const { login, tls, copies, kafka: _, ...rest } = settings;
   const options: CassandraOptions = {
     ...rest,
     ...(copies !== undefined && { copies }),
-    ...(login && { login: { user: login.user, password: await readPassword(resolve(folder, login.passwordFile)) } }),
-    ...(tls && {
-      tls: {
-        ca: await text(tls.authority),
-        ...(tls.certificate !== undefined && { certificate: await text(tls.certificate) }),
-        ...(tls.key !== undefined && { key: await text(tls.key) }),
-        ...(tls.serverName !== undefined && { serverName: tls.serverName }),
-      },
-    }),
+    ...(await readAccess(folder, { login, tls })),
   };
   const { openCassandra } = await import('@millrace/cluster');
   return openCassandra(options, clock);
@@ -71,6 +58,33 @@ export async function requireFiles(folder: string): Promise<void> {
     'E_CONFIG',
     `the state of ${folder} is in a cluster, not in files: this command cannot use it`,
   );
+}
+
+/**
+ * Login and certificates of an engine, from the files that the settings name.
+ * @throws {MillraceError} E_CONFIG
+ */
+export async function readAccess(
+  folder: string,
+  { login, tls }: Pick<ClusterSettings, 'login' | 'tls'>,
+): Promise<{ login?: Login; tls?: EngineTls }> {
+  const text = async (file: string): Promise<string> => {
+    const path = resolve(folder, file);
+    return readFile(path, 'utf8').catch((cause: unknown) => {
+      throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+    });
+  };
+  return {
+    ...(login && { login: { user: login.user, password: await readPassword(resolve(folder, login.passwordFile)) } }),
+    ...(tls && {
+      tls: {
+        ca: await text(tls.authority),
+        ...(tls.certificate !== undefined && { certificate: await text(tls.certificate) }),
+        ...(tls.key !== undefined && { key: await text(tls.key) }),
+        ...(tls.serverName !== undefined && { serverName: tls.serverName }),
+      },
+    }),
+  };
 }
 
 /** The driver takes the password as text only. */

@@ -2,8 +2,14 @@ import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, removeDurably, writeDurably } from '@millrace/base';
 import { nodeFiles } from '../config.ts';
+import type { ClusterSettings } from '../settings.ts';
 
 // Where a node's state is, so that a changed `cluster` in its settings does not start it without that state.
+
+/** The place of a node's state, as its folder records it: the keyspace, and where control's mail is, if elsewhere. */
+export function placeOf({ keyspace, kafka }: Pick<ClusterSettings, 'keyspace' | 'kafka'>): string {
+  return kafka === undefined ? keyspace : `${keyspace} (mail: Kafka, ${kafka.prefix})`;
+}
 
 /**
  * Called before a node connects to a keyspace.

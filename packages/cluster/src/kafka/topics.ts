@@ -1,0 +1,90 @@
+import { MillraceError, toBase64 } from '@millrace/base';
+import kafkajs from 'kafkajs';
+import { kafkaError } from './errors.ts';
+
+const PLAIN = /^[a-z0-9][a-z0-9-]*$/;
+/** Longest message of a queue, bytes. */
+export const MOST_BYTES = 16 * 1024 * 1024;
+/** Room for key, id and the frame of a batch, bytes. */
+const FRAME_BYTES = 64 * 1024;
+const DEAD_MS = 14 * 86_400_000;
+
+/** Kafka's name of a queue's topic. Different topics have different names. */
+export function topicName(prefix: string, topic: string): string {
+  if (PLAIN.test(topic)) return `${prefix}.${topic}`;
+  const text = toBase64(new TextEncoder().encode(topic));
+  return `${prefix}._${text.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`;
+}
+
+/** Where letters are put that cannot be delivered. Not the name of a queue's topic. */
+export function deadTopicName(prefix: string): string {
+  return `${prefix}.dead_letters`;
+}
+
+/**
+ * Makes a topic of a queue if it is missing, and checks it.
+ * @param rememberMs how long acknowledgements have to stay in the topic
+ * @throws {MillraceError} E_CONFIG if the topic would lose messages or their order; E_UNAVAILABLE, E_TIMEOUT
+ */
+export function makeTopic(
+  admin: kafkajs.Admin,
+  topic: string,
+  { copies, rememberMs }: { copies: number; rememberMs: number },
+): Promise<void> {
+  return make(admin, topic, copies, {
+    'cleanup.policy': 'compact',
+    'delete.retention.ms': String(2 * rememberMs + 3_600_000),
+    // A record is read back before it can be removed, and is gone some ten minutes after it was acknowledged.
+    'min.compaction.lag.ms': '120000',
+    'max.compaction.lag.ms': '600000',
+    'segment.ms': '300000',
+    'segment.bytes': String(64 * 1024 * 1024),
+    'min.cleanable.dirty.ratio': '0.2',
+    'max.message.bytes': String(MOST_BYTES + FRAME_BYTES),
+  });
+}
+
+/** Makes the topic of dead letters. @throws as `makeTopic` */
+export function makeDeadTopic(admin: kafkajs.Admin, topic: string, copies: number): Promise<void> {
+  return make(admin, topic, copies, {
+    'cleanup.policy': 'delete',
+    'retention.ms': String(DEAD_MS),
+    'max.message.bytes': String(MOST_BYTES + 2 * FRAME_BYTES),
+  });
+}
+
+async function make(
+  admin: kafkajs.Admin,
+  topic: string,
+  copies: number,
+  settings: Readonly<Record<string, string>>,
+): Promise<void> {
+  const durable = {
+    'min.insync.replicas': String(copies > 2 ? 2 : 1),
+    'unclean.leader.election.enable': 'false',
+    // With one copy, only the disk keeps what was acknowledged.
+    ...(copies === 1 && { 'flush.messages': '1' }),
+  };
+  const configEntries = Object.entries({ ...settings, ...durable }).map(([name, value]) => ({ name, value }));
+  try {
+    const wanted = { topic, numPartitions: 1, replicationFactor: copies, configEntries };
+    if (await admin.createTopics({ topics: [wanted], timeout: 10_000 })) return;
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
+    const partitions = topics[0]?.partitions.length;
+    if (partitions !== 1) throw refused(topic, `has ${partitions} partitions, not one`);
+    const resource = { type: kafkajs.ConfigResourceTypes.TOPIC, name: topic };
+    const { resources } = await admin.describeConfigs({ resources: [resource], includeSynonyms: false });
+    const entries = new Map(
+      resources[0]?.configEntries.map(({ configName, configValue }) => [configName, configValue]),
+    );
+    for (const name of ['cleanup.policy', 'unclean.leader.election.enable'])
+      if (entries.get(name) !== configEntries.find((entry) => entry.name === name)?.value)
+        throw refused(topic, `has ${name}=${entries.get(name)}`);
+  } catch (error) {
+    throw kafkaError(error);
+  }
+}
+
+function refused(topic: string, what: string): MillraceError {
+  return new MillraceError('E_CONFIG', `Kafka: topic ${topic} ${what}: it would lose messages or their order`);
+}
