@@ -1,7 +1,7 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHex, systemClock, systemRandom, toHex } from '@millrace/base';
-import { acceptAdmission, requestNode } from '@millrace/cloud/admin';
+import { acceptAdmission, parseClusterSettings, requestNode } from '@millrace/cloud/admin';
 import { loadNodeConfig } from '@millrace/cloud/parts';
 import { fingerprint, generateUserKey, isTlsPair, p256Key } from '@millrace/identity';
 import {
@@ -124,6 +124,31 @@ describe('nodes on hosts of their own', () => {
     const before = await admissionOf(id);
     expect(await admit(first)).toMatchObject({ sequence: 1 });
     expect(await admissionOf(id)).toEqual(before);
+  });
+
+  it('know their cluster from the command that made them', async () => {
+    const kafka = { brokers: ['127.0.0.1:9092'], prefix: 'millrace' };
+    const cluster = { contactPoints: ['127.0.0.1'], localDataCenter: 'dc', keyspace: 'control', kafka };
+    const folder = join(base, 'host-of-a-cluster');
+    const node = { ...anchor, role: 'control', id: 'control-1', addresses: addresses.control ?? [] } as const;
+    const request = (changes: object) =>
+      requestNode(folder, node, { listeners: {}, cluster, random, now: clock.now(), ...changes });
+    const signed = await request({});
+    expect(await request({})).toEqual(signed);
+    expect(await codeOf(request({ cluster: { ...cluster, keyspace: 'other' } }))).toBe('E_CONFLICT');
+    expect(await codeOf(request({ cluster: undefined }))).toBe('E_CONFLICT');
+    await admit([{ folder, signed }, ...first.slice(1)]);
+    await accept({ folder, signed });
+    expect((await loadNodeConfig(folder)).cluster).toEqual(cluster);
+
+    expect(parseClusterSettings(cluster, 'control')).toEqual(cluster);
+    for (const wrong of [
+      () => parseClusterSettings(cluster, 'segments'), // only control keeps mail
+      () => parseClusterSettings({ ...cluster, kafka: { ...kafka, brokers: ['10.0.0.1:9092'] } }, 'control'),
+      () => parseClusterSettings({ ...cluster, kafka: { ...kafka, prefix: 'A' } }, 'control'),
+      () => parseClusterSettings({ ...cluster, kafka: { ...kafka, more: 1 } }, 'control'),
+    ])
+      expect(wrong).toThrow(expect.objectContaining({ code: 'E_INPUT' }));
   });
 
   it('can be replaced: the next directory names the new node only, and the old admission changes nothing', async () => {

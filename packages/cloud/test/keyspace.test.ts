@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withRecords } from '../src/admin/offline.ts';
 import { nodeFiles } from '../src/config.ts';
 import { openControlStores } from '../src/control/stores.ts';
-import { requireKeyspace, writeKeyspace } from '../src/node/keyspace.ts';
+import { placeOf, requireKeyspace, writeKeyspace } from '../src/node/keyspace.ts';
 import { openSegmentsStores } from '../src/segments/stores.ts';
 import type { ClusterSettings } from '../src/settings.ts';
 
@@ -65,6 +65,18 @@ describe.each(Object.entries(nodes))('a %s node', (_role, openStores) => {
     await expect(access(join(folder, nodeFiles.keyspace))).rejects.toMatchObject({ code: 'ENOENT' });
     await (await openStores(folder)).close();
   });
+});
+
+it('keeps apart mail in Kafka, under each prefix, and mail elsewhere', async () => {
+  const withKafka = (prefix: string) => ({ ...cluster, kafka: { brokers: ['127.0.0.1:1'], prefix } });
+  await writeKeyspace(folder, placeOf(withKafka('ours')));
+  for (const other of [cluster, withKafka('theirs')])
+    await expect(openControlStores(folder, other)).rejects.toMatchObject({
+      code: 'E_CONFIG',
+      message: expect.stringMatching(/in keyspace ours \(mail: Kafka, ours\)/),
+    });
+  await expect(openControlStores(folder)).rejects.toMatchObject({ code: 'E_CONFIG' });
+  await expect(openControlStores(folder, withKafka('ours'))).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
 });
 
 it('accepts the recorded keyspace although control keeps its mail in the folder, and refuses a damaged record', async () => {

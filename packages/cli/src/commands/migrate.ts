@@ -34,7 +34,9 @@ export async function migrate(context: Context, name: string, options: MigrateCo
     }
     const to = oneOf('--to', options.to, ['cluster', 'files']);
     const cluster =
-      options.cluster === undefined ? undefined : parseClusterSettings(await readJson(context.path(options.cluster)));
+      options.cluster === undefined
+        ? undefined
+        : parseClusterSettings(await readJson(context.path(options.cluster)), role);
     const { moved } = await migrateNode({ folder, role, to, cluster, clock });
     terminal.result({ node: role, to, moved: moved ?? null }, text(role, to, moved));
   });

@@ -2,7 +2,7 @@ import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, toMillraceError, writeDurably } from '@millrace/base';
 import { readJson, toJsonFile } from '@millrace/client/node';
-import { acceptAdmission, requestNode } from '@millrace/cloud/admin';
+import { acceptAdmission, parseClusterSettings, requestNode } from '@millrace/cloud/admin';
 import {
   type Address,
   type DirectoryNode,
@@ -32,6 +32,7 @@ export interface CreateNodeOptions {
   readonly listen?: string;
   readonly ledger?: string;
   readonly console?: string;
+  readonly cluster?: string;
 }
 
 /** Makes a node's keys on its host, and the request for the administrator. */
@@ -52,10 +53,11 @@ export async function create(context: Context, options: CreateNodeOptions): Prom
     return text === undefined ? {} : { [option]: addressOption(`--${option}`, text) };
   };
   const listeners = { ...given('listen'), ...given('ledger'), ...given('console') };
+  const cluster = await clusterOption(context, role, options.cluster);
   const signed = await requestNode(
     home,
     { installation, adminKey, role, id, addresses },
-    { listeners, random, now: clock.now() },
+    { listeners, cluster, random, now: clock.now() },
   );
   const out = context.path(options.out);
   await writeDurably(out, toJsonFile(signed), 0o644);
@@ -182,6 +184,17 @@ function requireNoneHere({ home }: Context): void {
       'E_STATE',
       'this installation has its nodes in its own folder; one with nodes elsewhere is made by `init --without-nodes`',
     );
+}
+
+async function clusterOption(
+  context: Context,
+  role: DirectoryNode['role'],
+  file: string | undefined,
+): Promise<ReturnType<typeof parseClusterSettings> | undefined> {
+  if (file === undefined) return undefined;
+  if (role !== 'control' && role !== 'segments')
+    throw new MillraceError('E_INPUT', `--cluster: the state of a ${role} node is in its folder`);
+  return parseClusterSettings(await readJson(context.path(file)), role);
 }
 
 function addressOption(option: string, text: string): Address {

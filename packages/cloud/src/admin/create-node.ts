@@ -5,6 +5,7 @@ import { createAuthority, createTlsKey, generateP256Key, tlsPublicKey } from '@m
 import { ed25519NoteSigner, formatVerifierKey } from '@millrace/ledger';
 import type { Address, DirectoryAnchor, NodeRole, SignedDirectory } from '@millrace/protocol';
 import { nodeFiles } from '../config.ts';
+import type { ClusterSettings } from '../settings.ts';
 
 // Creates the folder of a new node: its keys first and, when the directory lists them, its settings and the directory.
 
@@ -90,12 +91,14 @@ export interface NodeFolderSettings extends DirectoryAnchor {
   readonly role: NodeRole;
   readonly id: string;
   readonly listeners?: Listeners | undefined;
+  /** Where its state is, if not in its folder. */
+  readonly cluster?: ClusterSettings | undefined;
 }
 
 /** Writes the files that the node reads when it starts. */
 export async function writeNodeSettings(
   folder: string,
-  { role, id, installation, adminKey, listeners = {} }: NodeFolderSettings,
+  { role, id, installation, adminKey, listeners = {}, cluster }: NodeFolderSettings,
   directory: SignedDirectory,
 ): Promise<void> {
   await writeDurably(join(folder, nodeFiles.directory), json(directory), 0o644);
@@ -105,6 +108,7 @@ export async function writeNodeSettings(
     ...(listen && { listen }),
     ...(ledger && { ledger: { listen: ledger } }),
     ...(pages && { console: { listen: pages } }),
+    ...(cluster && { cluster }),
   };
   // Written last: a folder with settings is a node.
   await writeDurably(join(folder, nodeFiles.settings), json(settings), 0o644);

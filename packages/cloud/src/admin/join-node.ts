@@ -25,6 +25,7 @@ import {
 } from '@millrace/protocol';
 import { z } from 'zod';
 import { nodeFiles } from '../config.ts';
+import { type ClusterSettings, clusterSchema } from '../settings.ts';
 import {
   createControlKeys,
   createNodeKeys,
@@ -45,6 +46,7 @@ const pendingSchema = z.strictObject({
     ledger: addressSchema.optional(),
     console: addressSchema.optional(),
   }),
+  cluster: clusterSchema.optional(),
 });
 
 export type RequestedNode = Pick<NodeRequest, 'installation' | 'adminKey' | 'role' | 'id' | 'addresses'>;
@@ -57,12 +59,22 @@ export type RequestedNode = Pick<NodeRequest, 'installation' | 'adminKey' | 'rol
 export async function requestNode(
   folder: string,
   node: RequestedNode,
-  options: { readonly listeners: Listeners; readonly random: RandomSource; readonly now: number },
+  options: {
+    readonly listeners: Listeners;
+    /** Where its state is, if not in its folder. */
+    readonly cluster?: ClusterSettings | undefined;
+    readonly random: RandomSource;
+    readonly now: number;
+  },
 ): Promise<SignedNodeRequest> {
-  const { listeners, random, now } = options;
+  const { listeners, cluster, random, now } = options;
   const { installation, adminKey, role, id, addresses } = node;
   const present = await readPending(folder);
-  if (present !== undefined) return requireSame(present.signed, node, folder);
+  if (present !== undefined) {
+    if (JSON.stringify(present.cluster) !== JSON.stringify(cluster))
+      throw new MillraceError('E_CONFLICT', `${folder} contains a node, requested with another cluster`);
+    return requireSame(present.signed, node, folder);
+  }
   if (await fileExists(join(folder, nodeFiles.settings)))
     throw new MillraceError('E_CONFLICT', `${folder} already contains a node`);
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -76,7 +88,7 @@ export async function requestNode(
       ...(control && { control }),
     });
     // Written after the keys: a request that exists has keys that match it.
-    await writeDurably(join(folder, nodeFiles.request), json({ signed, listeners }), 0o644);
+    await writeDurably(join(folder, nodeFiles.request), json({ signed, listeners, cluster }), 0o644);
     return signed;
   } finally {
     signer.close();
@@ -110,7 +122,7 @@ export async function acceptAdmission(folder: string, admission: NodeAdmission):
   if (admission.permitKeyDocument !== undefined && !isNode)
     await writePermitKeyDocument(folder, fromHex(admission.permitKeyDocument));
   if (isNode) await writeDurably(join(folder, nodeFiles.directory), json(newest), 0o644);
-  else await writeNodeSettings(folder, { role, id, installation, adminKey, listeners: pending.listeners }, newest);
+  else await writeNodeSettings(folder, { role, id, installation, adminKey, ...pending }, newest);
   return request;
 }
 
@@ -168,13 +180,17 @@ function requireSame(signed: SignedNodeRequest, node: RequestedNode, folder: str
 
 async function readPending(
   folder: string,
-): Promise<{ readonly signed: SignedNodeRequest; readonly listeners: Listeners } | undefined> {
+): Promise<{ signed: SignedNodeRequest; listeners: Listeners; cluster?: ClusterSettings | undefined } | undefined> {
   const path = join(folder, nodeFiles.request);
   if (!(await fileExists(path))) return undefined;
   try {
-    const { signed, listeners } = parse(pendingSchema, JSON.parse(await readFile(path, 'utf8')), nodeFiles.request);
+    const { signed, listeners, cluster } = parse(
+      pendingSchema,
+      JSON.parse(await readFile(path, 'utf8')),
+      nodeFiles.request,
+    );
     verifyNodeRequest(signed);
-    return { signed: signed as SignedNodeRequest, listeners };
+    return { signed: signed as SignedNodeRequest, listeners, cluster };
   } catch (cause) {
     throw new MillraceError('E_CONFIG', `${path} is damaged`, { cause });
   }

@@ -50,14 +50,11 @@ export function migrateNode(options: MigrateOptions): Promise<Migrated> {
   return whileClaimed(options.folder, () => migrate(options));
 }
 
-/**
- * `cluster` of a file, in the form of `node.json`.
- * @throws {MillraceError} E_INPUT, also if it names Kafka: the mail of an existing node is not moved there
- */
-export function parseClusterSettings(json: unknown): ClusterSettings {
+/** `cluster` of a file, in the form of `node.json`, for a node of this role. @throws {MillraceError} E_INPUT */
+export function parseClusterSettings(json: unknown, role: MovableRole): ClusterSettings {
   const cluster = parse(clusterSchema, json, '--cluster');
-  if (cluster.kafka !== undefined)
-    throw new MillraceError('E_INPUT', '--cluster: the mail of an existing node cannot be moved to Kafka');
+  if (role !== 'control' && cluster.kafka !== undefined)
+    throw new MillraceError('E_INPUT', '--cluster: kafka: only control nodes keep mail');
   return cluster;
 }
 
@@ -127,6 +124,8 @@ async function begin(options: MigrateOptions): Promise<Migration> {
   if (to === 'cluster') {
     if (keyspace !== undefined) throw new MillraceError('E_STATE', `its state is already in keyspace ${keyspace}`);
     if (cluster === undefined) throw new MillraceError('E_INPUT', '--cluster is missing: which cluster?');
+    if (cluster.kafka !== undefined)
+      throw new MillraceError('E_INPUT', '--cluster: kafka: the mail of an existing node cannot be moved');
     await requireEmpty(await openCluster(options, cluster), cluster.keyspace);
     return { to, cluster };
   }
