@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkCertificate, requestPrint, trustOf } from '@millrace/client';
 import { cli, enrolled, resultOf } from '@millrace/testkit/cli/helpers';
+import { type ConsolePeople, chromium, consolePeople } from '@millrace/testkit/console/people';
+import { gcode } from '@millrace/testkit/designs';
 import { license, objectOf, store, untilEnded } from '@millrace/testkit/job';
+import { factorFor } from '@millrace/testkit/pace';
 import { Managed } from '@millrace/testkit/process';
 import { openSoftHsm, type SoftHsm } from '@millrace/testkit/soft-hsm';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
@@ -17,12 +20,18 @@ const entry = fileURLToPath(new URL('../../packages/agent/dist/main.js', import.
 const hsm = await openSoftHsm();
 if (typeof hsm === 'string') console.warn(`skipped: ${hsm}`);
 
+/** Long enough to look at the page meanwhile. */
+const PRINT_SECONDS = 20;
+if (chromium === undefined) console.log('the local page in a browser: NOT CHECKED, there is no Chromium');
+
 let system: TestInstallation;
 let agent: Managed;
+let people: ConsolePeople | undefined;
 beforeAll(async () => {
   system = await createTestInstallation({ start: ['control', 'distribution', 'segments', 'keys'] });
 }, 120_000);
 afterAll(async () => {
+  await people?.close();
   await agent?.kill();
   await system?.close();
   if (typeof hsm !== 'string') await hsm.close();
@@ -54,11 +63,35 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+/** The local page in a browser, with a picture for the documentation if pictures are wanted. */
+async function looksRight(page: string, name: string, text: string | RegExp): Promise<void> {
+  if (people === undefined) return;
+  for (const options of [{}, { colorScheme: 'dark', viewport: { width: 390, height: 700 } } as const]) {
+    const browser = await people.person(options);
+    // The page reloads itself every two seconds, without which nothing would be left to look at.
+    await browser.route('**', async (route) => {
+      const response = await route.fetch();
+      const body = (await response.text()).replace(/<meta http-equiv="refresh"[^>]*>/, '');
+      await route.fulfill({ response, body });
+    });
+    await vi.waitFor(
+      async () => {
+        await browser.goto(`http://${page}/`);
+        expect(await browser.locator('main').innerText()).toMatch(text);
+      },
+      { timeout: 120_000, interval: 200 },
+    );
+    expect(await people.findings(browser, options.viewport === undefined ? name : `${name}-narrow`)).toEqual([]);
+    expect(await browser.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+    await browser.context().close();
+  }
+}
+
 /** Makes an object on a machine. @returns what its certificate says of the machine's key, and how to order another */
-async function makePart(machine: string) {
+async function makePart(machine: string, content: Uint8Array = Buffer.from('G28\nG1 X10 Y10 F3000\nM84\n')) {
   const owner = await system.session('owner');
   const operator = await system.session('operator');
-  const { design } = await store(system, owner, Buffer.from('G28\nG1 X10 Y10 F3000\nM84\n'));
+  const { design } = await store(system, owner, content);
   const licence = await license({ machine }, owner, design, 2);
   const view = await untilEnded(operator, await requestPrint(operator, licence, machine));
   expect(view).toMatchObject({ state: 'completed' });
@@ -70,15 +103,20 @@ async function makePart(machine: string) {
 
 it('an operator enters the code of an agent, the administrator admits it, and it makes a part', async () => {
   const { host, port } = system.addresses.control;
-  const args = ['--folder', folder('site'), '--cloud', `${host}:${port}`, '--page', 'off'];
+  const page = `127.0.0.1:${await freePort()}`;
+  const args = ['--folder', folder('site'), '--cloud', `${host}:${port}`, '--page', page];
   agent = new Managed({ name: 'agent', entry, args }, folder('agent.log'));
   await agent.start();
+  if (chromium !== undefined) people = await consolePeople(`http://${page}`);
   const otto = await operatorOf('Bureau', 'otto');
 
   const code = await logged(/"code":"([0-9A-Z-]{19})"/);
-  const terms = ['--name', 'mini', '--kind', 'virtual', '--serial', 'SITE-1', '--factor', '240'];
+  const content = gcode(400_000);
+  const factor = `${await factorFor(content, PRINT_SECONDS)}`;
+  const terms = ['--name', 'mini', '--kind', 'virtual', '--serial', 'SITE-1', '--factor', factor];
   const refusal = async (entered: string, ...as: string[]) =>
     (await cli(['machine', 'pair', entered, ...terms, ...as, '--json'])).stderr;
+  await looksRight(page, 'site-pairing', code);
   expect(await refusal('0000-0000-0000-0000', '--home', otto)).toContain('E_NOT_FOUND');
   const paired = await resultOf<{ machine: string; admitted: boolean }>(otto, ['machine', 'pair', code, ...terms]);
   expect(paired.admitted).toBe(false);
@@ -95,6 +133,9 @@ it('an operator enters the code of an agent, the administrator admits it, and it
       expect.stringContaining('read the file'),
     ]),
   );
+  const printing = makePart(paired.machine, content);
+  await looksRight(page, 'site-printing', /Printing, [1-9]/);
+  await printing;
   expect(await agent.stop()).toBe(0);
 }, 180_000);
 

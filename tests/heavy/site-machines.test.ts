@@ -8,6 +8,7 @@ import { gcode } from '@millrace/testkit/designs';
 import { store, untilEnded } from '@millrace/testkit/job';
 import { MemoryWatch } from '@millrace/testkit/memory';
 import { Managed } from '@millrace/testkit/process';
+import { coresOf } from '@millrace/testkit/process-cpu';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, expect, it, vi } from 'vitest';
 
@@ -16,6 +17,8 @@ import { afterAll, expect, it, vi } from 'vitest';
 const entry = fileURLToPath(new URL('../../packages/agent/dist/main.js', import.meta.url));
 /** For the first machine at order 24, and for each other one at order 16; MB. */
 const [FIRST_MB, OTHER_MB] = [230, 60];
+/** Of twenty machines that wait for work. The goal is a hundredth for an agent; twenty take about as much. */
+const IDLE_CORES = 0.05;
 
 let system: TestInstallation;
 let agent: Managed | undefined;
@@ -61,7 +64,7 @@ it('twenty machines make parts at once, each with a queue of its own', { timeout
     const online = (await operator.api.machines()).filter((one) => one.online).map(({ machine }) => machine);
     expect(machines.filter((machine) => !online.includes(machine))).toEqual([]);
   }, 300_000);
-  const idle = watch.take().agent;
+  const idle = { ...watch.take().agent, cores: await coresOf(agent.pid, 20_000) };
   const grant = { design, objects: 2 * machines.length, machines, materials: [], days: 1, holder: 'operator' };
   const licence = await grantLicence(owner, grant);
   const prints: string[] = [];
@@ -71,5 +74,6 @@ it('twenty machines make parts at once, each with a queue of its own', { timeout
   const busy = watch.take().agent;
   process.stdout.write(`${JSON.stringify({ machines: machines.length, idle, busy })}\n`);
   expect(busy?.own).toBeLessThan(FIRST_MB + OTHER_MB * (machines.length - 1));
+  expect(idle.cores).toBeLessThan(IDLE_CORES);
   expect(await agent.stop()).toBe(0);
 });

@@ -24,6 +24,7 @@ import {
   type SignedDirectory,
   verifySigned,
 } from './directory-document.ts';
+import { stampOf } from './file-stamp.ts';
 import { Revocations, withList } from './revocations.ts';
 
 /** Files in the folder of every node, machine and user. */
@@ -93,11 +94,16 @@ export async function openDirectory(options: {
   let current = directoryAt(signed.directory, clock.now());
   const lists = await openRevocations(folder, anchor);
   const listeners: (() => void)[] = [];
+  let stamp: string | undefined;
   const refresh = async (): Promise<boolean> => {
-    const newer = await readText(path);
-    if (newer !== text) {
-      signed = await take(newer, path, folder, anchor);
-      text = newer;
+    const newest = await stampOf(path);
+    if (newest === undefined || newest !== stamp) {
+      const newer = await readText(path);
+      if (newer !== text) {
+        signed = await take(newer, path, folder, anchor);
+        text = newer;
+      }
+      stamp = newest; // of the file before it was read: what came meanwhile is read next time
     }
     const next = directoryAt(signed.directory, clock.now());
     const changed = JSON.stringify(next) !== JSON.stringify(current);

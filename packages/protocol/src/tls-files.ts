@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { MillraceError, wipe } from '@millrace/base';
 import { isTlsPair, type TlsIdentity } from '@millrace/identity';
+import { stampOf } from './file-stamp.ts';
 
 /** The certificate and key of a party, in two files that are replaced at renewal. */
 export interface TlsFiles {
@@ -23,13 +24,19 @@ export async function openTlsFiles(paths: { readonly certificate: string; readon
   };
   const readCertificate = async () => new TextDecoder().decode(await read(paths.certificate));
   let identity: TlsIdentity = { certificate: await readCertificate(), key: await read(paths.key) };
+  let stamp: string | undefined;
   return {
     get identity() {
       return identity;
     },
     refresh: async () => {
+      const newest = await stampOf(paths.certificate);
+      if (newest !== undefined && newest === stamp) return false;
       const certificate = await readCertificate();
-      if (certificate === identity.certificate) return false;
+      if (certificate === identity.certificate) {
+        stamp = newest;
+        return false;
+      }
       const renewed = { certificate, key: await read(paths.key) };
       // During a replacement, certificate and key may not match.
       if (!isTlsPair(renewed)) return false;
