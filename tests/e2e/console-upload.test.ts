@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Closer } from '@millrace/base';
 import { resultOf } from '@millrace/testkit/cli/helpers';
 import { type ConsolePeople, chromium, consolePeople, type Page } from '@millrace/testkit/console/people';
+import { zipOf } from '@millrace/testkit/console/sliced-project';
 import { createWireTap, type WireTap } from '@millrace/testkit/console/wire-tap';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -141,6 +142,22 @@ describe.runIf(chromium !== undefined)('an owner’s upload in the console', () 
     await owner.getByRole('button', { name: 'Sign and upload' }).click();
     await upload(owner, 'stored');
     await owner.getByText('binary').waitFor();
+    // Of a sliced project, the owner chooses a plate. Its G-code is what is sealed.
+    const buffers = ['G28\nG1 X10 F6000\n', `G28\n${'G1 X10 Y10 E1 F3000\nG1 X20 Y20 E2\n'.repeat(50)}`];
+    const parts = Object.fromEntries(buffers.map((text, at) => [`Metadata/plate_${at + 1}.gcode`, text]));
+    const project = { name: 'two.gcode.3mf', mimeType: 'model/3mf', buffer: Buffer.from(await zipOf(parts)) };
+    await owner.getByRole('button', { name: 'Close' }).click();
+    await owner.locator('.drop input').setInputFiles(project);
+    await owner.locator('[data-plate]').nth(1).waitFor();
+    await finish(owner, 'console-plates-phone');
+    await owner.locator('[data-plate="2"]').click();
+    await owner.getByRole('heading', { name: 'two-plate-2.gcode' }).waitFor();
+    await owner.locator('canvas[data-layer]').waitFor();
+    await owner.getByRole('button', { name: 'Seal and upload' }).click();
+    await upload(owner, 'sign');
+    await owner.getByRole('button', { name: 'Sign and upload' }).click();
+    await upload(owner, 'stored');
+    await owner.getByRole('heading', { name: 'two-plate-2.gcode stored' }).waitFor();
     // Nothing is left to continue, and the key is forgotten with all that was kept for it.
     await owner.goto(`${origin}/#/sign-in`);
     await owner.getByText('Another person').first().click();

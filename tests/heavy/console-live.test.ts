@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Closer } from '@millrace/base';
 import { enrolled, resultOf } from '@millrace/testkit/cli/helpers';
 import { type ConsolePeople, chromium, consolePeople } from '@millrace/testkit/console/people';
+import { zipOf } from '@millrace/testkit/console/sliced-project';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -48,7 +50,10 @@ describe.runIf(chromium !== undefined)('a running print in the console', () => {
     const copy = owner.locator('.own-copy input');
     await copy.setInputFiles({ name: 'other.gcode', mimeType: 'text/plain', buffer: Buffer.from('G1 X1\n') });
     await owner.getByText('it is another file').waitFor();
-    await copy.setInputFiles(sample);
+    // The project of a slicer, with the same G-code in it.
+    const parts = { 'Metadata/plate_1.gcode': await readFile(sample, 'utf8') };
+    const project = { name: 'impeller.gcode.3mf', mimeType: 'model/3mf', buffer: Buffer.from(await zipOf(parts)) };
+    await copy.setInputFiles(project);
     await owner.locator('.live canvas').waitFor();
     await expect.poll(acked, { timeout: 90_000 }).toBeGreaterThan(3);
     const layer = async () => Number(await owner.locator('.live canvas').getAttribute('data-layer'));

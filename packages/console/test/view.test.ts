@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Closer, silentLogger } from '@millrace/base';
 import { type ConsoleServer, serveConsole } from '@millrace/cloud/parts';
+import { zipOf } from '@millrace/testkit/console/sliced-project';
 import { chromium } from '@millrace/testkit/live-matrix/page';
 import axe from 'axe-core';
 import { type Browser, type BrowserContextOptions, type Page, chromium as playwright } from 'playwright-core';
@@ -166,9 +167,18 @@ describe.runIf(chromium !== undefined)('the viewer of G-code files in a browser'
       expect([name, await alert.textContent()]).toEqual([name, expect.stringContaining('E_GCODE')]);
       await again();
     }
-    // A shape, and what looks like an archive: nothing is unpacked.
+    // What looks like an archive, and one with an altered plate.
+    const parts = { 'Metadata/plate_1.gcode': 'G28\nG1 X10 F600\n' };
+    const altered = Buffer.from(await zipOf(parts, { level: 0 }));
+    altered.write('G1 X99', altered.indexOf('G1 X10'));
+    for (const content of [Buffer.concat([Buffer.from('PK\u0003\u0004'), Buffer.alloc(100_000)]), altered]) {
+      await choose(page, 'project.gcode.3mf', content);
+      await page.getByRole('alert').getByText('E_INPUT').waitFor();
+      await again();
+    }
+    // Shapes.
     for (const [name, content] of [
-      ['bomb.3mf', Buffer.concat([Buffer.from('PK\u0003\u0004'), Buffer.alloc(100_000)])],
+      ['model.3mf', Buffer.from(await zipOf({ '3D/3dmodel.model': '<model/>' }))],
       ['impeller.stl', await readFile(`${sample}impeller.stl`)],
     ] as const) {
       await choose(page, name, content);

@@ -1,11 +1,11 @@
 import { MillraceError } from '@millrace/base';
 import type { PreparedDesign } from '@millrace/client';
 import { useState } from 'preact/hooks';
-import { Drop } from './drop.tsx';
 import { Signing } from './gesture.tsx';
 import { identity } from './identity.ts';
 import { lazy } from './lazy.tsx';
 import { Card, Failure } from './parts.tsx';
+import { PlateDrop } from './plates/plate-drop.tsx';
 import { session } from './session.ts';
 import type { UploadTerms } from './upload-messages.ts';
 import { cancelUpload, startUpload, type UploadState, unlockUpload, upload } from './uploads.ts';
@@ -24,7 +24,7 @@ export function UploadCard() {
   if (identity.value === undefined) return <p class="quiet">{w.noKeyHere}</p>;
   if (state !== undefined) return <Progress state={state} />;
   if (file !== undefined) return <Terms file={file} dismiss={() => setFile(undefined)} />;
-  return <Drop title={w.designDropTitle} text={`${w.designDropText} ${w.designSealedHere}`} onFile={setFile} />;
+  return <PlateDrop title={w.designDropTitle} text={`${w.designDropText} ${w.designSealedHere}`} onFile={setFile} />;
 }
 
 function Terms({ file, dismiss }: { readonly file: File; readonly dismiss: () => void }) {

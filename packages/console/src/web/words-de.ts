@@ -18,7 +18,8 @@ export const de = {
 
   designs: 'Entwürfe',
   designDropTitle: 'Entwurf hier ablegen, oder eine Datei wählen',
-  designDropText: 'G-Code, wie ihn ein Slicer oder CAM-Programm schreibt. Andere Dateien als reine Bytes.',
+  designDropText:
+    'G-Code, wie ihn ein Slicer oder CAM-Programm schreibt, auch als .gcode.3mf. Andere Dateien als reine Bytes.',
   designSealedHere: 'Er wird in diesem Browser versiegelt. Nur versiegelte Segmente verlassen ihn.',
   designName: 'Name, nur für Sie',
   designMaterial: 'Material (sonst: PLA)',

@@ -18,7 +18,7 @@ export const en = {
 
   designs: 'Designs',
   designDropTitle: 'Drop a design here, or choose a file',
-  designDropText: 'G-code, as a slicer or a CAM program writes it. Other files as plain bytes.',
+  designDropText: 'G-code, as a slicer or a CAM program writes it, also as .gcode.3mf. Other files as plain bytes.',
   designSealedHere: 'It is sealed in this browser. Only sealed segments leave it.',
   designName: 'Name, for you only',
   designMaterial: 'Material (default: PLA)',

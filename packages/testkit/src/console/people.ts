@@ -28,17 +28,26 @@ export interface ConsolePeople extends Closable {
  * @param origin address of the console
  * @param others origins that pages may call as well
  * @param flags of Chromium
+ * @param endpoint of a Chromium that runs already: everybody has its profile, and closing leaves it running
  */
 export async function consolePeople(
   origin: string,
-  { others = [], flags = [] }: { readonly others?: readonly string[]; readonly flags?: readonly string[] } = {},
+  {
+    others = [],
+    flags = [],
+    endpoint,
+  }: { readonly others?: readonly string[]; readonly flags?: readonly string[]; readonly endpoint?: string } = {},
 ): Promise<ConsolePeople> {
-  const browser = await playwright.launch({ executablePath: chromium ?? '', args: ['--no-sandbox', ...flags] });
+  const browser =
+    endpoint === undefined
+      ? await playwright.launch({ executablePath: chromium ?? '', args: ['--no-sandbox', ...flags] })
+      : await playwright.connectOverCDP(endpoint);
+  const profile = endpoint === undefined ? undefined : browser.contexts()[0];
   const complaints: string[] = [];
   return {
     complaints,
     person: async (options = {}) => {
-      const context = await browser.newContext({ locale: 'en-GB', ...options });
+      const context = profile ?? (await browser.newContext({ locale: 'en-GB', ...options }));
       const page = await context.newPage();
       const devtools = await context.newCDPSession(page);
       await devtools.send('WebAuthn.enable');

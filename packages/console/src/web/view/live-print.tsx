@@ -4,6 +4,7 @@ import { signal } from '@preact/signals';
 import { useState } from 'preact/hooks';
 import { useLoaded } from '../loaded.ts';
 import { Facts, Failure } from '../parts.tsx';
+import { PlateDrop } from '../plates/plate-drop.tsx';
 import { api } from '../server.ts';
 import { formatCount, formatSeconds } from '../words.ts';
 import { LayerView } from './layer-view.tsx';
@@ -56,22 +57,20 @@ function OwnCopy({ design, acked }: { readonly design: string; readonly acked: n
   if (copy !== undefined)
     return <LayerView source={copy} madeBytes={madeBytes({ acked, size, segmentBytes: defaultSegmentBytes })} />;
   return (
-    <label class="own-copy">
-      <strong>{w.ownCopy}</strong> <span class="quiet">{w.ownCopyText}</span>
-      <input
-        type="file"
-        onChange={(event) => {
-          const file = event.currentTarget.files?.[0];
-          if (file === undefined) return;
+    <div class="own-copy">
+      <PlateDrop
+        title={w.ownCopy}
+        text={w.ownCopyText}
+        onFile={(file) => {
           setWrong(file.size === size ? undefined : file.size);
           if (file.size === size) copies.value = new Map(copies.value).set(design, file);
         }}
       />
       {wrong === undefined ? undefined : (
-        <span class="wrong" role="alert">
+        <p class="wrong" role="alert">
           {w.wrongLength(formatCount(wrong), formatCount(size))}
-        </span>
+        </p>
       )}
-    </label>
+    </div>
   );
 }

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { Drop } from '../drop.tsx';
+import { PlateDrop } from '../plates/plate-drop.tsx';
 import { LayerView } from './layer-view.tsx';
 import { viewWords } from './words.ts';
 
@@ -12,7 +12,7 @@ export function ViewPage() {
       <h1>{w.viewTitle}</h1>
       <p>{w.viewText}</p>
       {file === undefined ? (
-        <Drop title={w.chooseTitle} text={w.chooseText} onFile={setFile} />
+        <PlateDrop title={w.chooseTitle} text={w.chooseText} onFile={setFile} />
       ) : (
         <>
           <p>
