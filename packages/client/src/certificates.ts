@@ -6,6 +6,7 @@ import { Documents, type Signatory, type Trusted } from './certificate/documents
 import type { ProvenLife } from './certificate/life.ts';
 import { type ProvenObject, proveObject } from './certificate/object.ts';
 import { type Verdict, verdictOf } from './certificate/verdict.ts';
+import { type VerdictWords, verdictEnglish } from './certificate/verdict-words.ts';
 
 /** Trusted keys: of the log, and of the owner or the installation's administrator. */
 export interface CertificateTrust {
@@ -77,10 +78,15 @@ export interface CertificateSummary extends Verdict {
 /**
  * Verifies a certificate offline. No key is taken from it: the owner's key comes from the verifier, or was registered
  * by the administrator whom the verifier named; all others follow from what the owner signed.
+ * @param words of the verdict
  * @throws {MillraceError} E_CERTIFICATE, E_LEDGER_CHECKPOINT, E_LEDGER_PROOF or E_LEDGER_ENTRY if the log does not
  *   contain it; E_EVIDENCE if a signed document is missing, foreign or inconsistent; E_INPUT for invalid keys
  */
-export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrust): Promise<CertificateSummary> {
+export async function checkCertificate(
+  bytes: Uint8Array,
+  trust: CertificateTrust,
+  words: VerdictWords = verdictEnglish,
+): Promise<CertificateSummary> {
   const { logKey, witnesses = [], quorum = 0, ...trusted } = trust;
   const installation = installationOf([logKey].flat()[0] ?? '');
   requireKeys(trusted);
@@ -90,7 +96,7 @@ export async function checkCertificate(bytes: Uint8Array, trust: CertificateTrus
   return {
     ...summarise(certificate, object, trusted),
     signatures: documents.verified,
-    ...verdictOf(certificate, object, trusted),
+    ...verdictOf(certificate, object, trusted, words),
   };
 }
 

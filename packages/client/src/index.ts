@@ -39,6 +39,8 @@ export {
   readCertificatePage,
 } from './certificate/page.ts';
 export { certificateProofs, type ProofFile } from './certificate/proofs.ts';
+export { type VerdictWords, verdictEnglish } from './certificate/verdict-words.ts';
+export { verdictGerman } from './certificate/verdict-words-de.ts';
 export { type CertificateSummary, type CertificateTrust, checkCertificate, trustOf } from './certificates.ts';
 export { type Contacts, findUser, type KnownMachine, type KnownUser } from './contacts.ts';
 export { type CsvCell, formatCsv } from './csv.ts';

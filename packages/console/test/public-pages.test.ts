@@ -1,5 +1,5 @@
 import { Closer, silentLogger, toHex } from '@millrace/base';
-import { certificatePage, checkCertificate } from '@millrace/client';
+import { certificatePage, checkCertificate, verdictGerman } from '@millrace/client';
 import { type ConsoleServer, publicLedgerAnswer, serveConsole } from '@millrace/cloud/parts';
 import { cosign, formatNote, formatVerifierKey, parseNote } from '@millrace/ledger';
 import { certify, INSTALLATION, logKeyOf, logOf, makeKeys, makeStory } from '@millrace/testkit/client/certified';
@@ -30,6 +30,7 @@ describe.runIf(chromium !== undefined)('the console’s public pages in a browse
     readonly page: Buffer;
   };
   let lines: readonly string[];
+  let germanLines: readonly string[];
 
   beforeAll(async () => {
     const story = await makeStory(keys);
@@ -45,7 +46,10 @@ describe.runIf(chromium !== undefined)('the console’s public pages in a browse
       hostile: Buffer.from(await certify(keys, hostile.events, hostile.object)),
       page: Buffer.from(certificatePage({ certificate, trust, script: '', title: 'a part', code: '' })),
     };
-    lines = (await checkCertificate(certificate, { logKey: trust.logKeys, authority: keys.admin.publicKey })).checked;
+    const trusted = { logKey: trust.logKeys, authority: keys.admin.publicKey };
+    lines = (await checkCertificate(certificate, trusted)).checked;
+    const german = await checkCertificate(certificate, trusted, verdictGerman);
+    germanLines = [...german.checked, ...german.unchecked];
     const note = parseNote(ledger.checkpoint());
     const cosigned = formatNote({
       text: note.text,
@@ -112,6 +116,16 @@ describe.runIf(chromium !== undefined)('the console’s public pages in a browse
     expect(text).toContain('1 of 2');
     await picture(page, 'console-certificate');
     expect(await findings(page)).toEqual([]);
+    // In another language it is verified again.
+    await page.locator('header select').selectOption('de');
+    await page.getByText('Register: Jeder Eintrag steht in').waitFor();
+    const german = (await page.locator('main').textContent()) ?? '';
+    for (const line of germanLines) expect(german).toContain(line);
+    for (const line of lines) expect(german).not.toContain(line);
+    expect(await page.locator('main').locator('[lang=en]').count()).toBe(0);
+    await picture(page, 'console-certificate-german');
+    await page.locator('header select').selectOption('en');
+    await page.getByText('log: every entry is in').waitFor();
     // Another administrator's key does not vouch for it.
     await page.locator('#admin-key').fill(toHex(makeKeys().admin.publicKey));
     await page.getByText('Verify with these keys').click();

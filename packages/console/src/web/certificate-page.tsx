@@ -5,15 +5,21 @@ import {
   isCertificatePage,
   type PageTrust,
   readCertificatePage,
+  type VerdictWords,
+  verdictEnglish,
+  verdictGerman,
 } from '@millrace/client';
+import { computed } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import { Drop } from './drop.tsx';
 import { Card, Facts, Failure, Verdict } from './parts.tsx';
 import { api, installation } from './server.ts';
-import { formatCount, formatTime, words } from './words.ts';
+import { formatCount, formatTime, language, words } from './words.ts';
 
 /** No certificate is larger, bytes. */
 const MAX_FILE = 32 * 1024 * 1024;
+
+const verdictWords = computed((): VerdictWords => (language.value === 'de' ? verdictGerman : verdictEnglish));
 
 interface Given {
   readonly certificate: Uint8Array;
@@ -43,11 +49,11 @@ async function readFile(file: Blob): Promise<Given> {
   return { certificate: bytes, trust: { logKeys, authority, witnesses }, ownKeys: false };
 }
 
-async function verify(given: Given): Promise<Result> {
+async function verify(given: Given, spoken: VerdictWords): Promise<Result> {
   try {
     const { logKeys, authority, witnesses } = given.trust;
     const trust = { logKey: logKeys, authority: fromHex(authority), witnesses };
-    return { ...given, summary: await checkCertificate(given.certificate, trust) };
+    return { ...given, summary: await checkCertificate(given.certificate, trust, spoken) };
   } catch (error) {
     return { ...given, error };
   }
@@ -56,12 +62,21 @@ async function verify(given: Given): Promise<Result> {
 /** @param object whose certificate the server has; absent: a file */
 export function CertificatePage({ object }: { readonly object: string | undefined }) {
   const w = words.value;
+  const spoken = verdictWords.value;
+  const [given, setGiven] = useState<Given>();
   const [result, setResult] = useState<Result>();
   const [failure, setFailure] = useState<unknown>();
-  const show = (given: Promise<Given>) => {
+  const show = (found: Promise<Given>) => {
     setFailure(undefined);
-    given.then(verify).then(setResult, setFailure);
+    found.then(setGiven, setFailure);
   };
+  useEffect(() => {
+    let ended = false;
+    if (given !== undefined) verify(given, spoken).then((verified) => ended || setResult(verified), setFailure);
+    return () => {
+      ended = true;
+    };
+  }, [given, spoken]);
   useEffect(() => {
     if (object !== undefined) show(readObject(object));
   }, [object]);
@@ -81,16 +96,13 @@ export function CertificatePage({ object }: { readonly object: string | undefine
     <>
       <h1>{w.certificate}</h1>
       {summary === undefined ? <NotGenuine error={error} /> : <Found summary={summary} />}
-      <Keys
-        trust={trust}
-        ownKeys={ownKeys}
-        onVerify={(given) => show(Promise.resolve({ certificate, trust: given, ownKeys }))}
-      />
+      <Keys trust={trust} ownKeys={ownKeys} onVerify={(named) => setGiven({ certificate, trust: named, ownKeys })} />
       <div>
         <button
           type="button"
           class="plain"
           onClick={() => {
+            setGiven(undefined);
             setResult(undefined);
             location.hash = '#/certificate';
           }}
@@ -111,23 +123,24 @@ function NotGenuine({ error }: { readonly error: unknown }) {
 
 function Found({ summary }: { readonly summary: CertificateSummary }) {
   const w = words.value;
+  const { term } = verdictWords.value;
   const { made, life, machine } = summary;
   return (
     <>
       {made ? (
         <Verdict
           tone="good"
-          title={life.retired === undefined ? w.genuine : w.retired(life.retired.reason)}
+          title={life.retired === undefined ? w.genuine : w.retired(term(life.retired.reason))}
           text={w.genuineText}
         />
       ) : (
-        <Verdict tone="open" title={w.notCompleted(summary.state)} text={w.notCompletedText} />
+        <Verdict tone="open" title={w.notCompleted(term(summary.state))} text={w.notCompletedText} />
       )}
       <Card>
         <Facts
           rows={[
             [w.object, summary.object, 'code'],
-            [w.state, summary.state],
+            [w.state, term(summary.state)],
             [w.number, w.numberOf(formatCount(summary.number), formatCount(summary.of))],
             [w.partOwner, life.owner, 'code'],
             [w.machine, machine?.serial],
@@ -155,7 +168,7 @@ function Found({ summary }: { readonly summary: CertificateSummary }) {
           <tbody>
             {summary.events.map(({ type, time }, at) => (
               <tr key={at}>
-                <td>{type}</td>
+                <td>{term(type)}</td>
                 <td>
                   <time dateTime={time}>{formatTime(time)}</time>
                 </td>
@@ -168,12 +181,12 @@ function Found({ summary }: { readonly summary: CertificateSummary }) {
   );
 }
 
-/** The sentences of the verifier, which are English. "log: every entry is …" has its topic in bold. */
+/** The sentences of the verifier. "log: every entry is …" has its topic in bold. */
 function Statements({ mark, lines }: { readonly mark: string; readonly lines: readonly string[] }) {
   return (
-    <ul class="statements" lang="en">
+    <ul class="statements">
       {lines.map((line) => {
-        const [, topic, rest] = /^([a-z’ ]{3,20}): (.*)$/s.exec(line) ?? [];
+        const [, topic, rest] = /^([\p{L}’ ]{3,20}): (.*)$/su.exec(line) ?? [];
         return (
           <li key={line}>
             <span aria-hidden="true">{mark}</span>
