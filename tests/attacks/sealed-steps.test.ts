@@ -103,7 +103,7 @@ describe('messages of the vault, recorded with the rest of the mail', () => {
     items.set(0, 'oldKey', new Uint8Array(32).fill(7));
     const none = { masked: Packed.blank(MAINTAIN.masked, 0), points: Packed.blank(MAINTAIN.points, 0) };
     const forget = Packed.blank(MAINTAIN.forget, 0);
-    const step = encodeMessage({ type: 'maintain', to: 2, number: 1, items, ...none, forget });
+    const step = encodeMessage({ type: 'maintain', to: 2, lane: 0, number: 1, fence: 0, items, ...none, forget });
     const ends = { directory: system.installation.directory, keys: 'keys-1', segments: 'segments-1' };
     const read = await openSealed(await sealVaultMessage(ends, point, step), secrets);
     if (read?.type !== 'maintain') throw new Error('the step was not opened');

@@ -41,6 +41,7 @@ function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
     refuse: async (id, _record, { code }) => void events.push(`refuse ${id} ${code}`),
   };
   const queue = new IngestQueue({
+    isOwn: () => true,
     job,
     staged: new StagedSegments(distributionClient(http)),
     logger: silentLogger,

@@ -16,6 +16,7 @@ import {
 import { afterEach, describe, expect, it } from 'vitest';
 import { Checks } from '../src/keys/checks.ts';
 import { Maintenance } from '../src/keys/maintenance.ts';
+import { SegmentsMembers } from '../src/keys/segments-members.ts';
 import { SweepSchedule } from '../src/keys/sweep-schedule.ts';
 import { VaultKeys } from '../src/keys/vault-keys.ts';
 import { controlClient } from '../src/node/api-clients.ts';
@@ -63,7 +64,8 @@ async function vault(periodMs: number) {
   };
   const ring = new VaultKeyRing(directory, 'segments-1');
   const vaultKeys = new VaultKeys({ mail, directory, id: 'keys-1', logger: silentLogger });
-  await vaultKeys.renew();
+  vaultKeys.renew();
+  const members = new SegmentsMembers({ directory, keys: vaultKeys, clock: systemClock });
   const control = controlClient({
     call: async () => ({ status: 200, body: new Uint8Array(), json: () => ({}) }),
   });
@@ -73,7 +75,7 @@ async function vault(periodMs: number) {
       store,
       mail,
       vaultKeys,
-      directory,
+      members,
       control,
       clock: systemClock,
       logger: silentLogger,

@@ -145,6 +145,8 @@ const messageSchema = z.discriminatedUnion('type', [
    * node has lost all earlier ones.
    */
   z.strictObject({ type: z.literal('vault.key'), point: bytesOf(65), started: z.boolean() }),
+  /** The node is still working on a message of the vault. */
+  z.strictObject({ type: z.literal('vault.working') }),
   // keys → segments
   /** `sealed` is a message of the vault, sealed to `point` (vault-seal.ts). */
   z.strictObject({ type: z.literal('vault.sealed'), point: bytesOf(65), sealed: bytes }),
@@ -195,6 +197,7 @@ export const mailRoutes: Readonly<Record<Message['type'], readonly Route[]>> = {
   'stream.close': ['keys>segments'],
   vault: ['segments>keys'],
   'vault.key': ['segments>keys'],
+  'vault.working': ['segments>keys'],
   'vault.sealed': ['keys>segments'],
   'vault.renew': ['keys>segments'],
   'vault.renewed': ['keys>segments'],

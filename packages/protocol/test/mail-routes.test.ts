@@ -83,6 +83,7 @@ const samples: { readonly [T in Message['type']]: MessageOf<T> } = {
   'stream.close': { type: 'stream.close', session: id },
   vault: { type: 'vault', message: bytes },
   'vault.key': { type: 'vault.key', point, started: true },
+  'vault.working': { type: 'vault.working' },
   'vault.sealed': { type: 'vault.sealed', point, sealed: bytes },
   'vault.renew': { type: 'vault.renew' },
   'vault.renewed': { type: 'vault.renewed', point },
@@ -142,7 +143,7 @@ const allowed: Readonly<Record<string, readonly Message['type'][]>> = {
     'vault.renewed',
   ],
   'segments>control': ['design.stored', 'design.refused', 'design.repaired', 'stream.alarm', 'stream.refused'],
-  'segments>keys': ['stream.alarm', 'slice.missing', 'vault', 'vault.key'],
+  'segments>keys': ['stream.alarm', 'slice.missing', 'vault', 'vault.key', 'vault.working'],
 };
 
 /** Distribution has no mailbox: no node can write to it. */

@@ -96,7 +96,7 @@ export class CellStore {
    * step, and drops the epochs older than the sweep.
    */
   async maintain(message: MaintainMessage): Promise<MaintainedMessage> {
-    const { to, number } = message;
+    const { to, lane, number, fence } = message;
     await this.#cells.create(to);
     const points = await this.#renewPoints(message);
     const step = await this.#engine.renew(message, points.renewed);
@@ -104,7 +104,11 @@ export class CellStore {
     return {
       type: 'maintained',
       to,
+      lane,
       number,
+      fence,
+      staged: points.staged + step.staged,
+      absent: points.absent + step.absent,
       missing: [...points.missing, ...step.missing],
       damaged: [...points.damaged, ...step.damaged],
       work: Math.round(points.workMs + step.workMs),
@@ -160,7 +164,7 @@ export class CellStore {
       if (!next.done && compareBytes(next.value.index, index) === 0) {
         if (!isLength(length) || epoch !== next.value.epoch) damaged.push(index);
         next = expected.next();
-      } else if (extra.length < MAX_CHECKED) {
+      } else if (epoch >= message.oldest && extra.length < MAX_CHECKED) {
         extra.push(index);
       }
       if (++looked % BREATH === 0) await breathe();
@@ -227,7 +231,7 @@ export class CellStore {
 
   /** Renews the cells of points in parallel: the engine uses threads. They are written with the step. */
   async #renewPoints({ to, points }: MaintainMessage): Promise<StepOutcome & { readonly renewed: NewCell[] }> {
-    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], renewed: [] as NewCell[] };
+    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], renewed: [] as NewCell[], staged: 0, absent: 0 };
     let workMs = 0;
     const renew = async (n: number): Promise<void> => {
       const index = points.view(n, 'newIndex').slice();
@@ -236,6 +240,7 @@ export class CellStore {
       const step = { to, flags: points.number(n, 'flags'), length: POINTS_BYTES };
       const verdict = judge(step, staged, old && { epoch: old.epoch, length: old.body.length });
       if (verdict === 'missing' || verdict === 'damaged') outcome[verdict].push(index);
+      if (verdict === 'staged' || verdict === 'absent') outcome[verdict]++;
       if (verdict !== 'renew' || old === undefined) return;
       const job = { scalar: points.view(n, 'token'), label: points.view(n, 'label'), bytes: old.body };
       try {

@@ -99,6 +99,12 @@ export function contentKeysLength({ segments, custody }: Pick<DesignCore, 'segme
   return KEY_BYTES * (segments + (custody === 'keys' ? 1 : 0));
 }
 
+/** @throws {MillraceError} E_INPUT */
+export function requireContentKeys(keys: Uint8Array, design: Pick<DesignCore, 'segments' | 'custody'>): void {
+  if (keys.length !== contentKeysLength(design))
+    throw new MillraceError('E_INPUT', 'expected one content key for each segment and, in custody, the design secret');
+}
+
 /** @throws {MillraceError} E_TOO_LARGE for this mode of maintenance */
 export function requireSize(mode: MaintenanceMode | undefined, size: number): void {
   const most = MAX_POINTS_SEGMENTS * CONTENT_BYTES;

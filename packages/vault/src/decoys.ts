@@ -6,6 +6,11 @@ import { emptyHolding, type Holding, type VaultState } from './records.ts';
 import { DESIGN_ID_BYTES, KEY_BYTES, SEGMENT_BYTES } from './sizes.ts';
 import type { KeyWrapper } from './wrapper.ts';
 
+/** Decoys created by one message; about a megabyte. */
+export const DECOYS_AT_ONCE = 64;
+/** Decoys of points created by one message: seconds of work. */
+export const POINT_DECOYS_AT_ONCE = 8;
+
 // Decoys are derived from a seed, so that recreating one gives the same bytes (spec/vault.md, section 4).
 
 const LABEL = utf8('decoy');

@@ -5,9 +5,11 @@ import type { Holding } from './records.ts';
 /** Whether the cells lie under a layer of points. */
 export const hasPoints = ({ mode }: Pick<Holding, 'mode'>): boolean => mode === 'key-homomorphic';
 
-/** Applies the owner's requested mode. Called when a sweep begins. */
-export function inNextMode({ nextMode, ...holding }: Holding): Holding {
-  return { ...holding, ...(nextMode && { mode: nextMode }) };
+/** Applies the owners' requested modes. Called when a sweep begins. @returns the holdings that change */
+export function inNextModes(holdings: Iterable<Holding>): Holding[] {
+  return [...holdings].flatMap(({ nextMode, ...holding }) =>
+    nextMode === undefined ? [] : [{ ...holding, mode: nextMode }],
+  );
 }
 
 /** The mode in which a sweep carries a cell. */

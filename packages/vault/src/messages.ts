@@ -5,7 +5,10 @@ import { DESIGN_ID_BYTES, HASH_BYTES, INDEX_BYTES, KEY_BYTES, SEGMENT_BYTES } fr
 
 /** Maximum cells in one message of storing or checking. */
 export const MAX_CELLS = 256;
-/** Maximum cells staged by one message of a sweep: 67 MB of cells, half a megabyte of message. */
+/**
+ * Maximum cells staged by one message of a sweep: 67 MB of cells, half a megabyte of message. Large, because most of a
+ * message's overhead is constant.
+ */
 export const MAX_MOVED = 4096;
 /** Maximum of these in mode `delta`, whose masks are as long as the cells: a message of 4 MB. */
 export const MAX_MASKED = 256;
@@ -85,6 +88,13 @@ const storedSchema = z.strictObject({
   from: uint,
   count,
 });
+const recordedSchema = z.strictObject({
+  type: z.literal('recorded'),
+  design,
+  generation: uint,
+  from: uint,
+  count,
+});
 const refusedSchema = z.strictObject({
   type: z.literal('refused'),
   design,
@@ -93,10 +103,18 @@ const refusedSchema = z.strictObject({
   reason: z.string().max(1000),
 });
 const indexes = (max: number) => unpacked(indexed, max).transform((records) => records.map(({ index }) => index));
+const laneNumber = z.number().int().min(0).max(255);
+const cellCount = z
+  .number()
+  .int()
+  .min(0)
+  .max(MAX_MOVED + MAX_MASKED + MAX_POINTS);
 const maintainSchema = z.strictObject({
   type: z.literal('maintain'),
   to: uint,
+  lane: laneNumber,
   number: uint,
+  fence: uint,
   items: packed(MAINTAIN.items, MAX_MOVED),
   masked: packed(MAINTAIN.masked, MAX_MASKED),
   points: packed(MAINTAIN.points, MAX_POINTS),
@@ -105,7 +123,12 @@ const maintainSchema = z.strictObject({
 const maintainedSchema = z.strictObject({
   type: z.literal('maintained'),
   to: uint,
+  lane: laneNumber,
   number: uint,
+  fence: uint,
+  /** Cells of the message that are in the new epoch, and cells that may be absent and are. */
+  staged: cellCount,
+  absent: cellCount,
   missing: indexes(MAX_MOVED),
   damaged: indexes(MAX_MOVED),
   /** Time of one core, ms, including waits for the disk. */
@@ -118,6 +141,8 @@ const checkSchema = z
     part: uint,
     last: z.boolean(),
     deep: z.boolean(),
+    /** Cells of earlier epochs are no finding: the next sweep drops them. */
+    oldest: uint,
     after: bytesOf(INDEX_BYTES),
     upto: bytesOf(INDEX_BYTES),
     cells: z.instanceof(Uint8Array),
@@ -135,6 +160,7 @@ const checkedSchema = z.strictObject({
 export type WantMessage = z.output<typeof wantSchema>;
 export type StoreMessage = z.output<typeof storeSchema>;
 export type StoredMessage = z.output<typeof storedSchema>;
+export type RecordedMessage = z.output<typeof recordedSchema>;
 export type RefusedMessage = z.output<typeof refusedSchema>;
 export type MaintainMessage = z.output<typeof maintainSchema>;
 export type MaintainedMessage = z.output<typeof maintainedSchema>;
@@ -145,6 +171,7 @@ const messageSchema = z.union([
   wantSchema,
   storeSchema,
   storedSchema,
+  recordedSchema,
   refusedSchema,
   maintainSchema,
   maintainedSchema,
@@ -158,6 +185,7 @@ const schemas = {
   want: wantSchema,
   store: storeSchema,
   stored: storedSchema,
+  recorded: recordedSchema,
   refused: refusedSchema,
   maintain: maintainSchema,
   maintained: maintainedSchema,

@@ -1,7 +1,5 @@
 import {
   type Bytes,
-  compareBytes,
-  copyBytes,
   fromHex,
   MillraceError,
   Mutex,
@@ -10,14 +8,16 @@ import {
   toHex,
   wipe,
 } from '@millrace/base';
-import type { Log, Write } from '@millrace/stores';
+import type { Write } from '@millrace/stores';
 import { CheckRun } from './check/check.ts';
 import { collectRetired } from './collect-retired.ts';
-import { contentKeysLength } from './core.ts';
-import { type DecoySet, decoySeed, decoysWanted, openDecoys } from './decoys.ts';
+import { requireContentKeys } from './core.ts';
+import { DECOYS_AT_ONCE, type DecoySet, decoysWanted, openDecoys, POINT_DECOYS_AT_ONCE } from './decoys.ts';
 import { type Epoch, EpochKeys } from './epochs.ts';
-import { hasPoints, inNextMode } from './holding-modes.ts';
+import { GivenPlaces } from './given-places.ts';
+import { hasPoints, inNextModes } from './holding-modes.ts';
 import { Keyring } from './keyring.ts';
+import { isEnded, isUnderWay, laneAt, lanesLeft, lanesToAsk, movedBy, movingBy, newSweep, withLane } from './lanes.ts';
 import { layerKey } from './layer-key.ts';
 import { readManifest } from './manifest.ts';
 import {
@@ -29,37 +29,16 @@ import {
   type StoreMessage,
 } from './messages.ts';
 import type { MaintenanceMode } from './modes.ts';
-import { cellIndex } from './outer.ts';
 import { place } from './place.ts';
-import { type Plan, START } from './plan.ts';
+import type { Plan } from './plan.ts';
 import { PlaybookLog } from './playbook-log.ts';
+import type { PlaybookOptions } from './playbook-options.ts';
 import { pointsLabel } from './points/keys.ts';
-import { emptyHolding, type Holding, manifestKey, type VaultState } from './records.ts';
-import type { Slots } from './slots.ts';
+import { emptyHolding, type Holding, type Lane, manifestKey, type VaultState } from './records.ts';
 import { Steps } from './steps.ts';
-import { committed, isEnded, namer, newSweep, planOf, storeBoundary } from './sweep.ts';
+import { storeMessage } from './store-message.ts';
+import { committed, entriesToAdd, fenced, laneIn, namer, plannedIn, planOf, progressOf } from './sweep.ts';
 import { type CellName, type DesignView, type SliceCell, statusOf, type VaultStatus, viewOf } from './views.ts';
-import type { KeyWrapper } from './wrapper.ts';
-
-export interface PlaybookOptions {
-  /** Used only by the playbook. */
-  readonly log: Log;
-  readonly epochSlots: Slots;
-  readonly designSlots: Slots;
-  readonly wrapper: KeyWrapper;
-  readonly random?: RandomSource;
-  /** Percent of real cells, 0 to 100; default 50. A changed value applies from now on. */
-  readonly density?: number;
-  /** Minimum number of decoys; default 0. */
-  readonly minimumDecoys?: number;
-}
-
-/** Decoys created by one message; about a megabyte. */
-const BATCH = 64;
-/** Decoys of points created by one message: seconds of work. */
-const POINTS_BATCH = 8;
-/** Cells staged by one message of a sweep: 67 MB. Large, because most of a message's overhead is constant. */
-export const STEP = MAX_MOVED;
 
 /**
  * The keys node's half of the storage live matrix: which cells make up a design, under which keys, in which epoch. The
@@ -81,6 +60,7 @@ export class Playbook {
   #plan: Plan<string> | undefined;
   #check: CheckRun | undefined;
   readonly #steps: Steps;
+  readonly #given = new GivenPlaces();
   /** The state in memory is one commit ahead of the stored state. */
   #unwritten = false;
 
@@ -143,11 +123,7 @@ export class Playbook {
         return false;
       }
       if (this.#state.density === 0) throw new MillraceError('E_STATE', 'at density 0 the vault accepts no designs');
-      if (options.keys.length !== contentKeysLength({ segments, custody }))
-        throw new MillraceError(
-          'E_INPUT',
-          'expected one content key for each segment and, in custody, the design secret',
-        );
+      requireContentKeys(options.keys, { segments, custody });
       const id = fromHex(design);
       const { slot, writes } = await this.#keyring.add(id, options.keys);
       const { owner, organisation } = core;
@@ -199,14 +175,14 @@ export class Playbook {
   }
 
   /** The next decoys to create for the density; undefined if there are enough, or if none can be created now. */
-  decoyWork(limit = BATCH): Promise<StoreMessage | undefined> {
+  decoyWork(limit = DECOYS_AT_ONCE): Promise<StoreMessage | undefined> {
     return this.#run(async () => {
       for (const set of this.#decoys) {
         const decoys = this.#holding(set.name);
         const wanted = this.#decoysWanted(set);
         // Add no decoys while a sweep drops some: their numbers would be reused.
         if (decoys.retire !== undefined || decoys.stored >= wanted) continue;
-        const count = Math.min(limit, wanted - decoys.stored, set.points ? POINTS_BATCH : MAX_CELLS);
+        const count = Math.min(limit, wanted - decoys.stored, set.points ? POINT_DECOYS_AT_ONCE : MAX_CELLS);
         if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
         return this.#instruct(this.#holding(set.name), decoys.stored, count);
       }
@@ -223,14 +199,24 @@ export class Playbook {
     });
   }
 
-  /** Handles a `stored` message. @returns the design if it is now complete */
-  stored(message: StoredMessage): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
+  /**
+   * Handles a `stored` message.
+   * @param options.shared several segments nodes share the cells, so a step of a sweep may have overtaken the storing.
+   *   Cells then count only if they are where this playbook, since it was opened, told the node to store them
+   * @returns whether the design is complete; undefined if the message has no effect: the cells are stored again
+   */
+  stored(
+    message: StoredMessage,
+    options: { shared?: boolean } = {},
+  ): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
     return this.#run(async () => {
       const holding = this.#holdings.get(toHex(message.design));
       // A late repeated message may name cells that were removed.
       if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
       const end = message.from + message.count;
       if (end > holding.instructed) return undefined;
+      if (!this.#given.take(message, (i) => this.#placeFor(holding, message.from + i).epoch.number) && options.shared)
+        return undefined;
       // Cells may have been stored in places of the committed step. Write that step before counting them.
       const more = message.from <= holding.stored && end > holding.stored;
       if (more || this.#unwritten) await this.#put(more ? [{ ...holding, stored: end }] : []);
@@ -253,9 +239,9 @@ export class Playbook {
     await this.#log.requireHeld();
     const { current, next } = this.#liveEpochs();
     // No await from here on, so that all places come from one state.
-    const boundary = this.#state.sweep?.from ?? START;
+    const isMoved = movedBy(this.#state.sweep);
     return ceks.map((cek, i) => {
-      const { index, epoch } = place(holding.id, from + i, boundary, current, next);
+      const { index, epoch } = place(holding.id, from + i, isMoved, current, next);
       const cell = { segment: from + i, index, outerKey: layerKey(epoch.key, holding, from + i), cek };
       return hasPoints(holding) ? { ...cell, label: this.#labelOf(holding, from + i) } : cell;
     });
@@ -286,8 +272,12 @@ export class Playbook {
     });
   }
 
-  /** Starts a sweep to the next epoch. @returns false while a sweep or a check runs */
-  beginSweep(): Promise<boolean> {
+  /**
+   * Starts a sweep to the next epoch.
+   * @param lanes a power of two, at most 256. More than one if several segments nodes share the cells
+   * @returns false while a sweep or a check runs
+   */
+  beginSweep(lanes = 1): Promise<boolean> {
     return this.#run(async () => {
       if (this.#state.sweep !== undefined || this.#check?.holdsSweep) return false;
       const to = this.#state.epoch + 1;
@@ -295,60 +285,72 @@ export class Playbook {
         .map((set) => ({ ...this.#holding(set.name), retire: this.#decoysWanted(set), retireTo: to }))
         .filter(({ instructed, retire }) => instructed > retire);
       await this.#epochs.create(to);
-      const changed = [...this.#holdings.values()].filter(({ nextMode }) => nextMode !== undefined).map(inNextMode);
-      await this.#put([...surplus, ...changed], [], { ...this.#state, sweep: newSweep(to) });
+      await this.#put([...surplus, ...inNextModes(this.#holdings.values())], [], {
+        ...this.#state,
+        sweep: newSweep(to, lanes),
+      });
       this.#plan = undefined;
       return true;
     });
   }
 
   /**
-   * The sweep's pending message, or the next one. The caller sends it and wipes it.
-   * @returns undefined if no sweep runs, or a check holds the sweep
+   * The pending message of a lane, or its next one. The caller sends it and wipes it.
+   * @param options.given the lane is given to another segments node: answers of the former one no longer count
+   * @returns undefined if no sweep runs, the lane has ended, or a check holds the sweep
    */
-  nextMaintenance(limit = STEP): Promise<MaintainMessage | undefined> {
+  nextMaintenance(limit = MAX_MOVED, at = 0, options: { given?: boolean } = {}): Promise<MaintainMessage | undefined> {
     return this.#run(async () => {
       const plan = await this.#planned();
-      if (this.#state.sweep === undefined || plan === undefined) return undefined;
-      for (let sweep = this.#state.sweep; !isEnded(sweep); sweep = committed(sweep)) {
-        if (!sweep.underWay && this.#check?.holdsSweep) return undefined;
-        sweep = this.#steps.step(sweep, plan, limit);
-        const message = await this.#steps.message(sweep, plan);
-        const { items, masked, points, forget } = message;
+      const { sweep } = this.#state;
+      if (sweep === undefined || plan === undefined) return undefined;
+      for (let now = sweep; !isEnded(now, at); now = this.#state.sweep ?? now) {
+        const begun = laneIn(now, at);
+        if (!begun.lane.underWay && this.#check?.holdsSweep) return undefined;
+        const step = this.#steps.step(options.given === true ? fenced(begun) : begun, plan, limit);
+        const message = await this.#steps.message(step, plan);
+        const planned = plannedIn(message);
         // Send the first message even without cells: a segments node that misses an epoch looks like an older state.
-        if (sweep.number === 1 || items.count + masked.count + points.count + forget.count > 0) {
-          await this.#put([], [], { ...this.#state, sweep });
+        if ((step.lane.number === 1 && at === 0) || planned + message.forget.count > 0) {
+          await this.#put([], [], { ...this.#state, sweep: withLane(now, at, { ...step.lane, planned }) });
           return message;
         }
-        await this.#put([], [], { ...this.#state, sweep: committed(sweep) });
+        await this.#put([], [], { ...this.#state, sweep: withLane(now, at, committed(step.lane)) });
       }
-      await this.#endSweep();
+      if (lanesLeft(this.#state.sweep).length === 0) await this.#endSweep();
       return undefined;
     });
   }
 
-  /** Prepares the next message while the segments node works on the pending one. */
-  async lookAhead(limit = STEP): Promise<void> {
+  /** Prepares the next message of a lane while a segments node works on the pending one. */
+  async lookAhead(limit = MAX_MOVED, at = 0): Promise<void> {
     if (this.#plan === undefined) await this.#mutex.run(() => this.#planned());
     const { sweep } = this.#state;
-    if (sweep !== undefined && this.#plan !== undefined) await this.#steps.ahead(sweep, this.#plan, limit);
+    if (sweep !== undefined && this.#plan !== undefined) await this.#steps.ahead(laneIn(sweep, at), this.#plan, limit);
   }
 
-  /** Handles a `maintained` message. @returns the problems found; undefined unless it answers the pending message */
+  /**
+   * Handles a `maintained` message.
+   * @returns the problems found; undefined unless it answers the pending message of its lane and accounts for every
+   *   cell of it. The message is then sent again
+   */
   maintained(
     message: MaintainedMessage,
   ): Promise<{ missing: CellName[]; damaged: CellName[]; ended: boolean } | undefined> {
     return this.#run(async () => {
       const { sweep } = this.#state;
-      if (sweep === undefined || !sweep.underWay || sweep.to !== message.to || sweep.number !== message.number)
-        return undefined;
-      const name = await this.#namer(message.missing.length + message.damaged.length > 0);
-      const outcome = { missing: message.missing.map(name), damaged: message.damaged.map(name) };
+      const lane = sweep && laneAt(sweep, message.lane);
+      if (sweep === undefined || lane === undefined || !lane.underWay || sweep.to !== message.to) return undefined;
+      if (lane.number !== message.number || lane.fence !== message.fence) return undefined;
+      const { staged, absent, missing, damaged } = message;
+      if (staged + absent + missing.length + damaged.length !== lane.planned) return undefined;
+      const name = await this.#namer(lane, missing.length + damaged.length > 0);
+      const outcome = { missing: missing.map(name), damaged: damaged.map(name) };
       // Durable with the next write. If the node is killed before that, it sends the same message again, and the cells
       // that the message names stay in place.
-      this.#state = { ...this.#state, sweep: committed(sweep) };
+      this.#state = { ...this.#state, sweep: withLane(sweep, message.lane, committed(lane)) };
       this.#unwritten = true;
-      const ended = isEnded(committed(sweep));
+      const ended = lanesLeft(this.#state.sweep).length === 0;
       if (ended) await this.#endSweep();
       return { ...outcome, ended };
     });
@@ -360,7 +362,7 @@ export class Playbook {
    */
   beginCheck(options: { deep: boolean; random?: RandomSource }): Promise<CheckRun | undefined> {
     return this.#mutex.run(async () => {
-      if (this.#check !== undefined || this.#state.sweep?.underWay) return undefined;
+      if (this.#check !== undefined || isUnderWay(this.#state.sweep)) return undefined;
       this.#check = await CheckRun.begin({
         ...options,
         log: this.#log,
@@ -379,9 +381,11 @@ export class Playbook {
 
   status(): VaultStatus {
     const { sweep } = this.#state;
-    const progress =
-      sweep === undefined || this.#plan === undefined ? 0 : this.#plan.rank(sweep.from) / Math.max(1, this.#plan.count);
-    return statusOf(this.#state, [...this.#holdings.values()], this.#decoys, progress);
+    const progress = sweep === undefined || this.#plan === undefined ? 0 : progressOf(sweep, this.#plan);
+    return statusOf(this.#state, [...this.#holdings.values()], this.#decoys, {
+      progress,
+      lanes: lanesToAsk(sweep),
+    });
   }
 
   /** Waits for pending work, then wipes the keys in memory. */
@@ -407,29 +411,27 @@ export class Playbook {
     if (from > holding.instructed || from >= to || count > MAX_CELLS) {
       throw new MillraceError('E_INPUT', `segments ${from} to ${from + count} are not next`);
     }
-    const { current, next } = this.#liveEpochs();
-    const boundary = this.#state.sweep === undefined ? START : storeBoundary(this.#state.sweep);
+    const { next } = this.#liveEpochs();
     if (to > holding.instructed) {
       await this.#put([{ ...holding, instructed: to }]);
       if (this.#plan !== undefined && next !== undefined) {
-        const owner = toHex(holding.id);
-        const added = Array.from({ length: to - holding.instructed }, (_, i) => {
-          const segment = holding.instructed + i;
-          return { owner, segment, index: cellIndex(next.indexKey, holding.id, segment) };
-        });
-        this.#plan.add(added.filter(({ index }) => compareBytes(index, boundary) > 0));
+        this.#plan.add(entriesToAdd(holding, to, next, movingBy(this.#state.sweep)));
         this.#steps.changed();
       }
     }
     const cells = Array.from({ length: to - from }, (_, i) => {
-      const { index, epoch } = place(holding.id, from + i, boundary, current, next);
+      const { index, epoch } = this.#placeFor(holding, from + i);
       return { index, key: layerKey(epoch.key, holding, from + i), epoch: epoch.number };
     });
-    const { id, decoys, generation } = holding;
-    const secret = this.#decoys.find(({ name }) => name === toHex(id))?.secret;
-    const seeds = secret === undefined ? [] : cells.map((_, i) => decoySeed(secret, from + i));
-    const labels = hasPoints(holding) ? cells.map((_, i) => this.#labelOf(holding, from + i)) : [];
-    return { type: 'store', design: copyBytes(id), generation, from, decoys, cells, seeds, labels };
+    this.#given.note(holding.id, from, cells);
+    const secret = this.#decoys.find(({ name }) => name === toHex(holding.id))?.secret;
+    return storeMessage({ holding, from, cells, secret, labelOf: this.#labelOf });
+  }
+
+  /** Where a cell is to be stored now. */
+  #placeFor(holding: Holding, segment: number): { index: Bytes; epoch: Epoch } {
+    const { current, next } = this.#liveEpochs();
+    return place(holding.id, segment, movingBy(this.#state.sweep), current, next);
   }
 
   async #endSweep(): Promise<void> {
@@ -466,12 +468,11 @@ export class Playbook {
     return this.#plan;
   }
 
-  /** Maps new indexes of the pending step back to names. */
-  async #namer(needed: boolean): Promise<(index: Bytes) => CellName> {
-    const { sweep } = this.#state;
+  /** Maps new indexes of a lane's pending step back to names. */
+  async #namer(lane: Lane, needed: boolean): Promise<(index: Bytes) => CellName> {
     const plan = needed ? await this.#planned() : undefined;
-    if (sweep === undefined || plan === undefined) return () => ({ design: undefined, segment: -1 });
-    return namer(sweep, plan, (owner) => this.#holdings.get(owner)?.decoys === true);
+    if (plan === undefined) return () => ({ design: undefined, segment: -1 });
+    return namer(lane, plan, (owner) => this.#holdings.get(owner)?.decoys === true);
   }
 
   readonly #decoysWanted = (set: DecoySet): number => decoysWanted(set, this.#holdings.values(), this.#state);

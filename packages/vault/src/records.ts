@@ -17,19 +17,30 @@ import { DESIGN_ID_BYTES, INDEX_BYTES } from './sizes.ts';
 const uint = z.number().int().min(0).max(0xffff_ffff);
 const index = bytesOf(INDEX_BYTES).transform((bytes): Bytes => new Uint8Array(bytes));
 
-const sweepSchema = z.strictObject({
-  /** Target epoch of the sweep. */
-  to: uint,
+const laneSchema = z.strictObject({
   /** Number of the newest message. */
   number: uint,
+  /** Raised whenever the lane is given to a segments node. */
+  fence: uint,
   /** Whether the newest message is unanswered. */
   underWay: z.boolean(),
+  /** Cells that the pending message stages. */
+  planned: uint,
   /** Old places of cells up to this index are removed. The pending message removes up to `mark`. */
   prev: index,
   mark: index,
   /** Cells up to this index are in the new epoch. The pending message stages up to `upTo`. */
   from: index,
   upTo: index,
+});
+/** A part of the indexes of the next epoch, with its watermarks (lanes.ts). */
+export type Lane = z.output<typeof laneSchema>;
+
+const sweepSchema = z.strictObject({
+  /** Target epoch of the sweep. */
+  to: uint,
+  /** In ascending order of their indexes: one, or more if several segments nodes share the cells. */
+  lanes: z.array(laneSchema).refine(({ length }) => 256 % length === 0, 'expected a power of two'),
 });
 export type Sweep = z.output<typeof sweepSchema>;
 

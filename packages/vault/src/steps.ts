@@ -3,8 +3,14 @@ import type { EpochKeys } from './epochs.ts';
 import { modesOf } from './holding-modes.ts';
 import { MAX_MOVED, type MaintainMessage, wipeMessage } from './messages.ts';
 import type { Plan } from './plan.ts';
-import type { Holding, Sweep } from './records.ts';
-import { committed, fittedStep, isEnded, type LabelOf, maintainMessage, nextStep } from './sweep.ts';
+import type { Holding, Lane } from './records.ts';
+import { committed, fittedStep, type LabelOf, type LaneOfSweep, maintainMessage, nextStep } from './sweep.ts';
+
+interface Made {
+  readonly step: LaneOfSweep;
+  readonly plan: Plan<string>;
+  readonly message: MaintainMessage;
+}
 
 /**
  * Steps of a sweep and their messages. The next message is prepared while the segments node works on the pending one,
@@ -15,7 +21,8 @@ export class Steps {
   readonly #holdings: ReadonlyMap<string, Holding>;
   readonly #epochs: EpochKeys;
   readonly #labelOf: LabelOf;
-  #made: { readonly sweep: Sweep; readonly plan: Plan<string>; readonly message: MaintainMessage } | undefined;
+  /** By the number of the lane. */
+  readonly #made = new Map<number, Made>();
   /** Replaced by a new object whenever the holdings or the plan change. */
   #state = {};
 
@@ -26,48 +33,55 @@ export class Steps {
   }
 
   /** The pending step, or the next one of at most `limit` cells. */
-  step(sweep: Sweep, plan: Plan<string>, limit: number): Sweep {
+  step(now: LaneOfSweep, plan: Plan<string>, limit: number): LaneOfSweep {
     const modeOf = modesOf(this.#holdings.values());
-    return sweep.underWay ? fittedStep(sweep, plan, modeOf) : nextStep(sweep, plan, Math.min(limit, MAX_MOVED), modeOf);
+    const lane = now.lane.underWay
+      ? fittedStep(now, plan, modeOf)
+      : nextStep(now, plan, Math.min(limit, MAX_MOVED), modeOf);
+    return { ...now, lane };
   }
 
   /** The step's message, prepared in advance or built now. The caller wipes it. */
-  async message(sweep: Sweep, plan: Plan<string>): Promise<MaintainMessage> {
-    const made = this.#made;
-    this.#made = undefined;
-    if (made !== undefined && made.plan === plan && isSame(made.sweep, sweep)) return made.message;
+  async message(step: LaneOfSweep, plan: Plan<string>): Promise<MaintainMessage> {
+    const made = this.#made.get(step.at);
+    this.#made.delete(step.at);
+    if (made !== undefined && made.plan === plan && isSame(made.step, step))
+      return { ...made.message, fence: step.lane.fence };
     if (made !== undefined) wipeMessage(made.message);
-    return this.#make(sweep, plan);
+    return this.#make(step, plan);
   }
 
   /** Prepares the message of the step after the pending one. */
-  async ahead(now: Sweep, plan: Plan<string>, limit: number): Promise<void> {
-    const sweep = now.underWay ? committed(now) : now;
-    if (isEnded(sweep)) return;
-    const step = this.step(sweep, plan, limit);
-    if (this.#made?.plan === plan && isSame(this.#made.sweep, step)) return;
+  async ahead(now: LaneOfSweep, plan: Plan<string>, limit: number): Promise<void> {
+    const lane = now.lane.underWay ? committed(now.lane) : now.lane;
+    if (equalBytes(lane.prev, now.end)) return;
+    const step = this.step({ ...now, lane }, plan, limit);
+    const known = this.#made.get(now.at);
+    if (known?.plan === plan && isSame(known.step, step)) return;
     const state = this.#state;
     const message = await this.#make(step, plan);
     if (state !== this.#state) return wipeMessage(message);
-    if (this.#made !== undefined) wipeMessage(this.#made.message);
-    this.#made = { sweep: step, plan, message };
+    const replaced = this.#made.get(now.at);
+    if (replaced !== undefined) wipeMessage(replaced.message);
+    this.#made.set(now.at, { step, plan, message });
   }
 
-  /** Invalidates a message that was prepared in advance. */
+  /** Invalidates messages that were prepared in advance. */
   changed(): void {
     this.#state = {};
-    if (this.#made !== undefined) wipeMessage(this.#made.message);
-    this.#made = undefined;
+    for (const { message } of this.#made.values()) wipeMessage(message);
+    this.#made.clear();
   }
 
-  #make(sweep: Sweep, plan: Plan<string>): Promise<MaintainMessage> {
-    const epochs = { current: this.#epochs.get(sweep.to - 1), next: this.#epochs.get(sweep.to) };
+  #make(step: LaneOfSweep, plan: Plan<string>): Promise<MaintainMessage> {
+    const epochs = { current: this.#epochs.get(step.to - 1), next: this.#epochs.get(step.to) };
     const holdingOf = (owner: string) => this.#holdings.get(owner);
-    return maintainMessage(sweep, plan, epochs, holdingOf, modesOf(this.#holdings.values()), this.#labelOf);
+    return maintainMessage(step, plan, epochs, holdingOf, modesOf(this.#holdings.values()), this.#labelOf);
   }
 }
 
-function isSame(a: Sweep, b: Sweep): boolean {
-  const places = ['prev', 'mark', 'from', 'upTo'] as const;
-  return a.to === b.to && a.number === b.number && places.every((at) => equalBytes(a[at], b[at]));
+/** Whether both have the same message. The fence is not compared: it is set when the message is due. */
+function isSame(a: LaneOfSweep, b: LaneOfSweep): boolean {
+  const places = ['prev', 'mark', 'from', 'upTo'] as const satisfies readonly (keyof Lane)[];
+  return a.to === b.to && a.lane.number === b.lane.number && places.every((at) => equalBytes(a.lane[at], b.lane[at]));
 }

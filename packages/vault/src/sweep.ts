@@ -1,6 +1,7 @@
-import { type Bytes, compareBytes, copyBytes, toHex, wipe } from '@millrace/base';
+import { type Bytes, compareBytes, copyBytes, MillraceError, toHex, wipe } from '@millrace/base';
 import type { Epoch } from './epochs.ts';
 import type { ModeOf } from './holding-modes.ts';
+import { type IsMoved, laneAt, laneEnd, laneStart, leavesOld } from './lanes.ts';
 import { layerKey } from './layer-key.ts';
 import {
   MAINTAIN,
@@ -16,24 +17,44 @@ import {
 import type { MaintenanceMode } from './modes.ts';
 import { cellIndex, outerMask } from './outer.ts';
 import { Packed } from './packed.ts';
-import { END, Plan, type PlanEntry, type Span, START } from './plan.ts';
+import { Plan, type PlanEntry, type Span } from './plan.ts';
 import { pointsToken } from './points/keys.ts';
-import type { Holding, Sweep } from './records.ts';
+import type { Holding, Lane, Sweep } from './records.ts';
 import type { CellName } from './views.ts';
 
 // Arithmetic of a sweep (spec/vault.md, section 6). This module stores and sends nothing.
 
 export type HoldingOf = (owner: string) => Holding | undefined;
 
-export function newSweep(to: number): Sweep {
-  return { to, number: 0, underWay: false, prev: START, mark: START, from: START, upTo: START };
+/** One lane of a sweep, with what its steps depend on. */
+export interface LaneOfSweep {
+  /** Target epoch of the sweep. */
+  readonly to: number;
+  /** Number of the lane. */
+  readonly at: number;
+  readonly lane: Lane;
+  /** The lane's highest index. */
+  readonly end: Bytes;
+  /** Whether steps leave the old places of the cells as they are. */
+  readonly leavesOld: boolean;
 }
 
-export const isEnded = (sweep: Sweep): boolean => compareBytes(sweep.prev, END) === 0;
+/** @throws {MillraceError} E_INPUT if the sweep has no such lane */
+export function laneIn(sweep: Sweep, at: number): LaneOfSweep {
+  const lane = laneAt(sweep, at);
+  if (lane === undefined) throw new MillraceError('E_INPUT', `the sweep has no lane ${at}`);
+  return { to: sweep.to, at, lane, end: laneEnd(at, sweep.lanes.length), leavesOld: leavesOld(sweep) };
+}
 
-/** Cells up to this index are stored in the new epoch. */
-export function storeBoundary(sweep: Sweep): Bytes {
-  return sweep.underWay ? sweep.upTo : sweep.from;
+/** The lane after it was given to another segments node. */
+export function fenced(now: LaneOfSweep): LaneOfSweep {
+  return { ...now, lane: { ...now.lane, fence: now.lane.fence + 1 } };
+}
+
+/** Share of the cells that are in the next epoch, 0 to 1. */
+export function progressOf({ lanes }: Sweep, plan: Plan<string>): number {
+  const moved = lanes.map(({ from }, at) => plan.rank(from) - plan.rank(laneStart(at, lanes.length)));
+  return moved.reduce((total, each) => total + each, 0) / Math.max(1, plan.count);
 }
 
 /** Whether sweeps move this cell to the next epoch. Otherwise they remove it. */
@@ -55,13 +76,29 @@ export function planOf(holdings: ReadonlyMap<string, Holding>, next: Epoch): Pro
   return Plan.build(spans, (owner, segment) => cellIndex(next.indexKey, ids.get(owner) ?? new Uint8Array(), segment));
 }
 
+/** Entries of the plan for segments of a holding that may be stored from now on, up to `to`. */
+export function entriesToAdd(holding: Holding, to: number, next: Epoch, isMoved: IsMoved): PlanEntry<string>[] {
+  const owner = toHex(holding.id);
+  const added = Array.from({ length: to - holding.instructed }, (_, i) => {
+    const segment = holding.instructed + i;
+    return { owner, segment, index: cellIndex(next.indexKey, holding.id, segment) };
+  });
+  return added.filter(({ index }) => !isMoved(index));
+}
+
 /** The next step: at most `limit` cells staged, MAX_MASKED of them by mask, few of points, and MAX_MOVED removed. */
-export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, modeOf: ModeOf): Sweep {
-  const staged = fitting(plan.after(sweep.from, limit + 1), END, limit, modeOf, STEP_POINTS);
-  const most = Math.min(MAX_MOVED, plan.rank(sweep.from) - plan.rank(sweep.prev)) + 1;
-  const forgotten = fitting(plan.after(sweep.prev, most), END, MAX_MOVED);
-  const mark = compareBytes(forgotten, sweep.from) < 0 ? forgotten : sweep.from;
-  return { ...sweep, number: sweep.number + 1, underWay: true, upTo: staged, mark };
+export function nextStep(
+  { lane, end, leavesOld }: LaneOfSweep,
+  plan: Plan<string>,
+  limit: number,
+  modeOf: ModeOf,
+): Lane {
+  const staged = fitting(plan.after(lane.from, limit + 1), end, limit, modeOf, STEP_POINTS);
+  const step = { ...lane, number: lane.number + 1, underWay: true, upTo: staged };
+  if (leavesOld) return { ...step, mark: staged };
+  const most = Math.min(MAX_MOVED, plan.rank(lane.from) - plan.rank(lane.prev)) + 1;
+  const forgotten = fitting(plan.after(lane.prev, most), end, MAX_MOVED);
+  return { ...step, mark: compareBytes(forgotten, lane.from) < 0 ? forgotten : lane.from };
 }
 
 /**
@@ -69,10 +106,11 @@ export function nextStep(sweep: Sweep, plan: Plan<string>, limit: number, modeOf
  * directly in the new epoch while the message was pending. Cells that do not fit are left to the next step, which finds
  * them already staged.
  */
-export function fittedStep(sweep: Sweep, plan: Plan<string>, modeOf: ModeOf): Sweep {
-  const staged = fitting(plan.after(sweep.from, MAX_MOVED + 1), sweep.upTo, MAX_MOVED, modeOf);
-  const forgotten = fitting(plan.after(sweep.prev, MAX_MOVED + 1), sweep.mark, MAX_MOVED);
-  return { ...sweep, upTo: staged, mark: forgotten };
+export function fittedStep({ lane, leavesOld }: LaneOfSweep, plan: Plan<string>, modeOf: ModeOf): Lane {
+  const staged = fitting(plan.after(lane.from, MAX_MOVED + 1), lane.upTo, MAX_MOVED, modeOf);
+  if (leavesOld) return { ...lane, upTo: staged, mark: staged };
+  const forgotten = fitting(plan.after(lane.prev, MAX_MOVED + 1), lane.mark, MAX_MOVED);
+  return { ...lane, upTo: staged, mark: forgotten };
 }
 
 /** `high`, or the last index below it up to which the entries fit into one message. */
@@ -95,14 +133,24 @@ function fitting(
   return high;
 }
 
-export const committed = (sweep: Sweep): Sweep => ({ ...sweep, underWay: false, prev: sweep.mark, from: sweep.upTo });
+export const committed = (lane: Lane): Lane => ({
+  ...lane,
+  underWay: false,
+  planned: 0,
+  prev: lane.mark,
+  from: lane.upTo,
+});
+
+/** Cells that a step stages. */
+export const plannedIn = ({ items, masked, points }: MaintainMessage): number =>
+  items.count + masked.count + points.count;
 
 /** Cells processed before the event loop gets a turn: one or two milliseconds. */
 const BREATH = 64;
 
-/** The message of the pending step. It depends only on the playbook and is built each time. */
+/** The message of a lane's pending step. It depends only on the playbook and is built each time. */
 export async function maintainMessage(
-  sweep: Sweep,
+  { to, at: laneNumber, lane, leavesOld }: LaneOfSweep,
   plan: Plan<string>,
   epochs: { current: Epoch; next: Epoch },
   holdingOf: HoldingOf,
@@ -114,7 +162,7 @@ export async function maintainMessage(
     plan.before(entry, () => cellIndex(current.indexKey, id, entry.segment));
   const staged: { entry: PlanEntry<string>; holding: Holding; mode: MaintenanceMode }[] = [];
   const counts = { rekey: 0, delta: 0, 'key-homomorphic': 0 };
-  for (const entry of plan.between(sweep.from, sweep.upTo)) {
+  for (const entry of plan.between(lane.from, lane.upTo)) {
     const holding = holdingOf(entry.owner);
     if (holding === undefined || !isCarried(holding, entry.segment)) continue;
     const mode = modeOf(entry.owner, entry.segment);
@@ -154,14 +202,16 @@ export async function maintainMessage(
     }
     wipe(oldKey, newKey);
   }
-  const left = plan.between(sweep.prev, sweep.mark).filter(({ owner }) => holdingOf(owner) !== undefined);
+  const vacated = leavesOld ? [] : plan.between(lane.prev, lane.mark);
+  const left = vacated.filter(({ owner }) => holdingOf(owner) !== undefined);
   const forget = Packed.blank(MAINTAIN.forget, left.length);
   for (const [i, entry] of left.entries()) {
     if (i % BREATH === BREATH - 1) await breathe();
     const holding = holdingOf(entry.owner);
     if (holding !== undefined) forget.set(i, 'index', before(entry, holding));
   }
-  return { type: 'maintain', to: sweep.to, number: sweep.number, items, masked, points, forget };
+  const { number, fence } = lane;
+  return { type: 'maintain', to, lane: laneNumber, number, fence, items, masked, points, forget };
 }
 
 function fill(
@@ -178,12 +228,12 @@ function fill(
 
 /** Maps new indexes of the pending step back to names. */
 export function namer(
-  sweep: Sweep,
+  lane: Lane,
   plan: Plan<string>,
   isDecoys: (owner: string) => boolean,
 ): (index: Bytes) => CellName {
   const names = new Map<string, CellName>();
-  for (const { owner, segment, index } of plan.between(sweep.from, sweep.upTo)) {
+  for (const { owner, segment, index } of plan.between(lane.from, lane.upTo)) {
     names.set(toHex(index), { design: isDecoys(owner) ? undefined : owner, segment });
   }
   return (index) => names.get(toHex(index)) ?? { design: undefined, segment: -1 };

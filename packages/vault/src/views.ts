@@ -32,8 +32,8 @@ export interface CellName {
 
 export interface VaultStatus {
   readonly epoch: number;
-  /** The running sweep: its target epoch and its progress, 0 to 1. */
-  readonly sweep: { readonly to: number; readonly progress: number } | undefined;
+  /** The running sweep: its target epoch, its progress, 0 to 1, and the lanes to ask for messages. */
+  readonly sweep: { readonly to: number; readonly progress: number; readonly lanes: readonly number[] } | undefined;
   readonly designs: number;
   readonly cells: number;
   readonly decoys: number;
@@ -49,13 +49,13 @@ export function statusOf(
   state: VaultState,
   holdings: readonly Holding[],
   decoys: readonly DecoySet[],
-  progress: number,
+  running: { readonly progress: number; readonly lanes: readonly number[] },
 ): VaultStatus {
   const { epoch, sweep } = state;
   const storedOf = (some: readonly Holding[]) => some.reduce((total, { stored }) => total + stored, 0);
   return {
     epoch,
-    sweep: sweep && { to: sweep.to, progress },
+    sweep: sweep && { to: sweep.to, ...running },
     designs: holdings.filter(({ decoys, deleted }) => !decoys && !deleted).length,
     cells: storedOf(holdings),
     decoys: storedOf(holdings.filter(({ decoys }) => decoys)),

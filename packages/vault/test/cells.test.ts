@@ -57,7 +57,9 @@ function move(which: number, flags = 0): MovedCell {
 const maintain = (items: MovedCell[], forget: Bytes[] = []): MaintainMessage => ({
   type: 'maintain',
   to: 5,
+  lane: 0,
   number: 1,
+  fence: 0,
   items: Packed.of(MAINTAIN.items, items),
   masked: Packed.of(MAINTAIN.masked, []),
   points: Packed.of(MAINTAIN.points, []),
@@ -125,7 +127,11 @@ describe('the segments node’s cells', () => {
     expect(reply).toEqual({
       type: 'maintained',
       to: 5,
+      lane: 0,
       number: 1,
+      fence: 0,
+      staged: 1,
+      absent: 1,
       missing: [lost.newIndex],
       damaged: [],
       work: expect.any(Number),

@@ -4,23 +4,24 @@ import { CONTENT_BYTES, type MaintenanceMode } from '../src/index.ts';
 
 // In memory, with the mail between the nodes. tests/heavy/vault-kills.test.ts kills real processes over files.
 
-const mixes: readonly (readonly [string, readonly [MaintenanceMode, MaintenanceMode]])[] = [
-  ['rekey', ['rekey', 'rekey']],
-  ['delta', ['delta', 'delta']],
-  ['both', ['rekey', 'delta']],
-  ['key-homomorphic', ['key-homomorphic', 'delta']],
+const mixes: [name: string, modes: readonly [MaintenanceMode, MaintenanceMode], lanes: number][] = [
+  ['rekey', ['rekey', 'rekey'], 1],
+  ['delta', ['delta', 'delta'], 1],
+  ['both', ['rekey', 'delta'], 1],
+  ['both, in four lanes', ['rekey', 'delta'], 4],
+  ['key-homomorphic', ['key-homomorphic', 'delta'], 1],
 ];
 
 describe.each(mixes)(
   'killed at every durable write of storing, sweeping and deleting, in memory, mode %s',
-  (_, modes) => {
+  (_, modes, lanes) => {
     /** Runs `work` in fresh fixtures and kills either side at its 1st, 2nd, … write, until a run has fewer writes. */
     async function everywhere(work: (fixture: VaultFixture) => Promise<void>): Promise<number> {
       let kills = 0;
       for (const side of ['keysFuse', 'cellsFuse'] as const) {
         for (const when of ['before', 'after'] as const) {
           for (let nth = 1, reached = true; reached; nth++) {
-            const fixture = await VaultFixture.create({ density: 50, batch: 2, ackLag: 2 });
+            const fixture = await VaultFixture.create({ density: 50, batch: 2, ackLag: 2, lanes });
             await fixture.add(await makeUpload(3 * CONTENT_BYTES, undefined, modes[0]));
             await fixture.settle();
             fixture[side].writes = 0;
@@ -43,7 +44,7 @@ describe.each(mixes)(
 
     it('a sweep', async () => {
       const kills = await everywhere(async (fixture) => {
-        while (!(await fixture.survive(() => fixture.playbook.beginSweep())));
+        while (!(await fixture.survive(() => fixture.beginSweep())));
         await fixture.settle();
         expect(fixture.playbook.status().epoch).toBeGreaterThanOrEqual(2);
       });
@@ -53,7 +54,7 @@ describe.each(mixes)(
     it('storing a second design during a sweep', async () => {
       const kills = await everywhere(async (fixture) => {
         const upload = await makeUpload(4 * CONTENT_BYTES, undefined, modes[1]);
-        while (!(await fixture.survive(() => fixture.playbook.beginSweep())));
+        while (!(await fixture.survive(() => fixture.beginSweep())));
         await fixture.survive(() => fixture.tick());
         await fixture.add(upload);
         for (let i = 0; i < 4; i++) {
@@ -80,7 +81,7 @@ describe.each(mixes)(
         fixture.deleted.add(upload.designId);
         await fixture.settle();
         for (let i = 0; i < 2; i++) {
-          while (!(await fixture.survive(() => fixture.playbook.beginSweep())));
+          while (!(await fixture.survive(() => fixture.beginSweep())));
           await fixture.settle();
         }
         expect(await fixture.countCells()).toBe(6);

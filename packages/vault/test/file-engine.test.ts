@@ -59,7 +59,9 @@ describe('a sweep step in worker threads', () => {
     const message = (): MaintainMessage => ({
       type: 'maintain',
       to: 5,
+      lane: 0,
       number: 1,
+      fence: 0,
       items: Packed.of(
         MAINTAIN.items,
         cells.filter(({ masked }) => !masked),

@@ -179,7 +179,11 @@ describe('a playbook that another process has taken over', () => {
     const answer = {
       type: 'maintained' as const,
       to: 2,
+      lane: 0,
       number: pending?.number ?? 0,
+      fence: 0,
+      staged: 0,
+      absent: 0,
       missing: [],
       damaged: [],
       work: 0,

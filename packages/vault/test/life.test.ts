@@ -164,7 +164,7 @@ async function perform(fixture: VaultFixture, action: Action): Promise<void> {
   } else if (action.do === 'tick') await fixture.survive(() => fixture.tick());
   else if (action.do === 'cells') await fixture.survive(() => fixture.stepCells());
   else if (action.do === 'keys') await fixture.survive(() => fixture.stepKeys());
-  else if (action.do === 'sweep') await fixture.survive(() => fixture.playbook.beginSweep());
+  else if (action.do === 'sweep') await fixture.survive(() => fixture.beginSweep());
   else if (action.do === 'settle') await fixture.settle();
   else if (action.do === 'kill keys') fixture.keysFuse.arm(action.at, action.when);
   else if (action.do === 'kill cells') fixture.cellsFuse.arm(action.at, action.when);
@@ -223,7 +223,12 @@ describe('any sequence of storing, sweeping, deleting and killing', () => {
   it('loses no cell, duplicates none, and leaves none behind', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.record({ batch: fc.integer({ min: 1, max: 5 }), ackLag: fc.nat(3), density: fc.constantFrom(30, 50, 100) }),
+        fc.record({
+          batch: fc.integer({ min: 1, max: 5 }),
+          ackLag: fc.nat(3),
+          density: fc.constantFrom(30, 50, 100),
+          lanes: fc.constantFrom(1, 1, 4, 64),
+        }),
         fc.array(action, { minLength: 5, maxLength: 60 }),
         live,
       ),

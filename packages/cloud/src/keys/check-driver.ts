@@ -1,4 +1,4 @@
-import { MillraceError, type Mutex, sleep, toHex } from '@millrace/base';
+import { MillraceError, type RwLock, sleep, toHex } from '@millrace/base';
 import type { CheckReport, CheckRun, Playbook } from '@millrace/vault';
 import type { VaultMail } from './vault-mail.ts';
 
@@ -7,8 +7,8 @@ const AGAIN_MS = 50;
 export interface CheckDriverModules {
   readonly playbook: Playbook;
   readonly vaultMail: VaultMail;
-  /** Steps of sweeps and parts of checks take turns. */
-  readonly turn: Mutex;
+  /** Steps of sweeps, which share it, and parts of checks take turns. */
+  readonly turn: RwLock;
   /** The target epoch of a sweep that is in progress or due; otherwise undefined. */
   readonly sweepTo: () => number | undefined;
   readonly signal: AbortSignal;
@@ -29,10 +29,10 @@ export class CheckDriver {
     await this.#giveWay();
     let run: CheckRun | undefined;
     try {
-      run = await turn.run(() => this.#begin(deep));
+      run = await turn.write(() => this.#begin(deep));
       const begun = run;
       for (let more = true; more; ) {
-        more = await turn.run(() => this.#answered(begun));
+        more = await turn.write(() => this.#answered(begun));
         await run.ownRecords(); // slow, but holds up nothing else
       }
       return run.report();
@@ -71,12 +71,12 @@ export class CheckDriver {
         return true;
       }
       const { check, part: number } = part;
-      const posted = await vaultMail.post(part, (message) =>
+      const answer = await vaultMail.ask(part, (message) =>
         message.type === 'checked' && message.part === number && toHex(message.check) === toHex(check)
           ? message
           : undefined,
       );
-      run.take(await posted.answer());
+      run.take(answer);
     } while (run.holdsSweep);
     return true;
   }

@@ -8,6 +8,7 @@ import type { Table } from '../node/table.ts';
 import type { Checks } from './checks.ts';
 import type { LicenceRepository } from './licences.ts';
 import type { Maintenance } from './maintenance.ts';
+import type { SegmentsMembers } from './segments-members.ts';
 import type { KeysStreams } from './streams.ts';
 import type { VaultKeys } from './vault-keys.ts';
 
@@ -25,6 +26,7 @@ export interface KeysContext {
   readonly streams: KeysStreams;
   readonly maintenance: Maintenance;
   readonly vaultKeys: VaultKeys;
+  readonly members: SegmentsMembers;
   readonly checks: Checks;
   readonly outbound: Outbound;
   /**

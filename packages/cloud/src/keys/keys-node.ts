@@ -14,6 +14,7 @@ import { deleteDesign } from './design-messages.ts';
 import { LicenceRepository } from './licences.ts';
 import { Maintenance } from './maintenance.ts';
 import { handleLinkMessage, handleMail } from './messages.ts';
+import { SegmentsMembers } from './segments-members.ts';
 import { type KeysStores, openPlaybook } from './stores.ts';
 import { KeysStreams } from './streams.ts';
 import { VaultKeys } from './vault-keys.ts';
@@ -64,8 +65,9 @@ export async function createKeysNode(
     chaffPercent: config.chaffPercent,
   });
   const vaultKeys = new VaultKeys({ mail, directory, id, logger });
+  const members = new SegmentsMembers({ directory, keys: vaultKeys, clock });
   const maintenance = new Maintenance(
-    { playbook, store: records, mail, vaultKeys, directory, control, clock, logger, metrics, order },
+    { playbook, store: records, mail, vaultKeys, members, control, clock, logger, metrics, order },
     config.maintenance,
   );
   const checks = new Checks(config.checks, {
@@ -82,6 +84,7 @@ export async function createKeysNode(
     streams,
     maintenance,
     vaultKeys,
+    members,
     checks,
     outbound,
     order,
@@ -105,7 +108,7 @@ export async function createKeysNode(
       if (playbook.designs().some(({ design }) => design === deletion.design)) await deleteDesign(parts, deletion);
     });
     await outbound.start((message, from, goOn) => handleMail(parts, message, from, goOn));
-    await vaultKeys.renew();
+    vaultKeys.renew();
     maintenance.start();
     void checks.start();
   });

@@ -6,27 +6,20 @@ import {
   type Logger,
   type Metrics,
   MillraceError,
-  Mutex,
-  type RwLock,
+  RwLock,
   sleep,
   toHex,
   toMillraceError,
 } from '@millrace/base';
-import type { Directory } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
-import {
-  type Playbook,
-  POINTS_BYTES,
-  SEGMENT_BYTES,
-  STEP,
-  type StoredMessage,
-  type StoreMessage,
-} from '@millrace/vault';
+import { LANES, type Playbook, type StoredMessage, type StoreMessage } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 import { runsOf } from '../node/runs.ts';
 import type { MaintenanceSettings } from '../settings.ts';
 import { Budget } from './budget.ts';
 import { CheckDriver } from './check-driver.ts';
+import type { SegmentsMembers } from './segments-members.ts';
+import { SweepDriver } from './sweep-driver.ts';
 import { SweepSchedule } from './sweep-schedule.ts';
 import type { VaultKeys } from './vault-keys.ts';
 import { type VaultAnswer, VaultMail } from './vault-mail.ts';
@@ -37,7 +30,7 @@ export interface MaintenanceModules {
   readonly store: RecordStore;
   readonly mail: MailClient;
   readonly vaultKeys: VaultKeys;
-  readonly directory: Directory;
+  readonly members: SegmentsMembers;
   readonly control: Pick<ControlClient, 'nodes'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -57,8 +50,8 @@ const DECOYS_OF_POINTS = 8;
 const MONTH_MS = 30 * 86_400_000;
 
 /**
- * Runs the keys node's part of maintenance: a sweep in every period, decoys up to the density, checks. One message is
- * unanswered at a time. After an interruption it continues from the playbook's durable state.
+ * Runs the keys node's part of maintenance: a sweep in every period, decoys up to the density, checks. After an
+ * interruption it continues from the playbook's durable state.
  */
 export class Maintenance implements Closable {
   readonly #modules: MaintenanceModules;
@@ -67,8 +60,12 @@ export class Maintenance implements Closable {
   readonly #stop = new AbortController();
   readonly #vaultMail: VaultMail;
   readonly #checks: CheckDriver;
-  /** Steps of sweeps and parts of checks take turns. */
-  readonly #turn = new Mutex();
+  /** Steps of sweeps, which share it, and parts of checks take turns. */
+  readonly #turn = new RwLock();
+  readonly #driver: SweepDriver;
+  /** When the sweep began and when control was last told, on the monotonic clock. */
+  #began = 0;
+  #told = 0;
   #schedule: SweepSchedule | undefined;
   #running: Promise<void> = Promise.resolve();
   #problems = 0;
@@ -79,11 +76,26 @@ export class Maintenance implements Closable {
     this.#modules = modules;
     this.#periodMs = settings.periodMs;
     this.#budget = new Budget(settings.budget, modules.clock);
-    const { playbook, vaultKeys, directory } = modules;
+    const { playbook, vaultKeys, members, clock, order } = modules;
     const { signal } = this.#stop;
-    this.#vaultMail = new VaultMail(vaultKeys, directory, signal);
-    const { vaultMail, turn } = { vaultMail: this.#vaultMail, turn: this.#turn };
-    this.#checks = new CheckDriver({ playbook, vaultMail, turn, sweepTo: () => this.#sweepTo(), signal });
+    this.#vaultMail = new VaultMail({ keys: vaultKeys, members, clock, signal });
+    const shared = { playbook, vaultMail: this.#vaultMail, turn: this.#turn, signal };
+    this.#checks = new CheckDriver({ ...shared, sweepTo: () => this.#sweepTo() });
+    this.#driver = new SweepDriver({
+      ...shared,
+      vaultKeys,
+      members,
+      order,
+      budget: this.#budget,
+      onProblem: ({ design, segment }) => {
+        this.#problems++;
+        modules.logger.error(
+          { code: 'E_CELL_MISSING', design: design ?? 'decoys', segment },
+          'cell missing or damaged: the owner has to repair the design',
+        );
+      },
+      onStep: () => this.#tell(),
+    });
   }
 
   start(): void {
@@ -136,8 +148,9 @@ export class Maintenance implements Closable {
         const underWay = playbook.status().sweep !== undefined;
         if (underWay || this.#schedule.wait === 0) {
           const began = clock.monotonic();
-          // Under the mutex, because a sweep cannot begin while a check holds the vault.
-          if (!underWay && (await this.#turn.run(() => playbook.beginSweep()))) await this.#schedule.begun();
+          // Under the lock, because a sweep cannot begin while a check holds the vault.
+          const lanes = this.#modules.members.shared ? LANES : 1;
+          if (!underWay && (await this.#turn.write(() => playbook.beginSweep(lanes)))) await this.#schedule.begun();
           await this.#sweep(began);
         }
         await sleep(Math.max(10, Math.min(500, this.#schedule.wait)), this.#stop.signal);
@@ -150,73 +163,33 @@ export class Maintenance implements Closable {
   }
 
   async #sweep(began: number): Promise<void> {
-    const { playbook, vaultKeys, clock, logger } = this.#modules;
-    const budget = this.#budget;
-    budget.begin();
+    const { playbook, vaultKeys, clock } = this.#modules;
+    this.#budget.begin();
     this.#problems = 0;
-    let told = began;
-    const cellsOfStep = () => budget.step(STEP, SEGMENT_BYTES);
-    await playbook.lookAhead(cellsOfStep()); // compute in advance, while slices are still sent
-    while (playbook.status().sweep !== undefined) {
-      const step = await this.#turn.run(() => this.#step(cellsOfStep));
-      if (step === undefined) {
-        if (playbook.status().sweep !== undefined) await sleep(50, this.#stop.signal); // a check holds the vault
-        continue;
-      }
-      const { cells, points, workMs, wireBytes, outcome } = step;
-      for (const { design, segment } of [...(outcome?.missing ?? []), ...(outcome?.damaged ?? [])]) {
-        this.#problems++;
-        logger.error(
-          { code: 'E_CELL_MISSING', design: design ?? 'decoys', segment },
-          'cell missing or damaged: the owner has to repair the design',
-        );
-      }
-      const wait = budget.spend({
-        cells,
-        points,
-        bytes: cells * SEGMENT_BYTES + points * POINTS_BYTES,
-        workMs,
-        wireBytes,
-      });
-      const progress = playbook.status().sweep?.progress ?? 1;
-      if (progress < 1 && clock.monotonic() - told >= TELL_MS) {
-        told = clock.monotonic();
-        await this.#report(told - began, progress);
-      }
-      if (wait > 0) await sleep(wait, this.#stop.signal);
-    }
+    this.#began = this.#told = began;
+    await playbook.lookAhead(); // compute in advance, while slices are still sent
+    await this.#driver.run();
     // Steps of this epoch that were recorded on their way cannot be opened any more.
-    await vaultKeys.renew();
+    vaultKeys.renew();
     const sweepMs = clock.monotonic() - began;
     this.#modules.metrics.histogram('millrace_sweep_ms', 'duration of a sweep of the vault, ms').observe(sweepMs);
     await this.#report(sweepMs, 1);
   }
 
-  /** Sends one message of the sweep and awaits its answer. @returns undefined when the sweep has no further message */
-  async #step(limit: () => number) {
-    const { playbook, order } = this.#modules;
-    await this.#vaultMail.ready();
-    const step = await order.write(async () => {
-      const message = await playbook.nextMaintenance(limit());
-      if (message === undefined) return undefined;
-      const { to, number } = message;
-      const cells = message.items.count + message.masked.count;
-      const points = message.points.count;
-      const posted = await this.#vaultMail.post(message, (reply) =>
-        reply.type === 'maintained' && reply.to === to && reply.number === number ? reply : undefined,
-      );
-      return { cells, points, posted };
-    });
-    if (step === undefined) return undefined;
-    const { posted, ...counts } = step;
-    const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(limit())]);
-    return { ...counts, workMs: answer.work, wireBytes: posted.bytes, outcome: await playbook.maintained(answer) };
+  /** Reports the progress of a long sweep. */
+  async #tell(): Promise<void> {
+    const { playbook, clock } = this.#modules;
+    const progress = playbook.status().sweep?.progress ?? 1;
+    const now = clock.monotonic();
+    if (progress >= 1 || now - this.#told < TELL_MS) return;
+    this.#told = now;
+    await this.#report(now - this.#began, progress);
   }
 
   async #makeDecoys(): Promise<void> {
     const { playbook } = this.#modules;
     for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork())
-      await playbook.stored(await this.#makeSome(work));
+      await this.#makeSome(work);
   }
 
   /** Replaces lost decoys. Those that are no longer needed stay in the set and are skipped. */
@@ -236,12 +209,11 @@ export class Maintenance implements Closable {
 
   async #makeSome(work: StoreMessage): Promise<StoredMessage> {
     const { design, from } = work;
-    const posted = await this.#vaultMail.post(work, (message) =>
+    return this.#vaultMail.ask(work, (message) =>
       message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
         ? message
         : undefined,
     );
-    return posted.answer();
   }
 
   /** @param progress share of the sweep that is complete, above 0; 1 when it has ended */

@@ -56,12 +56,15 @@ export async function handleMail(
     }
   }
   if (from.role === 'segments') {
+    context.members.heard(from.id);
     switch (message.type) {
       case 'vault':
         return handleVaultMessage(context, message.message, from.id, goOn);
       case 'vault.key':
         await context.vaultKeys.stated(from.id, message.point);
         if (message.started) context.maintenance.restarted(from.id);
+        return;
+      case 'vault.working':
         return;
       case 'slice.missing':
         return context.streams.missing(message);

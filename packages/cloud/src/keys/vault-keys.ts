@@ -17,6 +17,8 @@ export class VaultKeys implements Closable {
   readonly #logger: Logger;
   readonly #stop = new AbortController();
   readonly #points = new Map<string, Bytes>();
+  /** Nodes that are being asked. */
+  readonly #asking = new Set<string>();
   readonly #stated = new Condition();
   /** Sending holds a shared lock. After `vault.renewed`, no message is sent that is sealed to an earlier key. */
   readonly #sending = new RwLock();
@@ -29,8 +31,8 @@ export class VaultKeys implements Closable {
   }
 
   /** Asks every segments node for a new key. Messages are sealed to the present keys until the new ones arrive. */
-  async renew(): Promise<void> {
-    for (const { id } of nodesOf(this.#directory, 'segments')) await this.#ask(id);
+  renew(): void {
+    for (const { id } of nodesOf(this.#directory, 'segments')) this.#ask(id);
   }
 
   /** Handles a key that a segments node has stated: from now on, messages are sealed to it. */
@@ -54,7 +56,7 @@ export class VaultKeys implements Closable {
       stated.catch(() => undefined); // also after the time below
       if (await within(stated, ASK_MS, signal)) continue;
       this.#logger.warn({ node }, 'the segments node has stated no key for messages of the vault; asking again');
-      await this.#ask(node);
+      this.#ask(node);
     }
   }
 
@@ -76,7 +78,13 @@ export class VaultKeys implements Closable {
     this.#stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing'));
   }
 
-  #ask(node: string): Promise<void> {
-    return this.#mail.send({ node }, { type: 'vault.renew' });
+  /** Does not wait: a node that has never run has no mailbox yet, and must not hold up the others. */
+  #ask(node: string): void {
+    if (this.#asking.has(node)) return;
+    this.#asking.add(node);
+    this.#mail
+      .send({ node }, { type: 'vault.renew' })
+      .catch((error: unknown) => this.#logger.debug({ err: error, node }, 'key not asked for'))
+      .finally(() => this.#asking.delete(node));
   }
 }

@@ -1,5 +1,4 @@
-import { within } from '@millrace/base';
-import { chooseNode, type Directory } from '@millrace/protocol';
+import { type Clock, MillraceError, within } from '@millrace/base';
 import {
   type CheckedMessage,
   encodeMessage,
@@ -8,19 +7,24 @@ import {
   type VaultMessage,
   wipeMessage,
 } from '@millrace/vault';
+import type { SegmentsMembers } from './segments-members.ts';
 import type { VaultKeys } from './vault-keys.ts';
 
 /** Time after which a message without an answer is sent again, ms. */
 const ANSWER_MS = 30_000;
-
-/** Partition of messages that concern cells of many designs, because one segments node holds all these cells. */
+/** How often it is looked whether the recipient is silent, ms. */
+const LOOK_MS = 500;
+/** Partition of messages that concern cells of many designs. */
 const VAULT = 'vault';
 
 export type VaultAnswer = MaintainedMessage | StoredMessage | CheckedMessage;
 
 export interface Posted<Answer> {
-  /** Resends the message until its answer arrives. Call it once. */
-  readonly answer: () => Promise<Answer>;
+  /**
+   * Resends the message until its answer arrives. Call it once.
+   * @returns undefined if the message was posted to one node and this node is silent
+   */
+  readonly answer: () => Promise<Answer | undefined>;
   readonly bytes: number;
 }
 
@@ -30,17 +34,20 @@ interface Waiting {
   repeat(node: string): void;
 }
 
-/** Messages to the segments node's half of the vault, and its answers. */
+export interface VaultMailModules {
+  readonly keys: VaultKeys;
+  readonly members: SegmentsMembers;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** Messages to the segments nodes' half of the vault, and their answers. */
 export class VaultMail {
-  readonly #keys: VaultKeys;
-  readonly #directory: Directory;
-  readonly #signal: AbortSignal;
+  readonly #modules: VaultMailModules;
   readonly #waiting = new Set<Waiting>();
 
-  constructor(keys: VaultKeys, directory: Directory, signal: AbortSignal) {
-    this.#keys = keys;
-    this.#directory = directory;
-    this.#signal = signal;
+  constructor(modules: VaultMailModules) {
+    this.#modules = modules;
   }
 
   /** Resolves the message to which this answer belongs. */
@@ -53,23 +60,36 @@ export class VaultMail {
     for (const { repeat } of this.#waiting) repeat(node);
   }
 
-  /** Resolves when the segments node has stated a key. Await it before taking a lock that the key's mail may need. */
-  ready(): Promise<void> {
-    return this.#keys.ready(this.#node);
+  /** Posts a message to a segments node that answers, to another one if it falls silent, until it is answered. */
+  async ask<Answer>(message: VaultMessage, match: (answer: VaultAnswer) => Answer | undefined): Promise<Answer> {
+    const { members, keys } = this.#modules;
+    await keys.ready(members.chosen(VAULT));
+    const posted = await this.#post(message, match, () => members.chosen(VAULT));
+    const answer = await posted.answer();
+    if (answer === undefined)
+      throw new MillraceError('E_INTERNAL', 'a message that every node may answer was given up');
+    return answer;
   }
 
-  get #node(): string {
-    return chooseNode(this.#directory, 'segments', VAULT).id;
-  }
-
-  /** Posts a message to the segments node and wipes the keys in it. */
-  async post<Answer>(
+  /** Posts a message to a node that has stated a key, and wipes the keys in the message. */
+  post<Answer>(
     message: VaultMessage,
     match: (answer: VaultAnswer) => Answer | undefined,
+    node: string,
   ): Promise<Posted<Answer>> {
+    return this.#post(message, match, () => node, true);
+  }
+
+  async #post<Answer>(
+    message: VaultMessage,
+    match: (answer: VaultAnswer) => Answer | undefined,
+    chosen: () => string,
+    givesUp = false,
+  ): Promise<Posted<Answer>> {
+    const { keys, members, clock, signal } = this.#modules;
     const bytes = encodeMessage(message);
     wipeMessage(message);
-    let node = this.#node;
+    let [node, sent] = [chosen(), clock.monotonic()];
     let repeat: () => void = () => undefined;
     const waiting: Waiting = {
       take: () => undefined,
@@ -88,9 +108,8 @@ export class VaultMail {
       bytes.fill(0);
     };
     const leave = async () => {
-      node = this.#node;
-      await this.#keys.ready(node);
-      await this.#keys.send(node, bytes);
+      [node, sent] = [chosen(), clock.monotonic()];
+      await keys.send(node, bytes);
     };
     this.#waiting.add(waiting);
     try {
@@ -102,12 +121,18 @@ export class VaultMail {
     const answer = async () => {
       try {
         for (;;) {
+          let again = false;
           const repeated = new Promise<undefined>((resolve) => {
-            repeat = () => resolve(undefined);
+            repeat = () => {
+              again = true;
+              resolve(undefined);
+            };
           });
-          const answer = await within(Promise.race([matched, repeated]), ANSWER_MS, this.#signal);
+          const answer = await within(Promise.race([matched, repeated]), LOOK_MS, signal);
           if (answer !== undefined) return answer;
-          await leave();
+          const silent = members.isSilent(node, sent);
+          if (silent && givesUp) return undefined;
+          if (again || silent || clock.monotonic() - sent >= ANSWER_MS) await leave();
         }
       } finally {
         done();

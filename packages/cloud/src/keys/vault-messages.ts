@@ -10,7 +10,7 @@ export async function handleVaultMessage(
   from: string,
   goOn: Parameters<Handler>[2],
 ): Promise<void> {
-  const { playbook, maintenance, checks, vaultKeys, logger } = context;
+  const { playbook, maintenance, members, checks, vaultKeys, logger } = context;
   const message = decodeMessage(bytes);
   switch (message.type) {
     case 'want':
@@ -18,9 +18,13 @@ export async function handleVaultMessage(
       // The key arrives by mail, which must not wait for this message.
       return goOn(vaultKeys.ready(from).then(() => answerWant(context, message, from)));
     case 'stored': {
-      const outcome = await playbook.stored(message);
-      if (outcome?.complete && !outcome.decoys) logger.info({ design: outcome.design }, 'design stored');
-      return maintenance.answered(message);
+      const outcome = await playbook.stored(message, { shared: members.shared });
+      maintenance.answered(message);
+      if (outcome === undefined || outcome.decoys) return;
+      if (outcome.complete) logger.info({ design: outcome.design }, 'design stored');
+      const { design, generation, from: segment, count } = message;
+      const recorded = encodeMessage({ type: 'recorded', design, generation, from: segment, count });
+      return goOn(vaultKeys.ready(from).then(() => vaultKeys.send(from, recorded)));
     }
     case 'maintained':
       if (message.missing.length + message.damaged.length > 0) checks.soon();

@@ -121,18 +121,22 @@ export class SeenEpoch {
   }
 
   /**
-   * Compares a sweep's message to epoch `to` with the newest epoch. `old`: an earlier message. A restored mailbox may
+   * Compares a sweep's message to epoch `to` with the newest epoch, also of nodes that share the records. `old`: an earlier message. A restored mailbox may
    * hold such messages, so they prove nothing about the keys node. `ahead`: earlier messages never arrived here.
    */
-  judge(to: number): 'old' | 'ahead' | 'fits' {
-    if (this.#epoch === 0 || to === this.#epoch || to === this.#epoch + 1) return 'fits';
+  async judge(to: number): Promise<'old' | 'ahead' | 'fits'> {
+    const fits = () => this.#epoch === 0 || to === this.#epoch || to === this.#epoch + 1;
+    if (fits()) return 'fits';
+    this.#epoch = Math.max(this.#epoch, (await this.#table.get('newest'))?.epoch ?? 0);
+    if (fits()) return 'fits';
     return to < this.#epoch ? 'old' : 'ahead';
   }
 
   /** Records the epoch. Must be durable before any cell of the epoch is. */
   async note(to: number): Promise<void> {
     if (to <= this.#epoch) return;
-    await this.#table.put('newest', { epoch: to });
+    if (!(await this.#table.create('newest', { epoch: to })))
+      await this.#table.update('newest', (known) => (known.epoch >= to ? known : { epoch: to }));
     this.#epoch = to;
   }
 }

@@ -1,4 +1,5 @@
 import type { Logger, Mutex } from '@millrace/base';
+import type { Directory } from '@millrace/protocol';
 import type { CellStore } from '@millrace/vault';
 import type { Outbound } from '../node/proactive.ts';
 import type { RollbackGuard, SeenEpoch } from '../node/rollback-guard.ts';
@@ -13,6 +14,7 @@ import type { VaultKeyRing } from './vault-key-ring.ts';
 
 /** State shared by the parts of the segments node. Built once, in segments-node.ts. */
 export interface SegmentsContext {
+  readonly directory: Directory;
   readonly designs: DesignRepository;
   readonly cells: CellStore;
   readonly vaultKeys: VaultKeyRing;

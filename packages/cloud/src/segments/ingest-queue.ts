@@ -16,6 +16,8 @@ const MAX_DELAY_MS = 5_000;
 
 export interface IngestQueueModules<R extends IngestRecord> {
   readonly job: IngestJob<R>;
+  /** Whether this node does the jobs of a design. */
+  readonly isOwn: (design: string) => boolean;
   readonly staged: StagedSegments;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -24,6 +26,7 @@ export interface IngestQueueModules<R extends IngestRecord> {
 /** Moves uploads into the vault, one at a time. Each is retried until it is complete, refused or cancelled. */
 export class IngestQueue<R extends IngestRecord> {
   readonly #job: IngestJob<R>;
+  readonly #isOwn: (design: string) => boolean;
   readonly #staged: StagedSegments;
   readonly #logger: Logger;
   readonly #outcomes: Counter;
@@ -31,8 +34,9 @@ export class IngestQueue<R extends IngestRecord> {
   #current: { readonly design: string; readonly cancel: AbortController } | undefined;
   #running: Promise<void> = Promise.resolve();
 
-  constructor({ job, staged, logger, metrics }: IngestQueueModules<R>) {
+  constructor({ job, isOwn, staged, logger, metrics }: IngestQueueModules<R>) {
     this.#job = job;
+    this.#isOwn = isOwn;
     this.#staged = staged;
     this.#logger = logger;
     this.#outcomes = metrics.counter('millrace_ingest_total', 'uploads that were stored or refused, by kind');
@@ -41,7 +45,7 @@ export class IngestQueue<R extends IngestRecord> {
 
   /** Continues the jobs of a killed process. */
   async start(): Promise<void> {
-    for await (const [id, { design }] of this.#job.pending.list()) this.#queue(id, design);
+    for await (const [id, { design }] of this.#job.pending.list()) if (this.#isOwn(design)) this.#queue(id, design);
   }
 
   /** Adds a job, unless it is in the queue. Durable when it resolves. */

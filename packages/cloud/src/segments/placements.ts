@@ -1,8 +1,9 @@
-import { type Bytes, fromHex, MillraceError, toHex, within } from '@millrace/base';
+import { type Bytes, Condition, fromHex, MillraceError, toHex, within } from '@millrace/base';
 import {
   type CellStore,
   encodeMessage,
   type Manifest,
+  type RecordedMessage,
   type StoredMessage,
   type StoreMessage,
   segmentHash,
@@ -13,6 +14,7 @@ import type { MailClient } from '../node/mail-client.ts';
 
 /** Time after which a request without an answer of the keys node is repeated, ms. */
 const ANSWER_MS = 20_000;
+const LOOK_MS = 500;
 
 export interface PlacementRequest {
   readonly design: string;
@@ -40,6 +42,9 @@ export class Placements {
   readonly #cells: CellStore;
   readonly #mail: MailClient;
   readonly #expected = new Map<string, Expected>();
+  /** By design: first segments of stored cells that the keys node has not recorded yet. */
+  readonly #unrecorded = new Map<string, Set<number>>();
+  readonly #recorded = new Condition();
 
   constructor(cells: CellStore, mail: MailClient) {
     this.#cells = cells;
@@ -58,6 +63,7 @@ export class Placements {
       const take = async (message: StoreMessage) => {
         if (signal.aborted) return wipeMessage(message);
         if (request.replace === true) await this.#dropDamaged(message, request.manifest);
+        this.#unrecorded.set(design, (this.#unrecorded.get(design) ?? new Set()).add(from));
         await this.store(message, sourceOf(request)).then(() => resolve(true), reject);
       };
       this.#expected.set(key, { design, take, refuse: reject });
@@ -71,6 +77,33 @@ export class Placements {
     } finally {
       this.#expected.delete(key);
     }
+  }
+
+  /**
+   * Resolves when the keys node has recorded all cells of the design that were stored.
+   * @throws {MillraceError} E_UNAVAILABLE if it does not: a step of a sweep by another node has overtaken the storing.
+   *   The design is then stored again, in places of its own time; the signal's reason
+   */
+  async allRecorded(design: string, signal: AbortSignal): Promise<void> {
+    const isRecorded = () => (this.#unrecorded.get(design)?.size ?? 0) === 0;
+    try {
+      for (let left = ANSWER_MS; !isRecorded(); left -= LOOK_MS) {
+        if (left <= 0) throw new MillraceError('E_UNAVAILABLE', `not all cells of design ${design} are recorded`);
+        await within(
+          this.#recorded.wait(signal).catch(() => undefined),
+          LOOK_MS,
+          signal,
+        );
+      }
+    } finally {
+      this.#unrecorded.delete(design);
+    }
+  }
+
+  /** Handles the keys node's word that it has recorded stored cells. */
+  recorded({ design, from }: RecordedMessage): void {
+    this.#unrecorded.get(toHex(design))?.delete(from);
+    this.#recorded.notify();
   }
 
   /** Whether a request waits for this answer. */

@@ -40,6 +40,7 @@ export class RepairDesign implements IngestJob<RepairRecord> {
       const [from = 0, count] = [numbers[0], numbers.length];
       await placements.request({ design, manifest, from, count, sealed, signal, replace: true });
     }
+    await placements.allRecorded(design, signal);
   }
 
   complete(repair: string, { design, segments }: RepairRecord): Promise<void> {

@@ -1,5 +1,5 @@
 import { type Closable, Closer, Mutex } from '@millrace/base';
-import { type Addresses, nodesOf } from '@millrace/protocol';
+import { type Addresses, chooseNode, nodesOf } from '@millrace/protocol';
 import { CellStore, PointsPool } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions } from '../node/deletions.ts';
@@ -57,10 +57,12 @@ export async function createSegmentsNode(
   const shared = { store: records, designs, staged, mail };
   const storePlacements = new Placements(cells, mail);
   const storeJob = new StoreDesign({ ...shared, placements: storePlacements });
-  const storeQueue = new IngestQueue({ job: storeJob, staged, logger, metrics });
+  // Nodes that share their stores see each other's jobs. Each does those of which it gets the mail.
+  const isOwn = (design: string) => chooseNode(directory, 'segments', design).id === id;
+  const storeQueue = new IngestQueue({ job: storeJob, isOwn, staged, logger, metrics });
   const repairPlacements = new Placements(cells, mail);
   const repairJob = new RepairDesign({ ...shared, placements: repairPlacements });
-  const repairQueue = new IngestQueue({ job: repairJob, staged, logger, metrics });
+  const repairQueue = new IngestQueue({ job: repairJob, isOwn, staged, logger, metrics });
   const streams = new SegmentsStreams({
     directory,
     identity: config.identity,
@@ -77,6 +79,7 @@ export async function createSegmentsNode(
   const seen = await SeenEpoch.open(records);
   const guard = new RollbackGuard({ store: records, control, epoch: () => seen.epoch, logger });
   const parts: SegmentsContext = {
+    directory,
     seen,
     guard,
     designs,

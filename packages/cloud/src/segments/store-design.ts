@@ -33,6 +33,7 @@ export class StoreDesign implements IngestJob<StoreRecord> {
       const sealed = await staged.fetch(design, numbers, signal);
       await placements.request({ design, manifest, from, count, sealed, signal });
     }
+    await placements.allRecorded(design, signal);
   }
 
   complete(design: string): Promise<void> {

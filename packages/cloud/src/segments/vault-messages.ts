@@ -1,7 +1,9 @@
 import { isErrorCode, MillraceError, toHex, wipe } from '@millrace/base';
-import type { MessageOf } from '@millrace/protocol';
+import { type MessageOf, nodesOf } from '@millrace/protocol';
 import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
 import type { SegmentsContext } from './context.ts';
+
+const WORKING_MS = 1_000;
 
 /** Handles a message from the keys node's part of the vault. */
 export async function handleVaultMessage(
@@ -12,11 +14,29 @@ export async function handleVaultMessage(
   const bytes = await context.vaultKeys.open(from, point, sealed);
   if (bytes === undefined)
     return context.logger.info({ from }, 'message of the vault dropped: its key was lost or erased');
+  const working = sayWorking(context, from);
   try {
     await handleOpened(context, bytes, from);
   } finally {
+    clearInterval(working);
     wipe(bytes);
   }
+}
+
+/** Tells the keys node every second that this node works, if another node could take over its work. */
+function sayWorking({ outbound, directory, logger }: SegmentsContext, keysNode: string) {
+  if (nodesOf(directory, 'segments').length === 1) return undefined;
+  let busy = false;
+  return setInterval(() => {
+    if (busy) return;
+    busy = true;
+    outbound.mail
+      .send({ node: keysNode }, { type: 'vault.working' })
+      .catch((error: unknown) => logger.debug({ err: error }, 'cannot say that this node works'))
+      .finally(() => {
+        busy = false;
+      });
+  }, WORKING_MS);
 }
 
 async function handleOpened(
@@ -33,6 +53,9 @@ async function handleOpened(
       // the keys.
       if (repairing.placements.expects(message)) return repairing.placements.answered(message);
       return message.decoys ? storing.placements.store(message) : storing.placements.answered(message);
+    case 'recorded':
+      storing.placements.recorded(message);
+      return repairing.placements.recorded(message);
     case 'refused': {
       // The keys node cannot open the design's keys. Refuse only this design and continue the queue.
       const code = isErrorCode(message.code) ? message.code : 'E_SEAL';
@@ -41,7 +64,7 @@ async function handleOpened(
     }
     case 'maintain':
       try {
-        const order = seen.judge(message.to);
+        const order = await seen.judge(message.to);
         const which = `a sweep to epoch ${message.to} after epoch ${seen.epoch}`;
         if (order === 'old') throw new MillraceError('E_REPLAY', `${which}: an old message`);
         if (order === 'ahead') throw guard.suspect(`${which}: the segments node is older`);

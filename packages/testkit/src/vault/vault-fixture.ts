@@ -248,6 +248,8 @@ export interface VaultFixtureOptions {
   readonly minimumDecoys?: number;
   readonly batch?: number;
   readonly ackLag?: number;
+  /** Lanes of a sweep; default 1. */
+  readonly lanes?: number;
   /** Engine for points. By default it uses plain numbers. */
   readonly points?: PointsEngine;
   /** Raw stores that outlive this object. */
@@ -401,10 +403,13 @@ export class VaultFixture {
   async tick(): Promise<void> {
     const decoys = await this.playbook.decoyWork(4);
     if (decoys !== undefined) this.toCells.send(decoys);
-    const message = await this.playbook.nextMaintenance(this.#options.batch ?? 3);
-    if (message !== undefined) this.toCells.send(message);
-    // Later calls may invalidate the message computed in advance.
-    await this.playbook.lookAhead(this.#options.batch ?? 3);
+    const batch = this.#options.batch ?? 3;
+    for (const lane of this.playbook.status().sweep?.lanes ?? []) {
+      const message = await this.playbook.nextMaintenance(batch, lane);
+      if (message !== undefined) this.toCells.send(message);
+      // Later calls may invalidate the message computed in advance.
+      await this.playbook.lookAhead(batch, lane);
+    }
   }
 
   async delete(design: string): Promise<void> {
@@ -433,8 +438,12 @@ export class VaultFixture {
     throw new Error('the nodes do not become idle');
   }
 
+  beginSweep(): Promise<boolean> {
+    return this.playbook.beginSweep(this.#options.lanes);
+  }
+
   async sweep(): Promise<void> {
-    await this.playbook.beginSweep();
+    await this.beginSweep();
     await this.settle();
   }
 
@@ -481,9 +490,12 @@ export class VaultFixture {
     }
   }
 
+  /** Cells of the current epoch and later ones, or all if sweeps remove the old places. */
   async countCells(): Promise<number> {
+    const { epoch } = this.playbook.status();
     let count = 0;
-    for await (const _ of this.#raw.cells.outline()) count++;
+    for await (const cell of this.#raw.cells.outline())
+      if ((this.#options.lanes ?? 1) === 1 || cell.epoch >= epoch) count++;
     return count;
   }
 }

@@ -11,6 +11,7 @@ import {
 } from '@millrace/base';
 import type { DecoySet } from '../decoys.ts';
 import { CHUNK, type Keyring } from '../keyring.ts';
+import { isUnderWay } from '../lanes.ts';
 import { type CheckedMessage, type CheckMessage, MAX_CHECKED } from '../messages.ts';
 import type { PlaybookLog } from '../playbook-log.ts';
 import { type Holding, manifestKey } from '../records.ts';
@@ -99,7 +100,7 @@ export class CheckRun {
   /** Holds sweeps until the part is answered. */
   #hold(): Standing {
     const standing = this.#options.standing();
-    if (standing.state.sweep?.underWay) throw new MillraceError('E_UNAVAILABLE', 'a message of a sweep is pending');
+    if (isUnderWay(standing.state.sweep)) throw new MillraceError('E_UNAVAILABLE', 'a message of a sweep is pending');
     this.#holds = true;
     return standing;
   }

@@ -2,6 +2,7 @@ import { type Bytes, copyBytes, toHex } from '@millrace/base';
 import { type DecoySet, decoyHash } from '../decoys.ts';
 import type { Epoch } from '../epochs.ts';
 import { hasPoints } from '../holding-modes.ts';
+import { movedBy } from '../lanes.ts';
 import { layerKey } from '../layer-key.ts';
 import { type Manifest, segmentHash } from '../manifest.ts';
 import { type CheckedMessage, type CheckMessage, type ExpectedCell, MAX_CELLS, MAY_BE_ABSENT } from '../messages.ts';
@@ -82,7 +83,17 @@ export class ContentsPass {
     }
     const [after, upto] = [copyBytes(START), copyBytes(START)];
     const last = holding >= this.#options.holdings.length;
-    return { type: 'check', check: copyBytes(this.#options.id), part, last, deep: true, after, upto, cells };
+    return {
+      type: 'check',
+      check: copyBytes(this.#options.id),
+      part,
+      last,
+      deep: true,
+      oldest: standing.state.epoch,
+      after,
+      upto,
+      cells,
+    };
   }
 
   take(message: CheckedMessage): void {
@@ -96,7 +107,7 @@ export class ContentsPass {
   }
 
   async #expected(owner: Holding, segment: number, { state, current, next }: Standing): Promise<ExpectedCell> {
-    const { index, epoch } = place(owner.id, segment, state.sweep?.from ?? START, current, next);
+    const { index, epoch } = place(owner.id, segment, movedBy(state.sweep), current, next);
     const flags = segment < mustHave(owner) ? 0 : MAY_BE_ABSENT;
     const hash = await this.#hash(owner, segment);
     if (hash === undefined) return { index, epoch: epoch.number, flags };

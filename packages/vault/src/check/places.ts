@@ -1,5 +1,6 @@
 import { type Bytes, compareBytes, copyBytes, toHex } from '@millrace/base';
 import type { Epoch } from '../epochs.ts';
+import { laneOf, laneStart, leavesOld, movedBy } from '../lanes.ts';
 import { type CheckedMessage, type CheckMessage, type ExpectedCell, MAX_CHECKED, MAY_BE_ABSENT } from '../messages.ts';
 import { cellIndex } from '../outer.ts';
 import { place } from '../place.ts';
@@ -35,17 +36,23 @@ export class PlacesPass {
 
   static async begin(options: PlacesOptions): Promise<PlacesPass> {
     const { holdings, state, current, next } = options;
-    const boundary = state.sweep?.from ?? START;
-    const forgotten = state.sweep?.prev ?? START;
+    const { sweep } = state;
+    const isMoved = movedBy(sweep);
+    /** Old places of cells up to this index are removed. */
+    const forgotten = (index: Bytes): Bytes => {
+      const lanes = sweep?.lanes ?? [];
+      const at = laneOf(index, lanes.length);
+      return sweep !== undefined && leavesOld(sweep) ? laneStart(at, lanes.length) : (lanes[at]?.prev ?? START);
+    };
     const leftovers: PlanEntry<undefined>[] = [];
     const spans = holdings
       .filter(({ instructed }) => instructed > 0)
       .map((owner) => ({ owner, from: 0, to: owner.instructed }));
     const plan = await Plan.build<Holding | undefined>(spans, (owner, segment) => {
       if (owner === undefined) return END;
-      const placed = place(owner.id, segment, boundary, current, next);
+      const placed = place(owner.id, segment, isMoved, current, next);
       // Staged and committed. Its old place is removed by the next message.
-      if (placed.epoch === next && compareBytes(placed.index, forgotten) > 0) {
+      if (placed.epoch === next && compareBytes(placed.index, forgotten(placed.index)) > 0) {
         leftovers.push({ owner: undefined, segment, index: cellIndex(current.indexKey, owner.id, segment) });
       }
       return placed.index;
@@ -68,6 +75,7 @@ export class PlacesPass {
       part,
       last: compareBytes(this.#upto, END) === 0,
       deep: false,
+      oldest: this.#options.state.epoch,
       after: copyBytes(this.#after),
       upto: copyBytes(this.#upto),
       cells: entries.map((entry) => this.#expected(entry)),
@@ -90,7 +98,7 @@ export class PlacesPass {
   #expected({ owner, segment, index }: PlanEntry<Holding | undefined>): ExpectedCell {
     const { current, next, state } = this.#options;
     if (owner === undefined) return { index, epoch: current.number, flags: MAY_BE_ABSENT };
-    const { epoch } = place(owner.id, segment, state.sweep?.from ?? START, current, next);
+    const { epoch } = place(owner.id, segment, movedBy(state.sweep), current, next);
     return { index, epoch: epoch.number, flags: segment < mustHave(owner) ? 0 : MAY_BE_ABSENT };
   }
 }

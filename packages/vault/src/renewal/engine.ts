@@ -17,6 +17,9 @@ export interface CellEngine {
 export interface StepOutcome {
   readonly missing: Bytes[];
   readonly damaged: Bytes[];
+  /** Cells that are in the new epoch now, and cells that may be absent and are. */
+  readonly staged: number;
+  readonly absent: number;
   /** Core time, ms. */
   readonly workMs: number;
 }
@@ -24,7 +27,7 @@ export interface StepOutcome {
 type Head = Pick<CellHead, 'epoch' | 'length'>;
 
 /** Action for a cell of a step. */
-export type Verdict = 'done' | 'missing' | 'damaged' | 'renew';
+export type Verdict = 'staged' | 'absent' | 'missing' | 'damaged' | 'renew';
 
 /**
  * Judges a cell by the heads of its new and its old place.
@@ -36,8 +39,8 @@ export function judge(
   old: Head | undefined,
 ): Verdict {
   const { to, flags, length } = step;
-  if (staged !== undefined && staged.epoch === to && staged.length === length) return 'done';
-  if (old === undefined) return (flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'done';
+  if (staged !== undefined && staged.epoch === to && staged.length === length) return 'staged';
+  if (old === undefined) return (flags & MAY_BE_ABSENT) === 0 ? 'missing' : 'absent';
   // The epoch prevents applying a layer twice, or applying it to a cell that is not from the previous epoch.
   return old.length === length && old.epoch === to - 1 ? 'renew' : 'damaged';
 }

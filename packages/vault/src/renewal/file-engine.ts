@@ -60,7 +60,7 @@ export class FileEngine implements CellEngine, Closable {
    * removes the old places of the previous step.
    */
   async renew(step: MaintainMessage, renewed: readonly NewCell[]): Promise<StepOutcome> {
-    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[] };
+    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], staged: 0, absent: 0 };
     const underWay = new Set<Promise<void>>();
     const placed: SlottedCell[] = [];
     let workMs = 0;
@@ -95,7 +95,8 @@ export class FileEngine implements CellEngine, Closable {
           );
           if (verdict === 'renew' && entry?.slot !== undefined)
             renewals.push({ slot: entry.slot, bodyHead: entry.bodyHead, to, secret: secret(n) });
-          else if (verdict !== 'done') outcome[verdict === 'missing' ? 'missing' : 'damaged'].push(to.slice());
+          else if (verdict === 'staged' || verdict === 'absent') outcome[verdict]++;
+          else outcome[verdict === 'missing' ? 'missing' : 'damaged'].push(to.slice());
         }
         await new Promise((resolve) => setImmediate(resolve));
         while (underWay.size >= UNDER_WAY) await Promise.race(underWay);
@@ -112,7 +113,7 @@ export class FileEngine implements CellEngine, Closable {
     }
     const remove = Array.from({ length: forget.count }, (_, n) => forget.view(n, 'index'));
     await this.cells.commit({ placed, cells: renewed, remove });
-    return { ...outcome, workMs };
+    return { ...outcome, staged: outcome.staged + placed.length + renewed.length, workMs };
   }
 
   async close(): Promise<void> {

@@ -3,7 +3,7 @@ import type { Cells, NewCell } from '@millrace/stores';
 import type { MaintainMessage, MaskedCells, MovedCells } from '../messages.ts';
 import { applyOuterLayer } from '../outer.ts';
 import { SEGMENT_BYTES } from '../sizes.ts';
-import { type CellEngine, judge, type StepOutcome } from './engine.ts';
+import { type CellEngine, judge, type StepOutcome, type Verdict } from './engine.ts';
 import { xorInto } from './jobs.ts';
 
 /** Cells processed before the event loop gets a turn: about half a millisecond. */
@@ -20,14 +20,15 @@ export class InProcessEngine implements CellEngine {
   async renew(step: MaintainMessage, renewed: readonly NewCell[]): Promise<StepOutcome> {
     const started = performance.now();
     const staged: NewCell[] = [...renewed];
-    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[] };
+    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], staged: 0, absent: 0 };
     const { items, masked, forget, to } = step;
     const renewAll = async (cells: MovedCells | MaskedCells, change: (n: number, body: Bytes) => Bytes) => {
       for (let n = 0; n < cells.count; n++) {
         const index = cells.view(n, 'newIndex');
         const found = await this.#renew(cells, n, to, (body) => change(n, body));
         if (found === 'missing' || found === 'damaged') outcome[found].push(index.slice());
-        else if (found !== 'done') staged.push({ index, epoch: to, body: found });
+        else if (found === 'staged' || found === 'absent') outcome[found]++;
+        else staged.push({ index, epoch: to, body: found });
         if (n % BREATH === BREATH - 1) await breathe();
       }
     };
@@ -41,16 +42,16 @@ export class InProcessEngine implements CellEngine {
     await this.cells.put(staged);
     const left = Array.from({ length: forget.count }, (_, n) => forget.view(n, 'index'));
     if (left.length > 0) await this.cells.remove(left);
-    return { ...outcome, workMs: performance.now() - started };
+    return { ...outcome, staged: outcome.staged + staged.length, workMs: performance.now() - started };
   }
 
-  /** @returns the new body, or undefined if nothing is to be staged */
+  /** @returns the new body, unless nothing is to be staged */
   async #renew(
     cells: MovedCells | MaskedCells,
     n: number,
     to: number,
     change: (body: Bytes) => Bytes,
-  ): Promise<Bytes | 'done' | 'missing' | 'damaged'> {
+  ): Promise<Bytes | Exclude<Verdict, 'renew'>> {
     const newIndex = cells.view(n, 'newIndex');
     const [staged] = await this.cells.heads([newIndex]);
     const old = await this.cells.get(cells.view(n, 'oldIndex'));

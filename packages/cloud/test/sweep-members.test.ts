@@ -1,0 +1,304 @@
+import {
+  type Clock,
+  equalBytes,
+  fromHex,
+  noMetrics,
+  RwLock,
+  silentLogger,
+  sleep,
+  systemClock,
+  systemRandom,
+} from '@millrace/base';
+import { type Directory, type Message, sha256 } from '@millrace/protocol';
+import { MemoryCells, MemoryLog, MemoryRecords } from '@millrace/stores';
+import { createProtocolFixture } from '@millrace/testkit/protocol/support';
+import {
+  applyOuterLayer,
+  CellStore,
+  createKeyWrapper,
+  decodeMessage,
+  encodeMessage,
+  InProcessEngine,
+  LANES,
+  type Manifest,
+  MemorySlots,
+  Playbook,
+  prepareDesign,
+  readManifest,
+  segmentHash,
+} from '@millrace/vault';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Maintenance } from '../src/keys/maintenance.ts';
+import { SegmentsMembers } from '../src/keys/segments-members.ts';
+import { VaultKeys } from '../src/keys/vault-keys.ts';
+import { controlClient } from '../src/node/api-clients.ts';
+import type { MailClient } from '../src/node/mail-client.ts';
+import { VaultKeyRing } from '../src/segments/vault-key-ring.ts';
+
+// The keys node's side is the real one. The segments nodes share one store and take their mail in order.
+
+const fixture = createProtocolFixture();
+const [first] = fixture.directory.nodes.filter(({ role }) => role === 'segments');
+if (first === undefined) throw new Error('no segments node');
+const directory: Directory = {
+  ...fixture.directory,
+  nodes: [...fixture.directory.nodes, { ...first, id: 'segments-2' }],
+};
+const SEGMENTS = 300;
+/** Ten times as fast, so that a node falls silent within half a second. */
+const clock: Clock = { now: () => systemClock.now(), monotonic: () => 10 * systemClock.monotonic() };
+
+let close: () => Promise<void> = async () => undefined;
+afterEach(() => close());
+
+/** A segments node: it can be stopped between reading and writing, as by SIGSTOP, and killed. */
+class Node {
+  readonly id: string;
+  readonly #cells: CellStore;
+  readonly #reply: (message: Message) => void;
+  #ring: VaultKeyRing;
+  #mail: Promise<void> = Promise.resolve();
+  #life = 0;
+  #running = false;
+  #frozen: { readonly until: Promise<void>; readonly thaw: () => void } | undefined;
+  /** Lanes of which it has answered a step. */
+  readonly lanes = new Set<number>();
+  steps = 0;
+
+  constructor(id: string, store: MemoryCells, reply: (message: Message, node: Node) => void) {
+    this.id = id;
+    this.#reply = (message) => reply(message, this);
+    this.#ring = new VaultKeyRing(directory, id);
+    // Every write waits while the node is frozen.
+    const cells = new Proxy(store, {
+      get: (target, name: keyof MemoryCells) => {
+        const value = target[name];
+        if (typeof value !== 'function') return value;
+        if (name !== 'put') return value.bind(target);
+        return async (...args: Parameters<MemoryCells['put']>) => {
+          await this.#frozen?.until;
+          return target.put(...args);
+        };
+      },
+    });
+    this.#cells = new CellStore(new InProcessEngine(cells));
+  }
+
+  start(): void {
+    this.#running = true;
+    this.#ring = new VaultKeyRing(directory, this.id);
+    this.#reply({ type: 'vault.key', point: this.#ring.renew(), started: true });
+  }
+
+  take(message: Message): void {
+    if (!this.#running) return;
+    const life = this.#life;
+    this.#mail = this.#mail.then(async () => {
+      await this.#frozen?.until;
+      if (life === this.#life) await this.#handle(message, life);
+    });
+  }
+
+  freeze(): void {
+    let thaw = () => {};
+    const until = new Promise<void>((resolve) => {
+      thaw = resolve;
+    });
+    this.#frozen = { until, thaw };
+  }
+
+  thaw(): void {
+    this.#frozen?.thaw();
+    this.#frozen = undefined;
+  }
+
+  /** What the process had not written is lost. */
+  kill(): void {
+    this.#life++;
+    this.#mail = Promise.resolve();
+  }
+
+  async #handle(message: Message, life: number): Promise<void> {
+    if (message.type === 'vault.renew')
+      return this.#reply({ type: 'vault.key', point: this.#ring.renew(), started: false });
+    if (message.type === 'vault.renewed') return this.#ring.renewed(message.point);
+    if (message.type !== 'vault.sealed') throw new Error(`not expected: ${message.type}`);
+    const opened = await this.#ring.open('keys-1', message.point, message.sealed);
+    if (opened === undefined) return;
+    const asked = decodeMessage(opened);
+    if (asked.type !== 'check' && asked.type !== 'maintain') throw new Error(`not expected: ${asked.type}`);
+    const answer = asked.type === 'check' ? await this.#cells.check(asked) : await this.#cells.maintain(asked);
+    if (life !== this.#life) return;
+    if (asked.type === 'maintain') {
+      this.lanes.add(asked.lane);
+      this.steps++;
+    }
+    this.#reply({ type: 'vault', message: encodeMessage(answer) });
+  }
+}
+
+async function vault() {
+  const store = new MemoryCells();
+  const playbook = await Playbook.open({
+    log: new MemoryLog(),
+    epochSlots: new MemorySlots(),
+    designSlots: new MemorySlots(),
+    wrapper: createKeyWrapper(systemRandom(32)),
+    density: 100,
+  });
+  const design = await addDesign(playbook, new CellStore(new InProcessEngine(store)));
+  /** The mailbox of the keys node: messages are handled one after the other. */
+  let box: Promise<void> = Promise.resolve();
+  const handle = async (message: Message, node: Node): Promise<void> => {
+    members.heard(node.id);
+    if (message.type === 'vault.key') {
+      await vaultKeys.stated(node.id, message.point);
+      if (message.started) maintenance.restarted(node.id);
+    }
+    if (message.type !== 'vault') return;
+    const answer = decodeMessage(message.message);
+    if (answer.type === 'maintained' || answer.type === 'checked') maintenance.answered(answer);
+  };
+  const reply = (message: Message, node: Node): void => {
+    box = box.then(() => handle(message, node));
+  };
+  const nodes = ['segments-1', 'segments-2'].map((id) => new Node(id, store, reply));
+  const [one, two] = nodes;
+  if (one === undefined || two === undefined) throw new Error('no nodes');
+  const mail: MailClient = {
+    send: async (recipient, message) => {
+      if ('node' in recipient) nodes.find(({ id }) => id === recipient.node)?.take(message);
+    },
+    start: () => undefined,
+    close: async () => undefined,
+  };
+  const vaultKeys = new VaultKeys({ mail, directory, id: 'keys-1', logger: silentLogger });
+  const members = new SegmentsMembers({ directory, keys: vaultKeys, clock });
+  const control = controlClient({ call: async () => ({ status: 200, body: new Uint8Array(), json: () => ({}) }) });
+  const maintenance = new Maintenance(
+    {
+      ...{ playbook, store: new MemoryRecords(), mail, vaultKeys, members, control, clock },
+      ...{ logger: silentLogger, metrics: noMetrics, order: new RwLock() },
+    },
+    { periodMs: 1 },
+  );
+  close = async () => {
+    for (const node of nodes) node.thaw();
+    await vaultKeys.close();
+    await maintenance.close();
+  };
+  const reaches = (epoch: number) =>
+    expect.poll(() => playbook.status().epoch, { timeout: 60_000 }).toBeGreaterThanOrEqual(epoch);
+  /** Stops maintenance, then opens every cell as a machine does. */
+  const soundCells = async (): Promise<number> => {
+    await close();
+    let sound = 0;
+    for (const { index, outerKey, segment } of await playbook.slice(design.designId, 0, SEGMENTS)) {
+      const cell = await store.get(index);
+      const sealed = applyOuterLayer(outerKey, cell?.body ?? new Uint8Array());
+      if (equalBytes(sha256(sealed), segmentHash(design.manifest, segment))) sound++;
+    }
+    return sound;
+  };
+  return { playbook, maintenance, members, one, two, reaches, soundCells };
+}
+
+async function addDesign(playbook: Playbook, cells: CellStore): Promise<{ designId: string; manifest: Manifest }> {
+  const sealed: Uint8Array[] = [];
+  const content = async function* () {
+    yield new Uint8Array(SEGMENTS * 16_370);
+  };
+  const { manifest, ceks, designId } = await prepareDesign(content(), {
+    kind: 'binary',
+    owner: new Uint8Array(33).fill(2),
+    sink: (_, bytes) => void sealed.push(new Uint8Array(bytes)),
+    describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
+  });
+  await playbook.addDesign({ manifest, keys: ceks });
+  const read = readManifest(manifest);
+  for (let from = 0; from < SEGMENTS; from += 100) {
+    const message = await playbook.instruct({ design: fromHex(designId), from, count: 100 });
+    if (message === undefined) throw new Error('no places');
+    const source = { sealed: (n: number) => sealed[n] ?? new Uint8Array(), hash: (n: number) => segmentHash(read, n) };
+    await playbook.stored(await cells.storeCells(message, source));
+  }
+  return { designId, manifest: read };
+}
+
+describe('two segments nodes', () => {
+  it('share every sweep; each works on lanes of its own', async () => {
+    const { maintenance, one, two, reaches, soundCells } = await vault();
+    one.start();
+    two.start();
+    maintenance.start();
+    await reaches(5);
+    expect(one.steps).toBeGreaterThan(0);
+    expect(two.steps).toBeGreaterThan(0);
+    expect(new Set([...one.lanes, ...two.lanes]).size).toBe(LANES);
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('need not both run: a node that never stated a key gets nothing', async () => {
+    const { maintenance, one, two, reaches, soundCells } = await vault();
+    two.start();
+    maintenance.start();
+    await reaches(4);
+    expect([one.steps, two.steps > 0]).toEqual([0, true]);
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('replace each other when one is frozen in a write; what it does when it wakes up changes nothing', async () => {
+    const { playbook, maintenance, members, one, two, reaches, soundCells } = await vault();
+    one.start();
+    two.start();
+    maintenance.start();
+    await reaches(3);
+    for (const [frozen, other] of [
+      [one, two],
+      [two, one],
+    ] as const) {
+      frozen.freeze();
+      await reaches(playbook.status().epoch + 2);
+      expect(members.answering).toEqual([other.id]);
+      const before = frozen.steps;
+      frozen.thaw();
+      await reaches(playbook.status().epoch + 2);
+      await expect.poll(() => frozen.steps, { timeout: 60_000 }).toBeGreaterThan(before + 1);
+      expect(members.answering).toEqual([one.id, two.id]);
+    }
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('replace each other when one is killed, and share again when it is back with another key', async () => {
+    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
+    one.start();
+    two.start();
+    maintenance.start();
+    for (const node of [one, two]) {
+      await reaches(playbook.status().epoch + 1);
+      node.freeze();
+      node.kill();
+      await reaches(playbook.status().epoch + 2);
+      node.thaw();
+      const before = node.steps;
+      node.start();
+      await expect.poll(() => node.steps, { timeout: 60_000 }).toBeGreaterThan(before);
+    }
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('wait together when neither answers, and continue', async () => {
+    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
+    one.start();
+    two.start();
+    maintenance.start();
+    await reaches(3);
+    one.freeze();
+    two.freeze();
+    await sleep(1_500); // both are silent by their keys node's clock
+    two.thaw();
+    one.thaw();
+    await reaches(playbook.status().epoch + 3);
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+});
