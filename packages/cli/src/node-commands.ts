@@ -28,6 +28,7 @@ export function addNodes(group: Group, add: Add): void {
   )
     .requiredOption('--fingerprint <hex...>', 'what `node create` has shown on each host')
     .option('--replaces <id>', 'the node that this one replaces')
+    .option('--shared-cells', 'the segments nodes share one keyspace of a cluster')
     .option('--out <folder>', 'where the admissions are written as well (they stay in the home folder)');
   add(node, 'retire <id>', 'as the administrator: remove a node from the directory', async (context, [id = '']) =>
     (await nodes()).retire(context, id),

@@ -51,7 +51,10 @@ async function requested(role: NodeRole, id: string, changes: { adminKey?: strin
   return { folder, signed };
 }
 
-const admit = (nodes: readonly Requested[], options: { replaces?: string; fingerprints?: string[] } = {}) =>
+const admit = (
+  nodes: readonly Requested[],
+  options: { replaces?: string; sharedCells?: boolean; fingerprints?: string[] } = {},
+) =>
   admitNodes({
     ...{ home, clock, random, requests: nodes.map(({ signed }) => signed) },
     fingerprints: nodes.map(({ signed }) => requestFingerprint(signed.request)),
@@ -173,6 +176,13 @@ describe('nodes on hosts of their own', () => {
     expect(await admit([cells], { replaces: 'segments-1' })).toMatchObject({ sequence: 4 });
     expect((await document()).nodes.filter(({ role }) => role === 'segments').map(({ id }) => id)).toEqual([
       'segments-2',
+    ]);
+    const more = await requested('segments', 'segments-3');
+    expect(await codeOf(admit([more]))).toBe('E_STATE');
+    expect(await admit([more], { sharedCells: true })).toMatchObject({ sequence: 5 });
+    expect((await document()).nodes.filter(({ role }) => role === 'segments').map(({ id }) => id)).toEqual([
+      'segments-2',
+      'segments-3',
     ]);
     for (const role of ['keys', 'control'] as const)
       expect(await codeOf(admit([await requested(role, `${role}-2`)]))).toBe('E_STATE');

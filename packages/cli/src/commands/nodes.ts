@@ -75,19 +75,21 @@ export async function create(context: Context, options: CreateNodeOptions): Prom
 export interface AdmitNodeOptions {
   readonly fingerprint: readonly string[];
   readonly replaces?: string;
+  readonly sharedCells?: boolean;
   readonly out?: string;
 }
 
 /** Admits nodes into the signed directory. */
 export async function admit(context: Context, files: readonly string[], options: AdmitNodeOptions): Promise<void> {
   const { home, clock, random, terminal } = context;
-  const { fingerprint, replaces } = options;
+  const { fingerprint, replaces, sharedCells } = options;
   const requests = await Promise.all(files.flat().map((file) => readJson(context.path(file))));
   requireNoneHere(context);
   const { sequence, retired, nodes } = await admitNodes({
     ...{ home, requests, clock, random },
     fingerprints: fingerprint.map((text) => text.toLowerCase()),
     replaces,
+    sharedCells,
   });
   const written: { id: string; role: string; admission: string }[] = [];
   for (const { id, role, file } of nodes) {

@@ -43,6 +43,8 @@ export interface AdmitOptions {
   readonly fingerprints: readonly string[];
   /** Id of the node that the only request replaces, in the same directory. */
   readonly replaces?: string | undefined;
+  /** The administrator states that the segments nodes share one keyspace of a cluster. */
+  readonly sharedCells?: boolean | undefined;
   readonly clock: Clock;
   readonly random: RandomSource;
 }
@@ -80,12 +82,12 @@ export async function readDirectory({ layout, description }: Foundation): Promis
  *   administrator; E_CONFLICT if its id is taken; E_STATE if the node cannot be added
  */
 export async function admitNodes(options: AdmitOptions): Promise<Admitted> {
-  const { clock, replaces } = options;
+  const { clock, replaces, sharedCells = false } = options;
   const foundation = await readFoundation(options.home);
   const requests = verified(foundation, options.requests, options.fingerprints);
   return asOnlyRotation(foundation, async () => {
     const before = await readDirectory(foundation);
-    requireAdmissible(before, requests, replaces);
+    requireAdmissible(before, requests, replaces, sharedCells);
     const prepared: Prepared[] = [];
     for (const request of requests) prepared.push(await prepare(foundation, request, options));
     const now = clock.now();
@@ -137,6 +139,7 @@ function requireAdmissible(
   before: DirectoryDocument | undefined,
   requests: readonly NodeRequest[],
   replaces: string | undefined,
+  sharedCells: boolean,
 ): void {
   const state = (why: string) => new MillraceError('E_STATE', why);
   if (before === undefined) {
@@ -163,8 +166,10 @@ function requireAdmissible(
     const present = before.nodes.find((node) => node.id === replaces);
     if (replaces !== undefined && present?.role !== role)
       throw new MillraceError('E_NOT_FOUND', `the directory lists no ${role} node ${replaces}`);
-    if (role === 'segments' && replaces === undefined)
-      throw state(`designs are kept by one segments node: state which one ${id} replaces`);
+    if (role === 'segments' && replaces === undefined && !sharedCells)
+      throw state(
+        `state which segments node ${id} replaces, or --shared-cells if it uses the same keyspace of a cluster as the others`,
+      );
   }
 }
 
