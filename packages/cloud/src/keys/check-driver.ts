@@ -25,7 +25,8 @@ export class CheckDriver {
   }
 
   async run(deep: boolean): Promise<CheckReport> {
-    const { turn } = this.#modules;
+    const { turn, vaultMail } = this.#modules;
+    await vaultMail.ready(); // storing waits while a check compares the places
     await this.#giveWay();
     let run: CheckRun | undefined;
     try {

@@ -44,6 +44,11 @@ export class VaultKeys implements Closable {
     });
   }
 
+  /** Aborted when this node closes. */
+  get closing(): AbortSignal {
+    return this.#stop.signal;
+  }
+
   has(node: string): boolean {
     return this.#points.has(node);
   }

@@ -60,10 +60,16 @@ export class VaultMail {
     for (const { repeat } of this.#waiting) repeat(node);
   }
 
+  /** Resolves when a segments node can be asked. */
+  ready(): Promise<void> {
+    const { members, keys } = this.#modules;
+    return keys.ready(members.chosen(VAULT));
+  }
+
   /** Posts a message to a segments node that answers, to another one if it falls silent, until it is answered. */
   async ask<Answer>(message: VaultMessage, match: (answer: VaultAnswer) => Answer | undefined): Promise<Answer> {
-    const { members, keys } = this.#modules;
-    await keys.ready(members.chosen(VAULT));
+    const { members } = this.#modules;
+    await this.ready();
     const posted = await this.#post(message, match, () => members.chosen(VAULT));
     const answer = await posted.answer();
     if (answer === undefined)

@@ -1,7 +1,9 @@
-import { MillraceError, toHex, wipe } from '@millrace/base';
+import { MillraceError, sleep, toHex, wipe } from '@millrace/base';
 import { decodeMessage, encodeMessage, type WantMessage, wipeMessage } from '@millrace/vault';
 import type { Handler } from '../node/mail-client.ts';
 import type { KeysContext } from './context.ts';
+
+const AGAIN_MS = 50;
 
 /** Handles a message from a segments node's part of the vault. @param from the sender, which gets the answer */
 export async function handleVaultMessage(
@@ -14,9 +16,10 @@ export async function handleVaultMessage(
   const message = decodeMessage(bytes);
   switch (message.type) {
     case 'want':
-      if (vaultKeys.has(from)) return answerWant(context, message, from);
-      // The key arrives by mail, which must not wait for this message.
-      return goOn(vaultKeys.ready(from).then(() => answerWant(context, message, from)));
+      // What this waits for, a key or the end of a check, comes by mail, which must not wait for this message.
+      if (!vaultKeys.has(from) || !(await answerWant(context, message, from)))
+        goOn(answerLater(context, message, from));
+      return;
     case 'stored': {
       const outcome = await playbook.stored(message, { shared: members.shared });
       maintenance.answered(message);
@@ -38,23 +41,32 @@ export async function handleVaultMessage(
   }
 }
 
+async function answerLater(context: KeysContext, message: WantMessage, from: string): Promise<void> {
+  const { vaultKeys } = context;
+  await vaultKeys.ready(from);
+  while (!(await answerWant(context, message, from))) await sleep(AGAIN_MS, vaultKeys.closing);
+}
+
+/** @returns false while a check compares all places */
 function answerWant(
   { playbook, refusals, vaultKeys, order }: KeysContext,
   message: WantMessage,
   from: string,
-): Promise<void> {
+): Promise<boolean> {
   return order.read(async () => {
     const refusal = await refusals.get(toHex(message.design));
     if (refusal !== undefined) {
       const { design, from: segment } = message;
-      return vaultKeys.send(from, encodeMessage({ type: 'refused', design, from: segment, ...refusal }));
+      await vaultKeys.send(from, encodeMessage({ type: 'refused', design, from: segment, ...refusal }));
+      return true;
     }
     const instructions = await playbook.instruct(message);
-    if (instructions === undefined) throw new MillraceError('E_UNAVAILABLE', 'a check of the vault is in progress');
+    if (instructions === undefined) return false;
     const answer = encodeMessage(instructions);
     wipeMessage(instructions);
     try {
       await vaultKeys.send(from, answer);
+      return true;
     } finally {
       wipe(answer);
     }
