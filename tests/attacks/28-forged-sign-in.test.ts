@@ -10,7 +10,7 @@ import {
   signInCommitment,
   signNew,
 } from '@millrace/client';
-import { discoverProvider, signInAtProvider } from '@millrace/client/node';
+import { signInAtProvider } from '@millrace/client/node';
 import { generateP256Key, generateUserKey, keyName, type MemorySigner } from '@millrace/identity';
 import {
   createHttpClient,
@@ -20,6 +20,7 @@ import {
   requireRole,
   verifyCredential,
 } from '@millrace/protocol';
+import { discoverProvider } from '@millrace/protocol/provider';
 import { outcomeOf } from '@millrace/testkit/adversary/honest';
 import { type HostileInstallation, openHostileInstallation } from '@millrace/testkit/adversary/hostile-installation';
 import { CLIENT, OTHER_CLIENT, startProvider, type TestProvider } from '@millrace/testkit/sign-in-provider';

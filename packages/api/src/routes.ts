@@ -16,7 +16,7 @@ import { pairingRoutes } from './routes/pairings.ts';
 import { enrolmentRoutes, keyRoutes, organisationRoutes, revocationRoutes } from './routes/people.ts';
 import { objectRoutes, printRoutes } from './routes/prints.ts';
 import { rehearsalRoutes } from './routes/rehearsals.ts';
-import { sessionRoutes, signInLogRoutes } from './routes/sessions.ts';
+import { companySignInRoutes, sessionRoutes, signInLogRoutes } from './routes/sessions.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { organisationTokenRoutes, tokenRoutes } from './routes/tokens.ts';
 import { transactionRoutes } from './routes/transactions.ts';
@@ -85,6 +85,7 @@ const { list, get, private: privatePart, share, ticket } = designRoutes;
 export const consoleRoutes = {
   openapi,
   sessions: sessionRoutes,
+  companySignIns: companySignInRoutes,
   installation: installationRoutes,
   directory: { newest: directoryRoutes.newest },
   transactions: transactionRoutes,
@@ -102,7 +103,11 @@ export const consoleRoutes = {
   metrics: { read: metricsRoutes.read },
   rehearsals: rehearsalRoutes,
   keys: keyRoutes,
-  enrolments: { invitation: enrolmentRoutes.invitation, enrol: enrolmentRoutes.enrol },
+  enrolments: {
+    invitation: enrolmentRoutes.invitation,
+    enrol: enrolmentRoutes.enrol,
+    signIn: enrolmentRoutes.signIn,
+  },
   designs: { list, get, private: privatePart, share, ticket, uploaded: uploadedByBrowser },
   licences: licenceRoutes,
   machines: machineRoutes,

@@ -14,8 +14,8 @@ import {
   requireUnrevoked,
   type SignInDocument,
   signInNonce,
+  verifyByOneOf,
   verifyCredential,
-  verifyIdToken,
   verifyOrganisationSignIn,
 } from '@millrace/protocol';
 import type { Enrolling, NewDevice } from './enrolment.ts';
@@ -116,7 +116,7 @@ export async function enrolBySignIn(
   const { control, directory, signer } = enrolling;
   const { idToken, random } = token;
   const { name: device, sealingKey } = token.device;
-  const providerKey = await signingKey(idToken, token.keys, terms);
+  const { key: providerKey } = await verifyByOneOf(idToken, token.keys, terms);
   const { organisation } = terms;
   const body = {
     type: 'key.signin' as const,
@@ -133,19 +133,4 @@ export async function enrolBySignIn(
   if (keyName(credential.publicKey) !== keyName(signer.publicKey))
     throw new MillraceError('E_AUTH', 'control answers with the credential of another key');
   return credential;
-}
-
-async function signingKey(idToken: string, keys: readonly ProviderKey[], terms: SignInDocument): Promise<ProviderKey> {
-  let last: unknown = new MillraceError('E_SIGN_IN', 'the organisation names no key of the provider');
-  for (const key of keys) {
-    try {
-      await verifyIdToken(idToken, key, terms);
-      return key;
-    } catch (error) {
-      last = error;
-      // Another key may have signed it; what the token says does not depend on the key.
-      if (!(error instanceof MillraceError && error.code === 'E_SIGNATURE')) throw error;
-    }
-  }
-  throw last;
 }

@@ -91,6 +91,11 @@ export const consoleSchema = z.strictObject({
   uploads: originSchema.optional(),
   /** Without it, the listener uses HTTP and has to be on this computer. */
   tls: tlsFiles.optional(),
+  /**
+   * Where providers of company sign-in may be, default `public`. `private`: also in private networks, for an installation of one company
+   * whose provider is inside.
+   */
+  providers: z.enum(['public', 'private']).optional(),
 });
 export type ConsoleSettings = z.output<typeof consoleSchema>;
 

@@ -30,6 +30,7 @@ beforeAll(async () => {
     answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
     directories: undefined,
     origin: () => ORIGIN,
+    providers: {},
   });
   closer.add({ close: () => server.close() });
 });

@@ -88,6 +88,7 @@ describe('a stream of events for a browser', () => {
       directories: undefined,
       uploads: undefined,
       origin: () => ORIGIN,
+      providers: {},
     });
     await server.listen({ host: '127.0.0.1', port: 0 });
     const address = server.server.address();

@@ -56,12 +56,15 @@ export {
   claimedEmail,
   isSignIn,
   providerKeyThumbprint,
+  type SignedInPerson,
   type SignInDocument,
   signInNonce,
   signInPerson,
+  verifyByOneOf,
   verifyIdToken,
+  verifyKeylessSignIn,
 } from './sign-in-credential.ts';
-export { type ProviderKey, providerKey, SIGN_IN_KEY_MS } from './sign-in-documents.ts';
+export { SIGN_IN_KEY_MS } from './sign-in-documents.ts';
 export * from './spools.ts';
 export * from './telemetry.ts';
 export { formatToken, TOKEN_MAX_MS, tokenHash, tokenIdOf, tokenPrefix } from './tokens.ts';

@@ -213,3 +213,12 @@ export const usageRecordSchema = z.object({
   amount: z.int(),
 });
 export type UsageRecord = z.output<typeof usageRecordSchema>;
+
+const coordinate = z.string().regex(/^[\w-]{1,700}$/);
+/** A provider's public key (RFC 7517), without members that the thumbprint ignores. */
+export const providerKey = z.discriminatedUnion('kty', [
+  z.strictObject({ kty: z.literal('RSA'), n: coordinate, e: coordinate }),
+  z.strictObject({ kty: z.literal('EC'), crv: z.literal('P-256'), x: coordinate, y: coordinate }),
+  z.strictObject({ kty: z.literal('OKP'), crv: z.literal('Ed25519'), x: coordinate }),
+]);
+export type ProviderKey = z.output<typeof providerKey>;

@@ -6,8 +6,7 @@ import { z } from 'zod';
 import { CLOCK_SKEW_MS, type Directory } from './directory.ts';
 import { onlyKey, readTransaction, type TransactionOf, verifyTransaction } from './documents.ts';
 import { requireCounting } from './revoked.ts';
-import { displayName, type PersonRole, type SignInRole } from './shapes.ts';
-import type { ProviderKey } from './sign-in-documents.ts';
+import { displayName, type PersonRole, type ProviderKey, type SignInRole } from './shapes.ts';
 
 // Keys enrolled by company sign-in. The nonce of the ID token commits to the new key, as in OpenPubkey
 // (https://eprint.iacr.org/2023/296), and an owner-admin's signed document pins the provider's keys. So neither control
@@ -24,14 +23,18 @@ interface Signer {
   readonly until: number;
 }
 
-export interface SignedIn {
-  readonly publicKey: Bytes;
-  readonly sealingKey: Bytes;
+/** Who signed in at the organisation's provider. */
+export interface SignedInPerson {
   /** E-mail address. */
   readonly name: string;
   readonly until: number;
   readonly person: string;
   readonly roles: readonly SignInRole[];
+}
+
+export interface SignedIn extends SignedInPerson {
+  readonly publicKey: Bytes;
+  readonly sealingKey: Bytes;
   readonly device: string;
 }
 
@@ -147,19 +150,60 @@ export async function verifySignIn(document: Uint8Array, signIn: SignInDocument,
     throw refused('the ID token was issued for another key');
   if (claimed.issued > claims.exp * 1_000 + CLOCK_SKEW_MS)
     throw new MillraceError('E_EXPIRED', 'the ID token had expired when the key was enrolled');
-  const person = signInPerson(organisation, signIn.issuer, claims.sub);
-  requireCounting(directory, person, document);
+  const person = personOf(claims, signIn);
+  requireCounting(directory, person.person, document);
+  const [sealingKey, device] = [copyBytes(claimed.sealingKey), claimed.device];
+  return { ...person, publicKey, sealingKey, device };
+}
+
+/**
+ * Verifies an ID token of somebody who signs in without a key.
+ * @param keys pinned keys of the provider, one of which has signed it
+ * @param nonce what the verifier gave to the provider for this sign-in
+ * @returns the person and the key that signed
+ * @throws {MillraceError} E_SIGN_IN, E_SIGNATURE
+ */
+export async function verifyKeylessSignIn(
+  idToken: string,
+  keys: readonly ProviderKey[],
+  { signIn, nonce }: { readonly signIn: SignInDocument; readonly nonce: string },
+): Promise<SignedInPerson & { readonly claims: IdTokenClaims; readonly key: ProviderKey }> {
+  const { claims, key } = await verifyByOneOf(idToken, keys, signIn);
+  if (claims.nonce !== nonce) throw refused('the ID token was issued for another sign-in');
+  return { ...personOf(claims, signIn), claims, key };
+}
+
+function personOf(claims: IdTokenClaims, signIn: SignInDocument): SignedInPerson {
   const email = displayName.safeParse(claims.email);
   if (!email.success) throw refused('the e-mail address is longer than 64 characters, or not printable');
   return {
-    publicKey,
-    sealingKey: copyBytes(claimed.sealingKey),
     name: email.data,
     until: Math.min(claims.iat * 1_000 + signIn.keyMs, signIn.until),
-    person,
+    person: signInPerson(signIn.organisation, signIn.issuer, claims.sub),
     roles: rolesOf(claims, signIn),
-    device: claimed.device,
   };
+}
+
+/**
+ * As `verifyIdToken`, for a token that one of several keys has signed.
+ * @throws {MillraceError} E_SIGN_IN, E_SIGNATURE
+ */
+export async function verifyByOneOf(
+  idToken: string,
+  keys: readonly ProviderKey[],
+  terms: Pick<SignInDocument, 'keys' | 'issuer' | 'clientId' | 'domains'>,
+): Promise<{ readonly claims: IdTokenClaims; readonly key: ProviderKey }> {
+  let last: unknown = new MillraceError('E_SIGN_IN', 'the organisation names no key of the provider');
+  for (const key of keys) {
+    try {
+      return { claims: await verifyIdToken(idToken, key, terms), key };
+    } catch (error) {
+      last = error;
+      // Another key may have signed it; what the token says does not depend on the key.
+      if (!(error instanceof MillraceError && error.code === 'E_SIGNATURE')) throw error;
+    }
+  }
+  throw last;
 }
 
 /**

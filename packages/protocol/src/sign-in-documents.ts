@@ -1,7 +1,7 @@
 import { bytesOf } from '@millrace/base';
 import { z } from 'zod';
 import { common, identifier } from './document-fields.ts';
-import { displayName, signInRoles } from './shapes.ts';
+import { displayName, providerKey, signInRoles } from './shapes.ts';
 
 // Signed documents of company sign-in by OpenID Connect (sign-in-credential.ts).
 
@@ -39,15 +39,6 @@ export const organisationSignIn = z.strictObject({
   /** Nobody is enrolled with this document, and no key enrolled with it counts, after this time. */
   until: common.expires,
 });
-
-const coordinate = z.string().regex(/^[\w-]{1,700}$/);
-/** A provider's public key (RFC 7517), without members that the thumbprint ignores. */
-export const providerKey = z.discriminatedUnion('kty', [
-  z.strictObject({ kty: z.literal('RSA'), n: coordinate, e: coordinate }),
-  z.strictObject({ kty: z.literal('EC'), crv: z.literal('P-256'), x: coordinate, y: coordinate }),
-  z.strictObject({ kty: z.literal('OKP'), crv: z.literal('Ed25519'), x: coordinate }),
-]);
-export type ProviderKey = z.output<typeof providerKey>;
 
 /**
  * Enrols a key by a sign-in at the organisation's provider. Signed by the new key, to which the nonce of the ID token

@@ -20,6 +20,8 @@ export interface TestProvider {
   issue(claims: JWTPayload, header?: object): Promise<string>;
   /** Signs in as `person`, as a browser does. @returns the status of the application's answer to the redirect */
   browse(address: string): Promise<number>;
+  /** The same without the last step. @returns the address to which the provider sends the person back */
+  signIn(address: string): Promise<string>;
   /** Stops answering; `close` afterwards is allowed. */
   close(): Promise<void>;
 }
@@ -28,8 +30,14 @@ export const CLIENT = 'millrace';
 /** Another application of the same provider. */
 export const OTHER_CLIENT = 'wiki';
 
-/** A real OpenID provider on this computer, over HTTP, whose people need no password. */
-export async function startProvider(people: Readonly<Record<string, ProviderPerson>>): Promise<TestProvider> {
+/**
+ * A real OpenID provider on this computer, over HTTP, whose people need no password.
+ * @param redirects addresses to which it sends people back, in addition to 127.0.0.1
+ */
+export async function startProvider(
+  people: Readonly<Record<string, ProviderPerson>>,
+  redirects: readonly string[] = [],
+): Promise<TestProvider> {
   const { privateKey } = await generateKeyPair('RS256', { extractable: true });
   const secret = { ...(await exportJWK(privateKey)), use: 'sig', alg: 'RS256', kid: 'first' };
   const key: JWK = { kty: 'RSA', n: secret.n as string, e: secret.e as string };
@@ -40,7 +48,7 @@ export async function startProvider(people: Readonly<Record<string, ProviderPers
   const client = (id: string) => ({
     ...{ client_id: id, token_endpoint_auth_method: 'none' as const, application_type: 'native' as const },
     ...{
-      redirect_uris: ['http://127.0.0.1/callback'],
+      redirect_uris: ['http://127.0.0.1/callback', ...redirects],
       grant_types: ['authorization_code'],
       response_types: ['code' as const],
     },
@@ -90,29 +98,30 @@ export async function startProvider(people: Readonly<Record<string, ProviderPers
       new SignJWT(claims)
         .setProtectedHeader({ alg: 'RS256', kid: 'first', ...header })
         .sign(await importJWK(secret, 'RS256')),
-    browse,
+    browse: async (address) => (await fetch(await signIn(address), { redirect: 'manual' })).status,
+    signIn,
     close: () => closeServer(server),
   };
 }
 
 const MAX_REDIRECTS = 15;
 
-/** Follows redirects with cookies until the application has answered. */
-async function browse(address: string): Promise<number> {
+/** Follows redirects with cookies until they leave the provider. */
+async function signIn(address: string): Promise<string> {
   const cookies = new Map<string, string>();
   const origin = new URL(address).origin;
   let url = address;
   for (let step = 0; step < MAX_REDIRECTS; step++) {
-    const inside = new URL(url).origin === origin;
+    if (new URL(url).origin !== origin) return url;
     const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
-    const response = await fetch(url, { redirect: 'manual', headers: inside ? { cookie } : {} });
+    const response = await fetch(url, { redirect: 'manual', headers: { cookie } });
     for (const set of response.headers.getSetCookie()) {
       const [name = '', value = ''] = (set.split(';')[0] ?? '').split('=');
       cookies.set(name, value);
     }
     const next = response.headers.get('location');
     await response.arrayBuffer();
-    if (!inside || next === null) return response.status;
+    if (next === null) throw new Error(`the provider answers ${response.status}`);
     url = new URL(next, url).href;
   }
   throw new Error('the provider redirects again and again');

@@ -1,4 +1,4 @@
-import type { ProviderRules } from '@millrace/client/node';
+import type { ProviderRules } from '@millrace/protocol/provider';
 import type { Context } from './context.ts';
 
 export interface ProviderOptions {

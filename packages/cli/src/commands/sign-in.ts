@@ -8,8 +8,8 @@ import {
   type SignInTerms,
   setSignIn,
 } from '@millrace/client';
-import { discoverProvider } from '@millrace/client/node';
 import { addressOf, createHttpClient, signInRoles } from '@millrace/protocol';
+import { discoverProvider } from '@millrace/protocol/provider';
 import { readAddresses } from '../installation/open.ts';
 import { referenceOf } from '../installation/reference.ts';
 import type { InstallationSession } from '../installation/session.ts';

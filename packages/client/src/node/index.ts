@@ -15,5 +15,4 @@ export {
   type PairingTerms,
   pairMachine,
 } from './pairing.ts';
-export { discoverProvider, type ProviderSignInOptions, signInAtProvider } from './provider.ts';
-export { type ProviderRules, providerFetch } from './provider-fetch.ts';
+export { type ProviderSignInOptions, signInAtProvider } from './provider.ts';

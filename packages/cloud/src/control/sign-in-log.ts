@@ -1,5 +1,5 @@
 import type { PageQuery } from '@millrace/api';
-import { type Bytes, toHex } from '@millrace/base';
+import { type Bytes, systemRandom, toHex } from '@millrace/base';
 import { readTransaction } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
 import { signerOf } from './records.ts';
@@ -24,12 +24,23 @@ export async function logSignIn(
   await records.signInLog.put(id, { id, key, organisation, at: clock.now(), address, refused });
 }
 
+/** Writes down a sign-in at the company's provider, without a key. */
+export async function logCompanySignIn(
+  { records, clock }: Pick<ControlContext, 'records' | 'clock'>,
+  { person, name, organisation, address }: Readonly<Record<'person' | 'name' | 'organisation' | 'address', string>>,
+): Promise<void> {
+  const id = toHex(systemRandom(16));
+  const entry = { id, key: person, name, organisation, at: clock.now(), address, refused: false };
+  await records.signInLog.put(id, entry);
+}
+
 /** Sign-ins of an organisation's people, the newest first. */
 export function signInsPage(context: ControlContext, organisation: string, query: PageQuery) {
   const at = { index: 'organisation', group: organisation, reverse: true };
   return page(context, context.records.signInLog, at, query, async ({ id: _, organisation: __, ...entry }) => {
     const user = await context.records.users.get(entry.key);
-    return { ...entry, name: user?.name ?? '', device: user?.member?.device };
+    const company = entry.name !== undefined;
+    return { ...entry, company, name: entry.name ?? user?.name ?? '', device: user?.member?.device };
   });
 }
 

@@ -15,6 +15,8 @@ export const signInEntrySchema = z.strictObject({
   address: z.string(),
   /** The key was revoked. */
   refused: z.boolean(),
+  /** Of a company sign-in without a key: e-mail address. `key` is the person then, and `id` random. */
+  name: z.string().optional(),
 });
 export type SignInEntry = z.output<typeof signInEntrySchema>;
 

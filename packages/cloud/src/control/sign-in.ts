@@ -17,11 +17,11 @@ import type { ControlContext } from './context.ts';
 import type { SignInRecord } from './records.ts';
 import type { Submitted } from './submitted.ts';
 
-// Company sign-in. Control never contacts a provider: it verifies ID tokens by the keys that an owner-admin has pinned,
-// as every other party does.
+// Company sign-in. Control verifies ID tokens by the keys that an owner-admin has pinned, as every other party does. It
+// contacts a provider only for browsers (console/company-sign-ins.ts).
 
 /** Tolerated difference to the provider's clock, ms. */
-const PROVIDER_SKEW_MS = 5 * 60_000;
+export const PROVIDER_SKEW_MS = 5 * 60_000;
 
 /** Records how an organisation's people sign in. A newer document replaces the organisation's. */
 export async function setSignIn(

@@ -28,6 +28,8 @@ export interface UserActor {
   readonly member?: { readonly organisation: string; readonly roles: readonly PersonRole[] } | undefined;
   /** Set if an API token identifies the caller. It restricts the actions to its scopes. */
   readonly token?: { readonly id: string; readonly scopes: readonly TokenScope[] } | undefined;
+  /** Set for a person who signed in at the company’s provider, without a key. It only reads; `name` is the person. */
+  readonly keyless?: true | undefined;
 }
 
 /** The properties of a resource on which decisions depend. */
@@ -307,7 +309,30 @@ const reasons: Partial<Record<Action, string>> = {
  * Decides whether `actor` may perform `action` on `resource`. Control and distribution make all such decisions here.
  */
 export function permits(actor: Actor, action: Action, resource: Resource = {}): boolean {
-  return scopesAllow(actor, action) && rules[action](actor, resource);
+  return scopesAllow(actor, action) && keySuffices(actor, action) && rules[action](actor, resource);
+}
+
+/** Actions of people without a key: those that read, and those by which they get a session with a key. */
+const keylessActions: ReadonlySet<Action> = new Set<Action>([
+  ...([
+    'api.read',
+    'directory.read',
+    'revocation.read',
+    'box.read',
+    'status.read',
+    'event.read',
+    'ledger.read',
+  ] as const),
+  ...(['session.open', 'session.read', 'session.close', 'session.list', 'signIn.read', 'key.enrol'] as const),
+  ...(['organisation.list', 'member.list', 'key.read', 'invitation.read', 'token.list', 'token.listAll'] as const),
+  ...(['machine.read', 'group.list', 'settings.read', 'material.list', 'spool.list', 'odometer.read'] as const),
+  ...(['design.list', 'design.read', 'licence.list', 'licence.read', 'usage.list', 'usage.read'] as const),
+  ...(['print.list', 'print.read', 'print.readInFull', 'rehearsal.list', 'rehearsal.read'] as const),
+  ...(['case.list', 'case.read', 'object.read', 'visit.list', 'visit.read'] as const),
+]);
+
+function keySuffices(actor: Actor, action: Action): boolean {
+  return actor.role !== 'user' || actor.keyless === undefined || keylessActions.has(action);
 }
 
 function scopesAllow(actor: Actor, action: Action): boolean {
@@ -319,6 +344,10 @@ export function authorize(actor: Actor, action: Action, resource: Resource = {})
   if (permits(actor, action, resource)) return;
   if (!scopesAllow(actor, action))
     throw new MillraceError('E_SCOPE', `no scope of the API token includes ${action}`, { data: { action } });
+  if (!keySuffices(actor, action))
+    throw new MillraceError('E_FORBIDDEN', 'a company sign-in only reads: this needs a key of the person', {
+      data: { action },
+    });
   const why = reasons[action] ?? 'it belongs to somebody else, or the role does not allow it';
   throw new MillraceError('E_FORBIDDEN', why, { data: { action } });
 }

@@ -50,7 +50,7 @@ export function useSigning(): Signatures {
 export function SigningState({ signing }: { readonly signing: Signatures }) {
   const w = words.value;
   const { own, passphrase, type, failure } = signing;
-  if (own === undefined) return <p class="quiet">{w.noKeyHere}</p>;
+  if (own === undefined) return <NoKey />;
   return (
     <>
       {own.passkey !== undefined ? undefined : (
@@ -67,6 +67,15 @@ export function SigningState({ signing }: { readonly signing: Signatures }) {
       )}
       {failure === undefined ? undefined : <Failure error={failure} />}
     </>
+  );
+}
+
+function NoKey() {
+  const w = words.value;
+  return (
+    <p class="quiet">
+      {w.noKeyHere} <a href="#/sign-in">{w.signIn}</a>
+    </p>
   );
 }
 
@@ -94,7 +103,7 @@ export function Signing({
 }) {
   const w = words.value;
   const signing = useSigning();
-  if (signing.own === undefined) return <p class="quiet">{w.noKeyHere}</p>;
+  if (signing.own === undefined) return <NoKey />;
   return (
     <form
       onSubmit={(event) => {

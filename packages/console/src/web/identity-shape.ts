@@ -15,6 +15,8 @@ export const identitySchema = z.strictObject({
   key: z.string(),
   /** The person, as the administrator's key proves. */
   name: z.string(),
+  /** Text of the company sign-in by which the key was enrolled, and by which it is renewed. */
+  company: z.string().optional(),
   /** Base64: which passkey to ask for. */
   passkey: z.string().optional(),
   wrapped: z.strictObject({

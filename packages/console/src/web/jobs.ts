@@ -1,5 +1,6 @@
 import type { ErrorCode } from '@millrace/base';
 import type { Disclosure } from '@millrace/protocol';
+import type { CompanyJob } from './company-jobs.ts';
 import type { Identity } from './identity-shape.ts';
 import type { OperatorJob } from './operator-jobs.ts';
 import type { PeopleJob } from './people-jobs.ts';
@@ -32,6 +33,7 @@ export type Job =
       /** Name or identifier of an organisation. */
       readonly holder: string;
     }
+  | CompanyJob
   | OperatorJob
   | PeopleJob;
 

@@ -15,6 +15,7 @@ import {
 import { generateUserKey, keyName, ownerSealingKey, userKey } from '@millrace/identity';
 import type { HttpClient } from '@millrace/protocol';
 import { control, directoryBy } from './cloud.ts';
+import { performForCompany } from './company-jobs.ts';
 import { aboutOf, type Identity } from './identity-shape.ts';
 import type { Job, JobAnswer, JobRequest } from './jobs.ts';
 import { performForOperator } from './operator-jobs.ts';
@@ -98,6 +99,10 @@ function perform({ origin, unlock, job }: JobRequest): Promise<unknown> {
   switch (job.type) {
     case 'enrol':
       return enrolHere(job, unlock, origin);
+    case 'company-key':
+    case 'company-renewal':
+    case 'company-enrolment':
+      return performForCompany(job, unlock, (context) => signIn(context, origin));
     case 'sign-in':
       return withKey(job.identity, unlock, (session) => signIn(session, origin));
     case 'print':

@@ -1,16 +1,14 @@
-import { toBase64 } from '@millrace/base';
 import { useState } from 'preact/hooks';
+import { answer } from './company-answer.ts';
+import { CompanyAnswer, CompanyCard, isCompanyText } from './company-sign-in.tsx';
 import { Signing } from './gesture.tsx';
 import { forgetIdentity, identity, keepIdentity } from './identity.ts';
 import { identitySchema } from './identity-shape.ts';
-import { Card, Failure } from './parts.tsx';
-import { makePasskey, passkeysAreOffered } from './passkey.ts';
+import { type NewKey, NewKeyForm } from './new-key-form.tsx';
+import { Card } from './parts.tsx';
 import { runJob } from './run-job.ts';
 import { session } from './session.ts';
 import { words } from './words.ts';
-import type { Unlock } from './wrap.ts';
-
-const LEAST_PASSPHRASE = 12;
 
 async function signedIn(): Promise<void> {
   await session.check();
@@ -18,10 +16,19 @@ async function signedIn(): Promise<void> {
   location.replace('#/machines');
 }
 
-/** @param code an invitation from the address */
+/** @param code an invitation, or the text of a company sign-in, from the address */
 export function SignInPage({ code }: { readonly code: string | undefined }) {
   const w = words.value;
   const own = identity.value;
+  const company = code !== undefined && isCompanyText(code) ? code : undefined;
+  const invitation = company === undefined ? code : undefined;
+  if (answer.value !== undefined)
+    return (
+      <>
+        <h1>{w.signIn}</h1>
+        <CompanyAnswer answer={answer.value} done={signedIn} />
+      </>
+    );
   return (
     <>
       <h1>{w.signIn}</h1>
@@ -31,7 +38,11 @@ export function SignInPage({ code }: { readonly code: string | undefined }) {
           <Signing label={w.signIn} job={(mine) => ({ type: 'sign-in', identity: mine })} done={signedIn} />
         </Card>
       )}
-      {own !== undefined && code === undefined ? <Forget /> : <Enrol code={code ?? ''} />}
+      {invitation === undefined ? <CompanyCard text={company} key={company} /> : undefined}
+      {own !== undefined && code === undefined ? <Forget /> : undefined}
+      {invitation !== undefined || (own === undefined && company === undefined) ? (
+        <Enrol code={invitation ?? ''} />
+      ) : undefined}
     </>
   );
 }
@@ -52,43 +63,15 @@ function Forget() {
 function Enrol({ code }: { readonly code: string }) {
   const w = words.value;
   const [invitation, setInvitation] = useState(code);
-  const [device, setDevice] = useState('');
-  const [passphrase, setPassphrase] = useState('');
-  const [withoutPasskey, setWithoutPasskey] = useState(!passkeysAreOffered());
-  const [busy, setBusy] = useState(false);
-  const [failure, setFailure] = useState<unknown>();
-  const enrol = async () => {
-    setBusy(true);
-    setFailure(undefined);
-    try {
-      const salt = crypto.getRandomValues(new Uint8Array(32));
-      let unlock: Unlock;
-      let passkey: string | undefined;
-      if (withoutPasskey) unlock = { kind: 'passphrase', passphrase: new TextEncoder().encode(passphrase) };
-      else {
-        const made = await makePasskey(device, salt);
-        if (made === undefined) return setWithoutPasskey(true);
-        unlock = made.unlock;
-        passkey = toBase64(made.id);
-      }
-      const job = { type: 'enrol', invitation: invitation.trim(), device, salt, passkey } as const;
-      keepIdentity(identitySchema.parse(await runJob(job, unlock)));
-      await signedIn();
-    } catch (error) {
-      setFailure(error);
-    } finally {
-      setBusy(false);
-    }
+  const enrol = async ({ unlock, ...made }: NewKey) => {
+    const job = { type: 'enrol', invitation: invitation.trim(), ...made } as const;
+    keepIdentity(identitySchema.parse(await runJob(job, unlock)));
+    await signedIn();
   };
   return (
     <Card title={w.enrolTitle}>
       <p>{w.enrolText}</p>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          void enrol();
-        }}
-      >
+      <NewKeyForm made={enrol}>
         <label for="invitation">{w.invitation}</label>
         <textarea
           id="invitation"
@@ -99,43 +82,7 @@ function Enrol({ code }: { readonly code: string }) {
           value={invitation}
           onInput={(event) => setInvitation(event.currentTarget.value)}
         />
-        <label for="device">{w.device}</label>
-        <input
-          id="device"
-          type="text"
-          required
-          maxLength={60}
-          autocomplete="off"
-          value={device}
-          onInput={(event) => setDevice(event.currentTarget.value)}
-        />
-        {withoutPasskey ? (
-          <>
-            <p class="after">{w.noPasskey}</p>
-            <label for="new-passphrase">{w.newPassphrase}</label>
-            <input
-              id="new-passphrase"
-              type="password"
-              required
-              minLength={LEAST_PASSPHRASE}
-              autocomplete="new-password"
-              value={passphrase}
-              onInput={(event) => setPassphrase(event.currentTarget.value)}
-            />
-          </>
-        ) : undefined}
-        <div class="row">
-          <button type="submit" disabled={busy}>
-            {busy ? w.signing : withoutPasskey ? w.enrolPassphrase : w.enrolPasskey}
-          </button>
-          {withoutPasskey ? undefined : (
-            <button type="button" class="plain" onClick={() => setWithoutPasskey(true)}>
-              {w.usePassphrase}
-            </button>
-          )}
-        </div>
-      </form>
-      {failure === undefined ? undefined : <Failure error={failure} />}
+      </NewKeyForm>
     </Card>
   );
 }

@@ -158,7 +158,7 @@ export const de = {
   signInPassphrase: 'Ihre Passphrase öffnet den Schlüssel dieses Browsers. Er unterschreibt einmal und wird gelöscht.',
   passphrase: 'Passphrase',
   signing: 'Wird unterschrieben …',
-  noKeyHere: 'Dieser Browser hat keinen Schlüssel. Melden Sie sich zuerst mit einer Einladung an.',
+  noKeyHere: 'Dieser Browser hat keinen Schlüssel zum Signieren.',
   forgetTitle: 'Eine andere Person oder eine andere Einladung',
   forgetText:
     'Der Schlüssel dieses Browsers wird für immer vergessen. Eine Einladung macht einen neuen. Lassen Sie den alten widerrufen, falls ihn jemand anders haben könnte.',

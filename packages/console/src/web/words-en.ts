@@ -156,7 +156,7 @@ export const en = {
   signInPassphrase: 'Your passphrase opens the key of this browser. The key signs once, and is wiped.',
   passphrase: 'Passphrase',
   signing: 'Signing …',
-  noKeyHere: 'This browser has no key. Sign in with an invitation first.',
+  noKeyHere: 'This browser has no key to sign with.',
   forgetTitle: 'Another person, or another invitation',
   forgetText:
     'The key of this browser is forgotten, for good. An invitation makes another one. Ask an owner-admin to revoke the old key if somebody else may have it.',

@@ -29,6 +29,9 @@ export async function openConsole(options: ConsoleOptions): Promise<Closable> {
   const { config, address, uploadsAddress, context, checks, answers } = options;
   const closer = new Closer();
   const { directories } = config;
+  // A provider on this computer: for tests.
+  const loopback = process.env.MILLRACE_OIDC_LOOPBACK === '1';
+  const providers = { privateNetworks: config.console.providers === 'private', loopback };
   const { listen = address, origin, tls } = config.console;
   if (listen === undefined || listen === false) return closer;
   requireSafe(config.console, listen, 'console');
@@ -43,7 +46,7 @@ export async function openConsole(options: ConsoleOptions): Promise<Closable> {
         ...{ address: listen, origin, uploads, tls: files?.identity, files: await readConsoleFiles() },
         ...{ logger: context.logger, metrics: context.metrics },
         mount: (mounted, at) =>
-          addConsoleRoutes(mounted, context, { checks, answers, directories, uploads, origin: at }),
+          addConsoleRoutes(mounted, context, { checks, answers, directories, uploads, origin: at, providers }),
         ledger:
           config.ledger.listen === false
             ? undefined

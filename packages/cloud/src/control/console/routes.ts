@@ -1,6 +1,7 @@
 import { consoleRoutes, type SessionView, UPLOAD_REQUEST_HEADER } from '@millrace/api';
 import { type Bytes, fromBase64, MillraceError, systemRandom, toMillraceError } from '@millrace/base';
 import { requireUnrevoked } from '@millrace/protocol';
+import type { ProviderRules } from '@millrace/protocol/provider';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { commonHandlers, type DirectorySource } from '../../node/common-handlers.ts';
 import { FailureLimit } from '../../node/failure-limit.ts';
@@ -13,10 +14,11 @@ import { mailHandlers } from '../node-handlers.ts';
 import { PairingBoard } from '../pairings.ts';
 import { requireEnrolmentCounting, requireInForce, signingActor, verifyRepeatable, verifyRequest } from '../people.ts';
 import { openApi } from '../routes.ts';
-import { logSignIn } from '../sign-in-log.ts';
+import { logCompanySignIn, logSignIn } from '../sign-in-log.ts';
 import { userHandlers } from '../user-handlers.ts';
-import { sessionCookie } from './cookie.ts';
-import { IDLE_MS, Sessions } from './sessions.ts';
+import { CompanySignIns, requireCompanyCounting } from './company-sign-ins.ts';
+import { sessionCookie, signInCookie } from './cookie.ts';
+import { IDLE_MS, type SessionHolder, Sessions } from './sessions.ts';
 
 export interface ConsoleRoutesOptions {
   readonly checks: CheckBoard;
@@ -26,25 +28,32 @@ export interface ConsoleRoutesOptions {
   readonly uploads?: string | undefined;
   /** Address that people open; known when the server listens. */
   readonly origin: () => string;
+  /** Where providers of company sign-in may be. */
+  readonly providers: ProviderRules;
 }
 
 /** The part of control's API that browsers use. A session identifies the caller; without one, it is a guest. */
 export function addConsoleRoutes(
   server: FastifyInstance,
   context: ControlContext,
-  { checks, answers, directories, uploads, origin }: ConsoleRoutesOptions,
+  { checks, answers, directories, uploads, origin, providers }: ConsoleRoutesOptions,
 ): void {
-  const { clock, directory, records } = context;
+  const { clock, records } = context;
   const cookie = () => sessionCookie(origin());
   const sessions = new Sessions(clock, systemRandom);
   const failures = new FailureLimit(clock, 'too many failed sign-ins came from this address');
 
-  const viewOf = async (actor: UserActor, until: number): Promise<SessionView> => {
-    const { name: key, admin, member } = actor;
-    const user = await records.users.get(key);
+  const companySignIns = new CompanySignIns(context, {
+    ...{ rules: providers, random: systemRandom },
+    redirect: () => `${origin()}/`,
+  });
+
+  const viewOf = async (holder: SessionHolder, until: number): Promise<SessionView> => {
+    const { name: key, admin, member } = await holderActor(context, holder);
+    const name = holder.kind === 'company' ? holder.email : (await records.users.get(key))?.name;
     const organisation = member && (await records.organisations.get(member.organisation));
     return {
-      ...{ key, name: user?.name ?? 'administrator', admin, until, idleMs: IDLE_MS },
+      ...{ key, name: name ?? 'administrator', admin, until, idleMs: IDLE_MS, company: holder.kind === 'company' },
       ...(member && { organisation: member.organisation, roles: [...member.roles] }),
       ...(organisation && { organisationName: organisation.name }),
       ...(uploads !== undefined && { uploads }),
@@ -55,33 +64,66 @@ export function addConsoleRoutes(
     const session = secret === undefined ? undefined : sessions[how](secret);
     if (secret === undefined || session === undefined) return guest;
     try {
-      requireUnrevoked(directory, session.key);
-      await requireEnrolmentCounting(context, session.key);
-      await requireInForce(context, session.key);
+      await requireHolderCounting(context, session.holder);
     } catch (error) {
       // Otherwise the browser, which cannot remove the cookie, could not sign in with another key either.
       if (['E_REVOKED', 'E_EXPIRED'].includes(toMillraceError(error).code)) sessions.close(secret);
       throw error;
     }
-    return signingActor(context, session.key);
+    return holderActor(context, session.holder);
   };
-  const open = async ({ body, address, request, answerHeader, allow }: Call<typeof consoleRoutes.sessions.open>) => {
+  /** The browser's former session ends: a sign-in always gets a new secret. */
+  const opened = ({ request, answerHeader }: SessionCall, holder: SessionHolder) => {
+    const former = cookie().read(request);
+    if (former !== undefined) sessions.close(former);
+    const { secret, until } = sessions.open(holder);
+    answerHeader('set-cookie', cookie().set(secret));
+    return viewOf(holder, until);
+  };
+  const open = async (call: Call<typeof consoleRoutes.sessions.open>) => {
+    const { body, address, allow } = call;
     allow();
     failures.require(address);
     const bytes = base64(body.request);
-    const opened = await signedIn(context, bytes, origin()).catch(async (error: unknown) => {
+    const name = await signedIn(context, bytes, origin()).catch(async (error: unknown) => {
       failures.failed(address);
       // The signature was verified before the key was looked up in the revocations.
       if (toMillraceError(error).code === 'E_REVOKED') await logSignIn(context, { bytes, address, refused: true });
       throw error;
     });
-    // The browser's former session ends: a sign-in always gets a new secret.
-    const former = cookie().read(request);
-    if (former !== undefined) sessions.close(former);
-    const { secret, until } = sessions.open(opened);
+    const view = await opened(call, { kind: 'key', name });
     await logSignIn(context, { bytes, address, refused: false });
-    answerHeader('set-cookie', cookie().set(secret));
-    return viewOf(await signingActor(context, opened), until);
+    return view;
+  };
+  const begin = async (call: Call<typeof consoleRoutes.companySignIns.begin>) => {
+    const { body, address: from, answerHeader, allow } = call;
+    allow();
+    failures.require(from);
+    const { organisation, nonce } = body;
+    const { secret, ...begun } = await companySignIns.begin(organisation, nonce, from).catch((error: unknown) => {
+      failures.failed(from);
+      throw error;
+    });
+    answerHeader('set-cookie', signInCookie(origin()).set(secret));
+    return begun;
+  };
+  const answer = async (call: Call<typeof consoleRoutes.companySignIns.answer>) => {
+    const { body, address, request, answerHeader, allow } = call;
+    allow();
+    failures.require(address);
+    const secret = signInCookie(origin()).read(request) ?? '';
+    const ended = await companySignIns.end(secret, body.answer).catch((error: unknown) => {
+      failures.failed(address);
+      throw error;
+    });
+    if ('enrolment' in ended) {
+      answerHeader('set-cookie', signInCookie(origin()).clear());
+      return ended;
+    }
+    const { name: person, email: name, organisation } = ended.holder;
+    const session = await opened(call, ended.holder);
+    await logCompanySignIn(context, { person, name, organisation, address });
+    return { session };
   };
 
   const ofUsers = userHandlers(context, checks, new PairingBoard(clock));
@@ -107,7 +149,7 @@ export function addConsoleRoutes(
           allow();
           const session = sessions.use(cookie().read(request) ?? '');
           if (session === undefined || actor.role !== 'user') return undefined;
-          return viewOf(actor, session.until);
+          return viewOf(session.holder, session.until);
         },
         close: async ({ request, answerHeader, allow }) => {
           allow();
@@ -115,9 +157,26 @@ export function addConsoleRoutes(
           answerHeader('set-cookie', cookie().clear());
         },
       },
+      companySignIns: { begin, answer },
     },
     { actorOf, renewedActor: (request) => actorOf(request, 'find'), answers },
   );
+}
+
+type SessionCall = Pick<Call<typeof consoleRoutes.sessions.open>, 'request' | 'answerHeader'>;
+
+/** @throws {MillraceError} E_REVOKED, E_EXPIRED */
+async function requireHolderCounting(context: ControlContext, holder: SessionHolder): Promise<void> {
+  if (holder.kind === 'company') return requireCompanyCounting(context, holder);
+  requireUnrevoked(context.directory, holder.name);
+  await requireEnrolmentCounting(context, holder.name);
+  await requireInForce(context, holder.name);
+}
+
+async function holderActor(context: ControlContext, holder: SessionHolder): Promise<UserActor> {
+  if (holder.kind === 'key') return signingActor(context, holder.name);
+  const { name, organisation, roles } = holder;
+  return { role: 'user', name, admin: false, member: { organisation, roles }, keyless: true };
 }
 
 /**

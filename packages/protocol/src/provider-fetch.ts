@@ -49,7 +49,7 @@ function requireAddress(address: string, { privateNetworks: inside, loopback: lo
  * @throws {MillraceError} E_PROVIDER
  */
 export function requireProviderUrl(text: string | URL, rules: ProviderRules): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const url = URL.canParse(String(text)) ? new URL(text) : undefined;
   if (url === undefined)
     throw new MillraceError('E_PROVIDER', 'the sign-in provider names an address that is not a URL');
   const host = hostOf(url);
