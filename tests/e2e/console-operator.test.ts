@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Closer } from '@millrace/base';
 import { enrolled, resultOf } from '@millrace/testkit/cli/helpers';
+import { cameraFlags, filmCode } from '@millrace/testkit/console/camera';
 import { type ConsolePeople, chromium, consolePeople, type Page } from '@millrace/testkit/console/people';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,12 +13,14 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
   let system: TestInstallation;
   let people: ConsolePeople;
   let origin: string;
+  let camera: string;
 
   beforeAll(async () => {
     // A design of ten minutes, at its own pace.
     system = closer.add(await createTestInstallation({ console: true, machine: { factor: 1 } }));
     origin = `http://localhost:${system.addresses.console?.port}`;
-    people = closer.add(await consolePeople(origin));
+    camera = join(system.scratch, 'camera.y4m');
+    people = closer.add(await consolePeople(origin, { flags: cameraFlags(camera) }));
   }, 120_000);
   afterAll(() => closer.close());
 
@@ -143,6 +146,7 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await enrolled(carla, await invite('Carla', await create('ACME', 'supplier'), 'certifier'));
     // A hostile supplier writes a page into the name.
     const pla = ['--name', '<img src=x onerror=alert(1)>PLA', '--batch', 'B1', '--spool', 'AC-1', '--grams', '1000'];
+    const printed = join(system.scratch, 'label.png');
     const { code } = await run<{ code: string }>(
       carla,
       'material',
@@ -152,6 +156,8 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
       '1.75',
       '--density',
       '1.24',
+      '--label',
+      printed,
     );
     await operator.goto(`${origin}/#/machines`);
     await operator.getByText('Load a spool').click();
@@ -159,7 +165,17 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await label.fill(code.replace(/.{4}$/, 'AAAA'));
     await operator.getByRole('button', { name: 'Sign that it is loaded' }).click();
     await operator.getByText(/E_SIGNATURE|E_INPUT/).waitFor();
-    await label.fill(code);
+    // Chromium here has no detector of codes: the page loads its own reader, for the camera and for photos.
+    expect(await operator.evaluate("'BarcodeDetector' in globalThis")).toBe(false);
+    const unreadable = { name: 'photo.png', mimeType: 'image/png', buffer: await owner.screenshot() };
+    await operator.getByLabel('Photo of the code').setInputFiles(unreadable);
+    await operator.getByText('There is no readable code in the photo.').waitFor();
+    await filmCode(camera, code);
+    await operator.getByRole('button', { name: 'Scan with the camera' }).click();
+    await expect.poll(() => label.inputValue()).toBe(code);
+    await label.fill('');
+    await operator.getByLabel('Photo of the code').setInputFiles(printed);
+    await expect.poll(() => label.inputValue()).toBe(code);
     await operator.getByRole('button', { name: 'Sign that it is loaded' }).click();
     await operator.getByText('<img src=x onerror=alert(1)>PLA · ACME').waitFor();
     await finish(operator, 'console-spools');

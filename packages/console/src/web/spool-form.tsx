@@ -1,14 +1,10 @@
 import type { SpoolView } from '@millrace/api';
 import { useState } from 'preact/hooks';
+import { readCodeOf } from './code-reader.ts';
+import { CodeScanner } from './code-scanner.tsx';
 import { Signing } from './gesture.tsx';
 import { operatorWords } from './operator-words.ts';
 import { formatCount } from './words.ts';
-
-/** The part of a browser's detector of codes used here. Not every browser has one: then the code is typed. */
-interface Detector {
-  detect(source: ImageBitmapSource): Promise<readonly { readonly rawValue: string }[]>;
-}
-const detectors = globalThis as { readonly BarcodeDetector?: new (options: { formats: string[] }) => Detector };
 
 /** What is loaded on a machine, and a certified spool that is loaded by the code on its label. */
 export function Spools({
@@ -23,15 +19,11 @@ export function Spools({
   const w = operatorWords.value;
   const [code, setCode] = useState('');
   const [unread, setUnread] = useState(false);
-  const { BarcodeDetector } = detectors;
   const scan = async (file: File | undefined) => {
-    if (BarcodeDetector === undefined || file === undefined) return;
-    // Neither every file is an image, nor does every detector know QR codes.
-    const [found] = await createImageBitmap(file)
-      .then((image) => new BarcodeDetector({ formats: ['qr_code'] }).detect(image))
-      .catch(() => []);
+    if (file === undefined) return;
+    const found = await readCodeOf(file).catch(() => undefined);
     setUnread(found === undefined);
-    if (found !== undefined) setCode(found.rawValue);
+    if (found !== undefined) setCode(found);
   };
   return (
     <>
@@ -66,8 +58,14 @@ export function Spools({
               onInput={(event) => setCode(event.currentTarget.value)}
             />
           </label>
-          {BarcodeDetector === undefined ? undefined : (
-            <label>
+          <div class="row">
+            <CodeScanner
+              found={(found) => {
+                setUnread(false);
+                setCode(found);
+              }}
+            />
+            <label class="button plain">
               {w.scan}
               <input
                 type="file"
@@ -76,7 +74,7 @@ export function Spools({
                 onChange={(event) => void scan(event.currentTarget.files?.[0])}
               />
             </label>
-          )}
+          </div>
           {unread ? <p role="status">{w.notRead}</p> : undefined}
         </Signing>
       </details>
