@@ -62,6 +62,7 @@ describe.runIf(chromium !== undefined)('company sign-in at the console', () => {
     expect(await people.statusOf(dora, '/v1/designs')).toBe(200);
     expect(await people.statusOf(dora, `/v1/organisations/${organisation}/sign-ins`)).toBe(403);
     await dora.goto(`${origin}/#/people`);
+    await dora.getByText('Another device of yours').click();
     await dora.getByText('This browser has no key to sign with.').first().waitFor();
 
     // Login CSRF: a page sends somebody else's browser to an answer that its author has obtained.
@@ -96,7 +97,7 @@ describe.runIf(chromium !== undefined)('company sign-in at the console', () => {
     const before = await dora.locator('[data-person="dora@example.com"] [data-key-state]').count();
     expect(before).toBe(1);
     // The key signs, and opens a session by itself.
-    await dora.getByText('Another device of yours').waitFor();
+    await dora.getByText('Another device of yours').click();
     await dora.getByRole('button', { name: 'Sign an invitation for it' }).click();
     await dora.getByText('It is shown once and works once.', { exact: false }).waitFor();
     await dora.getByRole('button', { name: 'Sign out' }).click();

@@ -46,11 +46,13 @@ export function CompanyCard({ text: given }: { readonly text: string | undefined
   const w = companyWords.value;
   const known = localStorage.getItem(TEXT) ?? '';
   const [text, setText] = useState(given ?? known);
-  const [makesKey, setMakesKey] = useState(session.view.value?.company === true);
+  const [wantsKey, setWantsKey] = useState(false);
   const [begun, setBegun] = useState<Begun>();
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<unknown>();
   const own = identity.value;
+  // Whoever reads already needs a key for the rest.
+  const reads = session.view.value?.company === true;
   const leave = async (nonce?: string) => {
     setFailure(undefined);
     const found = await begin(text, nonce);
@@ -100,7 +102,7 @@ export function CompanyCard({ text: given }: { readonly text: string | undefined
   const mayRenew = own?.company !== undefined && own.company === text.trim();
   return (
     <Card title={w.title}>
-      <p>{session.view.value?.company === true ? w.keyText : w.text}</p>
+      <p>{reads ? w.keyText : w.text}</p>
       {given !== undefined || known !== '' ? undefined : (
         <>
           <label for="company">{w.companyText}</label>
@@ -115,7 +117,7 @@ export function CompanyCard({ text: given }: { readonly text: string | undefined
           />
         </>
       )}
-      {makesKey ? (
+      {reads || wantsKey ? (
         own === undefined ? (
           <NewKeyForm made={make} />
         ) : mayRenew ? (
@@ -132,7 +134,7 @@ export function CompanyCard({ text: given }: { readonly text: string | undefined
           <button type="button" disabled={busy || !isCompanyText(text.trim())} onClick={() => void read()}>
             {w.read}
           </button>
-          <button type="button" class="plain" disabled={!isCompanyText(text.trim())} onClick={() => setMakesKey(true)}>
+          <button type="button" class="plain" disabled={!isCompanyText(text.trim())} onClick={() => setWantsKey(true)}>
             {mayRenew ? w.renew : w.makeKey}
           </button>
         </div>

@@ -1,6 +1,6 @@
 import { toBase64 } from '@millrace/base';
 import type { ComponentChildren } from 'preact';
-import { useState } from 'preact/hooks';
+import { useId, useState } from 'preact/hooks';
 import { Failure } from './parts.tsx';
 import { makePasskey, passkeysAreOffered } from './passkey.ts';
 import { words } from './words.ts';
@@ -28,6 +28,7 @@ export function NewKeyForm({
   readonly children?: ComponentChildren;
 }) {
   const w = words.value;
+  const id = useId();
   const [device, setDevice] = useState('');
   const [passphrase, setPassphrase] = useState('');
   const [withoutPasskey, setWithoutPasskey] = useState(!passkeysAreOffered());
@@ -63,9 +64,9 @@ export function NewKeyForm({
         }}
       >
         {children}
-        <label for="device">{w.device}</label>
+        <label for={`${id}-device`}>{w.device}</label>
         <input
-          id="device"
+          id={`${id}-device`}
           type="text"
           required
           maxLength={60}
@@ -76,9 +77,9 @@ export function NewKeyForm({
         {withoutPasskey ? (
           <>
             <p class="after">{w.noPasskey}</p>
-            <label for="new-passphrase">{w.newPassphrase}</label>
+            <label for={`${id}-passphrase`}>{w.newPassphrase}</label>
             <input
-              id="new-passphrase"
+              id={`${id}-passphrase`}
               type="password"
               required
               minLength={LEAST_PASSPHRASE}

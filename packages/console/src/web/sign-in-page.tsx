@@ -20,6 +20,7 @@ async function signedIn(): Promise<void> {
 export function SignInPage({ code }: { readonly code: string | undefined }) {
   const w = words.value;
   const own = identity.value;
+  const reads = session.view.value?.company === true;
   const company = code !== undefined && isCompanyText(code) ? code : undefined;
   const invitation = company === undefined ? code : undefined;
   if (answer.value !== undefined)
@@ -40,7 +41,7 @@ export function SignInPage({ code }: { readonly code: string | undefined }) {
       )}
       {invitation === undefined ? <CompanyCard text={company} key={company} /> : undefined}
       {own !== undefined && code === undefined ? <Forget /> : undefined}
-      {invitation !== undefined || (own === undefined && company === undefined) ? (
+      {invitation !== undefined || (own === undefined && company === undefined && !reads) ? (
         <Enrol code={invitation ?? ''} />
       ) : undefined}
     </>
