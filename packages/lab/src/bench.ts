@@ -30,6 +30,18 @@ export interface Report {
   readonly ratios: readonly Ratio[];
 }
 
+/** What `--json` prints. */
+export interface SavedReport extends Report {
+  /** Name of the bench. */
+  readonly bench: string;
+  /** Day of the run, ISO 8601. */
+  readonly date: string;
+  /** Processes of the machine that wanted a core, mean of the minute before the run. */
+  readonly load: number;
+  /** Where the figures are from, if not from a run that printed this report. */
+  readonly source?: string;
+}
+
 /** A measurement: every call is one run and returns its figure in the row's unit. */
 export interface Candidate {
   readonly name: string;

@@ -1,6 +1,7 @@
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { MillraceError, toMillraceError } from '@millrace/base';
-import { type Bench, formatReport } from './bench.ts';
+import { type Bench, formatReport, type SavedReport } from './bench.ts';
 
 /** Benches by name; each is loaded only when it runs. */
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
@@ -10,6 +11,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   ledger: async () => (await import('./bench-ledger.ts')).benchLedger,
   lists: async () => (await import('./bench-lists.ts')).benchLists,
   machine: async () => (await import('./bench-machine.ts')).benchMachine,
+  scale: async () => (await import('./bench-scale.ts')).benchScale,
   stream: async () => (await import('./bench-stream.ts')).benchStream,
   vault: async () => (await import('./bench-vault.ts')).benchVault,
 };
@@ -28,8 +30,10 @@ async function main(): Promise<void> {
     );
   }
   const bench = await load();
+  const [busy = 0] = loadavg();
   const report = await bench((text) => process.stderr.write(`${text}\n`), args);
-  process.stdout.write(`${values.json ? JSON.stringify(report) : formatReport(report)}\n`);
+  const saved: SavedReport = { bench: name, date: new Date().toISOString().slice(0, 10), load: busy, ...report };
+  process.stdout.write(`${values.json ? JSON.stringify(saved, null, 1) : formatReport(report)}\n`);
 }
 
 main().catch((error: unknown) => {
