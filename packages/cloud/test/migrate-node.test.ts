@@ -213,6 +213,7 @@ describe('a move is refused', () => {
     for (const [wrong, code] of [
       [options('segments'), 'E_STATE'],
       [options('control', { cluster: undefined }), 'E_INPUT'],
+      [options('control', { cluster: { ...cluster, kafka: { brokers: ['127.0.0.1:9'] } as never } }), 'E_STATE'],
       [options('control', { to: 'files', cluster: undefined }), 'E_STATE'],
     ] as const)
       await expect(migrateNode(wrong)).rejects.toMatchObject({ code });

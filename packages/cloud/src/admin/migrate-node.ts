@@ -124,6 +124,7 @@ async function begin(options: MigrateOptions): Promise<Migration> {
   if (to === 'cluster') {
     if (keyspace !== undefined) throw new MillraceError('E_STATE', `its state is already in keyspace ${keyspace}`);
     if (cluster === undefined) throw new MillraceError('E_INPUT', '--cluster is missing: which cluster?');
+    requireNoKafka(cluster);
     if (cluster.kafka !== undefined)
       throw new MillraceError('E_INPUT', '--cluster: kafka: the mail of an existing node cannot be moved');
     await requireEmpty(await openCluster(options, cluster), cluster.keyspace);
@@ -132,8 +133,18 @@ async function begin(options: MigrateOptions): Promise<Migration> {
   if (keyspace === undefined) throw new MillraceError('E_STATE', 'its state is already in its folder');
   if (settings.cluster?.keyspace !== keyspace)
     throw new MillraceError('E_CONFIG', `${nodeFiles.settings} does not name the cluster of keyspace ${keyspace}`);
+  requireNoKafka(settings.cluster);
   await requireAlone(folder, settings, clock);
   return { to, cluster: settings.cluster };
+}
+
+/** The mail that waits would stay behind: its two stores are not copied to each other. */
+function requireNoKafka({ kafka }: ClusterSettings): void {
+  if (kafka !== undefined)
+    throw new MillraceError(
+      'E_STATE',
+      'mail is not moved to or from Kafka: move the node without `kafka` in `cluster`',
+    );
 }
 
 /** Nodes that share a keyspace move back together, which is not possible. */
