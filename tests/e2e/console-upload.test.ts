@@ -41,7 +41,7 @@ describe.runIf(chromium !== undefined)('an owner’s upload in the console', () 
     ];
     const flags = [`--host-resolver-rules=${rules.join(', ')}`];
     people = closer.add(await consolePeople(origin, { others: [uploads], flags }));
-  }, 120_000);
+  }, 240_000);
   afterAll(() => closer.close());
 
   const run = <T>(home: string, ...argv: string[]) => resultOf<T>(home, argv);

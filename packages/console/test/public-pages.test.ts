@@ -81,6 +81,7 @@ describe.runIf(chromium !== undefined)('the console’s public pages in a browse
   async function open(path: string, options: BrowserContextOptions = {}): Promise<Page> {
     const context = await browser.newContext({ locale: 'en-GB', ...options });
     const page = await context.newPage();
+    page.setDefaultTimeout(120_000);
     page.on('request', (request) => asked.push(request.url()));
     page.on('pageerror', (error) => asked.push(`error: ${error.message}`));
     page.on('console', (message) => {

@@ -44,6 +44,7 @@ describe.runIf(chromium !== undefined)('the viewer of G-code files in a browser'
   async function open(options: BrowserContextOptions = {}): Promise<Page> {
     const context = await browser.newContext({ locale: 'en-GB', ...options });
     const page = await context.newPage();
+    page.setDefaultTimeout(120_000);
     page.on('request', (request) => asked.push(`${request.method()} ${request.url()}`));
     page.on('pageerror', (error) => asked.push(`error: ${error.message}`));
     page.on('dialog', (dialog) => asked.push(`dialog: ${dialog.message()}`));
@@ -146,6 +147,27 @@ describe.runIf(chromium !== undefined)('the viewer of G-code files in a browser'
     // Before the first layer.
     await shown(page, 0);
     await expect.poll(bytesOf, { timeout: 20_000 }).toBeLessThan(whole / 2);
+    await page.context().close();
+  });
+
+  it('shows the plate that is chosen of a sliced project', async () => {
+    const page = await open({ viewport: { width: 390, height: 844 } });
+    const impeller = await readFile(`${sample}impeller.gcode`, 'utf8');
+    const parts = { 'Metadata/plate_1.gcode': 'G28\nG1 X10 F600\n', 'Metadata/plate_2.gcode': impeller };
+    await choose(page, 'two.gcode.3mf', Buffer.from(await zipOf(parts)));
+    await page.locator('[data-plate="1"]').waitFor();
+    await picture(page, 'console-plates');
+    expect(await findings(page)).toEqual([]);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    expect(await findings(page)).toEqual([]);
+    await page.locator('[data-plate="2"]').click();
+    await shown(page, 1);
+    await page.getByText('two-plate-2.gcode').waitFor();
+    await page.getByRole('button', { name: 'Another file' }).click();
+    // The only plate needs no choice.
+    await choose(page, 'one.3mf', Buffer.from(await zipOf({ 'Metadata/plate_7.gcode': impeller })));
+    await shown(page, 1);
+    await page.getByText('one.gcode').waitFor();
     await page.context().close();
   });
 

@@ -49,6 +49,8 @@ export async function consolePeople(
     person: async (options = {}) => {
       const context = profile ?? (await browser.newContext({ locale: 'en-GB', ...options }));
       const page = await context.newPage();
+      // Machines that build beside the tests are slow.
+      page.setDefaultTimeout(60_000);
       const devtools = await context.newCDPSession(page);
       await devtools.send('WebAuthn.enable');
       await devtools.send('WebAuthn.addVirtualAuthenticator', {
