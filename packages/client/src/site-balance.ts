@@ -109,7 +109,13 @@ const FIELDS = ['minutes', 'metres', 'grams', 'started', 'ended'] as const;
  * What may differ by rounding between two statements without a print between them. A machine may complete a minute of
  * motion after its report.
  */
-const IDLE: Readonly<Record<keyof Odometer, number>> = { minutes: 1, metres: 0, grams: 0, started: 0, ended: 0 };
+const IDLE: Readonly<Record<(typeof FIELDS)[number], number>> = {
+  minutes: 1,
+  metres: 0,
+  grams: 0,
+  started: 0,
+  ended: 0,
+};
 
 /**
  * Reconciles the figures. A spool that is on the machine in the period is reconciled for its whole stay, because nobody

@@ -103,6 +103,17 @@ it('an odometer that advanced without a permit raises an alarm, until the owner 
   expect(await alarms()).toEqual([expect.anything(), ['inspected', 'odometer cleared']]);
 });
 
+it('a spindle that went back, or turned without a permit, raises an alarm', async () => {
+  await make({ ...at(0, 0, 0), spindle: 10 }, { ...at(1, 1, 1), spindle: 20 });
+  expect(await ask({ ...at(1, 1, 1), spindle: 19 })).toBe('E_ALARM');
+  expect(await alarms()).toEqual([['alarmed', 'went back from 20 to 19 minutes of the spindle']]);
+  await ask({ ...at(1, 1, 1), spindle: 60 });
+  expect((await alarms()).at(-1)).toEqual([
+    'alarmed',
+    'advanced from 19 to 60 minutes of the spindle without a permit',
+  ]);
+});
+
 it('an odometer that went back, or is missing, raises an alarm', async () => {
   await make(at(0, 0, 0), at(1, 1, 4));
   await make(at(1, 1, 4), at(2, 2, 8));

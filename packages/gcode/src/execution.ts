@@ -31,6 +31,8 @@ export class Execution implements MoveListener, MachineTime {
 
   /** Model time of everything executed so far, s. */
   seconds = 0;
+  /** The part of it with the spindle or the laser on. */
+  spindleSeconds = 0;
   /** Number of bytes executed: everything before this offset. */
   executedBytes = 0;
   executedLine = 0;
@@ -49,6 +51,9 @@ export class Execution implements MoveListener, MachineTime {
   filament = 0;
   #filamentNow = 0;
   #ended = false;
+  /** Whether the spindle is on, and the lines that switch it behind moves that are still queued. */
+  #spindle = false;
+  readonly #switches: { readonly at: number; readonly on: boolean }[] = [];
   readonly #listener: ExecutionListener;
 
   constructor(listener: ExecutionListener = {}, limits: MotionLimits = desktopLimits) {
@@ -128,7 +133,9 @@ export class Execution implements MoveListener, MachineTime {
     const { reader, planner } = this;
     this.#catchUp();
     this.#listener.command?.(this);
+    const { spindle } = this.interpreter;
     this.interpreter.execute(reader.offset);
+    if (this.interpreter.spindle !== spindle) this.#switches.push({ at: reader.offset, on: !spindle });
     if (planner.count === 0) {
       this.executedBytes = reader.offset;
       this.executedLine = reader.line;
@@ -150,6 +157,11 @@ export class Execution implements MoveListener, MachineTime {
 
   #spend(lineEnd: number, seconds: number): void {
     this.seconds += seconds;
+    for (let next = this.#switches[0]; next !== undefined && next.at <= lineEnd; next = this.#switches[0]) {
+      this.#spindle = next.on;
+      this.#switches.shift();
+    }
+    if (this.#spindle) this.spindleSeconds += seconds;
     this.#listener.spent?.(lineEnd, seconds);
   }
 }

@@ -64,6 +64,19 @@ describe('programs of mills', () => {
     expect(execution.interpreter.unknown).toBe(1);
   });
 
+  it('say for how long the spindle was on', () => {
+    const cut = execute('M3 S5000\nG1 X100 F600\nG4 P1000\nG0 X0\nM5\n').execution;
+    expect(cut.spindleSeconds).toBe(cut.seconds);
+    expect(execute('G1 X100 F600\nG0 X0\n').execution.spindleSeconds).toBe(0);
+    const half = execute(`${'G4 P1000\n'.repeat(60)}M3\n${'G4 P1000\n'.repeat(60)}M5\n`).execution;
+    expect(half.spindleSeconds).toBeCloseTo(half.seconds / 2, 6);
+    // Moves that are still queued when it is switched count as they were given.
+    const moves = (count: number) => Array.from({ length: count }, (_, at) => `G1 X${at % 2} F60\n`).join('');
+    const mixed = execute(`${moves(5)}M4 S1\n${moves(7)}M5\n${moves(3)}`).execution;
+    expect(mixed.spindleSeconds).toBeGreaterThan(0.4 * mixed.seconds);
+    expect(mixed.spindleSeconds).toBeLessThan(0.55 * mixed.seconds);
+  });
+
   it('repeat the motion in force, in lines without a code', () => {
     expect(path('G1 X1 F600\nY2\nX3 Y4\nG0\nZ5\nG90 X6\nM8 Y7\nG91\nX1')).toEqual([
       [1, 0, 0],

@@ -8,7 +8,7 @@ import type { Telemetry } from '../src/drivers/contract.ts';
 
 const signer = { key: generateP256Key(), installation: 'ab'.repeat(16) };
 let folder: string;
-let machine: { odometer: number; machineSeconds: number };
+let machine: { odometer: number; machineSeconds: number; spindleSeconds?: number };
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace odometer '));
   machine = { odometer: 0, machineSeconds: 0 };
@@ -43,6 +43,21 @@ it('counts motion, material and objects, also across restarts', async () => {
   await second.begin();
   machine = { odometer: 500, machineSeconds: 50 };
   expect(await second.read()).toEqual({ minutes: 3, metres: 3, grams: 9, started: 3, ended: 2 });
+});
+
+it('counts the minutes of a spindle, also across runs and restarts', async () => {
+  const first = await open();
+  await first.begin();
+  machine = { odometer: 0, machineSeconds: 100, spindleSeconds: 90.5 };
+  await first.read();
+  machine = { odometer: 0, machineSeconds: 130, spindleSeconds: 119.7 };
+  await first.end();
+  expect(await first.read()).toEqual({ minutes: 2, spindle: 1, metres: 0, grams: 0, started: 1, ended: 1 });
+  await first.begin();
+  machine = { odometer: 0, machineSeconds: 70, spindleSeconds: 60.4 };
+  await first.end();
+  machine = { odometer: 0, machineSeconds: 0, spindleSeconds: 0 };
+  expect(await (await open()).read()).toMatchObject({ minutes: 3, spindle: 3, ended: 2 });
 });
 
 it('also counts what the machine made while the agent was off, if its counter tells', async () => {

@@ -119,6 +119,8 @@ const count = z.number().int().nonnegative();
 export const odometerSchema = z.strictObject({
   /** Minutes of motion. */
   minutes: count,
+  /** Minutes with the spindle or the laser on; absent until the machine has had one on. */
+  spindle: count.optional(),
   /** Metres and grams of material. */
   metres: count,
   grams: count,

@@ -21,7 +21,14 @@ export const machineAnswer = z.object({
 });
 export type MachineView = z.output<typeof machineAnswer>;
 
-const odometer = z.object({ minutes: uint, metres: uint, grams: uint, started: uint, ended: uint });
+const odometer = z.object({
+  minutes: uint,
+  spindle: uint.optional(),
+  metres: uint,
+  grams: uint,
+  started: uint,
+  ended: uint,
+});
 
 export const odometerAnswer = z.object({
   machine: id,

@@ -15,6 +15,7 @@ export function show(context: Context, name: string): Promise<void> {
         formatFields(
           [
             ['of its life', `${last.minutes} min of motion, ${last.metres} m, ${last.grams} g`],
+            ['', last.spindle === undefined ? undefined : `${last.spindle} min with the spindle on`],
             ['', `${last.started} objects begun, ${last.ended} ended`],
             ['stated', `${new Date(at).toISOString()}${running ? ', an object is being made' : ''}`],
             [

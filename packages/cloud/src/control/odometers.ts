@@ -22,8 +22,11 @@ import type { Submitted } from './submitted.ts';
 // in its requests and reports.
 
 /** What a machine may use between two objects, for example to purge after a change of filament. */
-const IDLE: Readonly<Record<keyof Odometer, number>> = { minutes: 5, metres: 1, grams: 3, started: 0, ended: 0 };
-const FIELDS = ['minutes', 'metres', 'grams', 'started', 'ended'] as const;
+const IDLE: Readonly<Record<keyof Odometer, number>> = {
+  ...{ minutes: 5, spindle: 5, metres: 1, grams: 3, started: 0, ended: 0 },
+};
+const FIELDS = ['minutes', 'spindle', 'metres', 'grams', 'started', 'ended'] as const;
+const UNITS: Readonly<Partial<Record<keyof Odometer, string>>> = { spindle: 'minutes of the spindle' };
 
 /**
  * Compares the odometer of a machine that wants to begin an object. A gap raises an alarm: it is recorded in the
@@ -74,11 +77,15 @@ export async function beginRunning({ records }: ControlContext, machine: string)
 /** What is wrong with an odometer; undefined if it may follow the last one. */
 function gapOf({ last, running }: OdometerRecord, odometer: Odometer | undefined): string | undefined {
   if (odometer === undefined) return 'is missing from its request';
-  const back = FIELDS.find((field) => odometer[field] < last[field]);
-  if (back !== undefined) return `went back from ${last[back]} to ${odometer[back]} ${back}`;
+  const change = (field: (typeof FIELDS)[number]) => {
+    const [from, to] = [last[field] ?? 0, odometer[field] ?? 0];
+    return { by: to - from, said: `from ${from} to ${to} ${UNITS[field] ?? field}` };
+  };
+  const back = FIELDS.find((field) => change(field).by < 0);
+  if (back !== undefined) return `went back ${change(back).said}`;
   if (running) return undefined;
-  const ahead = FIELDS.find((field) => odometer[field] - last[field] > IDLE[field]);
-  return ahead && `advanced from ${last[ahead]} to ${odometer[ahead]} ${ahead} without a permit`;
+  const ahead = FIELDS.find((field) => change(field).by > IDLE[field]);
+  return ahead && `advanced ${change(ahead).said} without a permit`;
 }
 
 /** What a report that ends an object counts for. */

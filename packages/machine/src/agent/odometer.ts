@@ -12,6 +12,8 @@ const amount = z.number().int().nonnegative();
 /** Integers, because CBOR here has no fractions. */
 const schema = z.strictObject({
   seconds: amount,
+  /** With the spindle or the laser on. */
+  spindle: amount.default(0),
   micrometres: amount,
   milligrams: amount,
   started: amount,
@@ -51,10 +53,11 @@ export async function openOdometer(
     remedy:
       'remove it: the machine’s odometer then begins at zero, and owners have to clear the alarm that this raises',
   });
-  const nothing = { seconds: 0, micrometres: 0, milligrams: 0, started: 0, ended: 0, counter: 0 };
+  const nothing = { seconds: 0, spindle: 0, micrometres: 0, milligrams: 0, started: 0, ended: 0, counter: 0 };
   let state = (await file.read()) ?? { ...nothing, from: { micrometres: 0, milligrams: 0 } };
   let seconds = 0; // of the run, when last read
   let passed = 0; // part of a second that is not counted yet
+  let [cutting, cut] = [0, 0]; // the same for the spindle
   const writes = new Mutex();
   const observe = () => {
     const now = telemetry();
@@ -65,12 +68,18 @@ export async function openOdometer(
     seconds = now.machineSeconds;
     const whole = Math.floor(passed);
     passed -= whole;
+    const { spindleSeconds = 0 } = now;
+    cut += spindleSeconds - (spindleSeconds < cutting ? 0 : cutting);
+    cutting = spindleSeconds;
+    const wholeCut = Math.floor(cut);
+    cut -= wholeCut;
     const { diameter = pla.diameterMm * 1_000, density = pla.densityGramsPerCm3 * 1_000 } = spool.filament;
     const filament = { diameterMm: diameter / 1_000, densityGramsPerCm3: density / 1_000 };
     state = {
       ...state,
       counter,
       seconds: state.seconds + whole,
+      spindle: state.spindle + wholeCut,
       micrometres: state.micrometres + micrometres,
       milligrams: state.milligrams + Math.round(1_000 * filamentGrams(micrometres / 1_000, filament)),
     };
@@ -86,6 +95,7 @@ export async function openOdometer(
     const { started, ended } = state;
     return {
       minutes: Math.floor(state.seconds / 60),
+      ...(state.spindle === 0 ? {} : { spindle: Math.floor(state.spindle / 60) }),
       metres: Math.floor(state.micrometres / 1_000_000),
       grams: Math.floor(state.milligrams / 1_000),
       started,
@@ -95,7 +105,7 @@ export async function openOdometer(
   return {
     begin: () =>
       change((current) => {
-        seconds = 0; // the driver begins a run
+        [seconds, cutting] = [0, 0]; // the driver begins a run
         const { micrometres, milligrams, started } = current;
         return { ...current, started: started + 1, from: { micrometres, milligrams } };
       }),

@@ -69,6 +69,8 @@ export interface Telemetry {
   readonly odometer: number;
   /** Machine time of this run, seconds, at the speed of the motion model. */
   readonly machineSeconds: number;
+  /** The part of it with the spindle or the laser on, of machines that execute such programs. */
+  readonly spindleSeconds?: number;
   /** Cause of the state `failed`. */
   readonly error?: MillraceError;
 }

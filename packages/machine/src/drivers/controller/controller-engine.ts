@@ -159,6 +159,7 @@ export class ControllerEngine implements Engine {
       executedBytes: done.bytes,
       odometer: this.#odometer + done.filament,
       machineSeconds: done.seconds,
+      spindleSeconds: done.spindle,
     };
   }
 

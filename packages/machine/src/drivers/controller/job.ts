@@ -22,6 +22,8 @@ export interface Progress {
   readonly feed: number;
   readonly filament: number;
   readonly seconds: number;
+  /** Seconds with the spindle or the laser on. */
+  readonly spindle: number;
 }
 
 const nothing: Progress = {
@@ -32,6 +34,7 @@ const nothing: Progress = {
   feed: 0,
   filament: 0,
   seconds: 0,
+  spindle: 0,
 };
 
 export interface JobOptions {
@@ -190,8 +193,8 @@ export class Job implements ExecutionListener {
   }
 
   #progress(): Progress {
-    const { x, y, z, layer, feed, filament, seconds, lines } = this.#execution;
-    return { bytes: this.#taken, line: lines, layer, position: { x, y, z }, feed, filament, seconds };
+    const { x, y, z, layer, feed, filament, seconds, spindleSeconds: spindle, lines } = this.#execution;
+    return { bytes: this.#taken, line: lines, layer, position: { x, y, z }, feed, filament, seconds, spindle };
   }
 
   #fault(what: string): MillraceError {

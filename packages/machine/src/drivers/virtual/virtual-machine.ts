@@ -42,9 +42,12 @@ interface Done {
   readonly bytes: number;
   readonly filament: number;
   readonly seconds: number;
+  readonly spindle: number;
 }
 
-const nothingDone: Done = { x: 0, y: 0, z: 0, line: 0, layer: 0, feed: 0, bytes: 0, filament: 0, seconds: 0 };
+const nothingDone: Done = {
+  ...{ x: 0, y: 0, z: 0, line: 0, layer: 0, feed: 0, bytes: 0, filament: 0, seconds: 0, spindle: 0 },
+};
 
 class VirtualEngine implements Engine, ExecutionListener {
   readonly capabilities = virtualCapabilities;
@@ -147,6 +150,7 @@ class VirtualEngine implements Engine, ExecutionListener {
       executedBytes: done.bytes,
       odometer: this.#odometer + done.filament,
       machineSeconds: done.seconds,
+      spindleSeconds: done.spindle,
     };
   }
 
@@ -227,6 +231,7 @@ class VirtualEngine implements Engine, ExecutionListener {
       bytes: e.executedBytes,
       filament: e.filament,
       seconds: e.seconds,
+      spindle: e.spindleSeconds,
     };
   }
 
