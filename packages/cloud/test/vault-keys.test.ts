@@ -5,6 +5,7 @@ import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { describe, expect, it } from 'vitest';
 import { VaultKeys } from '../src/keys/vault-keys.ts';
 import type { MailClient } from '../src/node/mail-client.ts';
+import { stateKey, stateKeyAgain } from '../src/segments/state-key.ts';
 import { VaultKeyRing } from '../src/segments/vault-key-ring.ts';
 
 const { directory } = createProtocolFixture();
@@ -94,6 +95,32 @@ describe('keys of the vault', () => {
       points.map(async (point) => ring.open('keys-1', point, await sealVaultMessage(ends, point, message))),
     );
     expect(opens.map((each) => each !== undefined)).toEqual([false, false, true, true, true, true]);
+  });
+
+  it('are stated in the order in which they are made, however long each statement takes', async () => {
+    const ring = new VaultKeyRing(directory, 'segments-1');
+    const stated: string[] = [];
+    let slow = true;
+    const mail: Pick<MailClient, 'send'> = {
+      send: async (_, message) => {
+        // The first one waits until the keys node has a mailbox.
+        for (const wait = slow; wait && slow; ) await new Promise((resolve) => setImmediate(resolve));
+        if (message.type === 'vault.key') stated.push(Buffer.from(message.point).toString('hex'));
+      },
+    };
+    const first = stateKey(ring, mail, 'keys-1', true);
+    const second = stateKey(ring, mail, 'keys-1', false);
+    slow = false;
+    await Promise.all([first, second]);
+    expect(stated).toHaveLength(2);
+    const newest = Buffer.from(stated[1] ?? '', 'hex');
+    ring.renewed(newest);
+    const old = Buffer.from(stated[0] ?? '', 'hex');
+    expect(await ring.open('keys-1', old, await sealVaultMessage(ends, old, message))).toBeUndefined();
+    expect(await ring.open('keys-1', newest, await sealVaultMessage(ends, newest, message))).toEqual(message);
+    // After a message that it cannot open, the node states the same key again.
+    await stateKeyAgain(ring, mail, 'keys-1');
+    expect(stated[2]).toBe(stated[1]);
   });
 
   it('are awaited, and no longer when the node closes', async () => {

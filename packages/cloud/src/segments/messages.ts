@@ -3,6 +3,7 @@ import type { DirectoryNode, LinkMessage, Message, MessageOf } from '@millrace/p
 import type { Handler } from '../node/mail-client.ts';
 import { isForPackage } from '../streaming/package-release.ts';
 import type { SegmentsContext } from './context.ts';
+import { stateKey } from './state-key.ts';
 import type { SegmentsStreams } from './streams.ts';
 import { handleVaultMessage } from './vault-messages.ts';
 
@@ -80,10 +81,8 @@ async function handleInOrder(context: SegmentsContext, message: Message, from: D
     switch (message.type) {
       case 'vault.sealed':
         return handleVaultMessage(context, message, from.id);
-      case 'vault.renew': {
-        const point = context.vaultKeys.renew();
-        return context.outbound.mail.send({ node: from.id }, { type: 'vault.key', point, started: false });
-      }
+      case 'vault.renew':
+        return stateKey(context.vaultKeys, context.outbound.mail, from.id, false);
       case 'vault.renewed':
         return context.vaultKeys.renewed(message.point);
     }

@@ -15,6 +15,7 @@ import { deleteDesign, handleLinkMessage, handleMail } from './messages.ts';
 import { Placements } from './placements.ts';
 import { RepairDesign } from './repair-design.ts';
 import { StagedSegments } from './staged-segments.ts';
+import { stateKey } from './state-key.ts';
 import { StoreDesign } from './store-design.ts';
 import type { SegmentsStores } from './stores.ts';
 import { SegmentsStreams } from './streams.ts';
@@ -106,8 +107,7 @@ export async function createSegmentsNode(
       if (await designs.holds(deletion.design)) await deleteDesign(parts, deletion);
     });
     await outbound.start((message, from, goOn) => handleMail(parts, message, from, goOn));
-    for (const { id: keysNode } of nodesOf(directory, 'keys'))
-      await mail.send({ node: keysNode }, { type: 'vault.key', point: vaultKeys.renew(), started: true });
+    for (const { id: keysNode } of nodesOf(directory, 'keys')) await stateKey(vaultKeys, mail, keysNode, true);
   });
   return { parts, close: () => closer.close() };
 }

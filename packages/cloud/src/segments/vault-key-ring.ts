@@ -1,4 +1,4 @@
-import { type Bytes, type Closable, copyBytes, equalBytes } from '@millrace/base';
+import { type Bytes, type Closable, copyBytes, equalBytes, Mutex } from '@millrace/base';
 import { generateP256Key, type P256Key } from '@millrace/identity';
 import { type Directory, openVaultMessage } from '@millrace/protocol';
 
@@ -13,6 +13,8 @@ export class VaultKeyRing implements Closable {
   readonly #directory: Pick<Directory, 'installation'>;
   /** Id of this node. */
   readonly #own: string;
+  /** Serializes making and stating keys. */
+  readonly stating = new Mutex();
   /** The newest key is last. */
   #ring: P256Key[] = [];
 
@@ -27,6 +29,11 @@ export class VaultKeyRing implements Closable {
     this.#ring.push(key);
     this.#keep(this.#ring.slice(-MOST));
     return copyBytes(key.publicKey);
+  }
+
+  get newest(): Bytes | undefined {
+    const key = this.#ring.at(-1);
+    return key && copyBytes(key.publicKey);
   }
 
   /** Erases every key that is older than the one with this point. Unknown points have no effect. */

@@ -2,6 +2,7 @@ import { isErrorCode, MillraceError, toHex, wipe } from '@millrace/base';
 import { type MessageOf, nodesOf } from '@millrace/protocol';
 import { decodeMessage, encodeMessage, wipeMessage } from '@millrace/vault';
 import type { SegmentsContext } from './context.ts';
+import { stateKeyAgain } from './state-key.ts';
 
 const WORKING_MS = 1_000;
 
@@ -12,8 +13,10 @@ export async function handleVaultMessage(
   from: string,
 ): Promise<void> {
   const bytes = await context.vaultKeys.open(from, point, sealed);
-  if (bytes === undefined)
-    return context.logger.info({ from }, 'message of the vault dropped: its key was lost or erased');
+  if (bytes === undefined) {
+    context.logger.info({ from }, 'message of the vault dropped: its key was lost or erased; stating the newest');
+    return stateKeyAgain(context.vaultKeys, context.outbound.mail, from);
+  }
   const working = sayWorking(context, from);
   try {
     await handleOpened(context, bytes, from);
