@@ -1,0 +1,188 @@
+// npm run cluster [-- --full] [--once] [--home FOLDER]: for trying, the whole cluster on this computer: Cassandra, Kafka
+// and the four nodes, each with a folder of its own (docs/cluster.md). Ctrl-C stops it; the next start goes on.
+// --full: three Cassandra nodes and three brokers (some 4 GB). --once: stops when everything runs.
+import { execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseArgs, promisify } from 'node:util';
+import { root, setup } from './setup.mjs';
+
+const { values } = parseArgs({
+  options: { full: { type: 'boolean' }, once: { type: 'boolean' }, home: { type: 'string' } },
+});
+setup();
+const home = resolve(process.env.INIT_CWD ?? '.', values.home ?? join(root, '.millrace-cluster'));
+const main = join(root, 'packages/cli/dist/program/main.js');
+const port = (name, otherwise) => Number(process.env[name] ?? otherwise);
+const ports = {
+  control: port('MILLRACE_CONTROL_PORT', 7601),
+  distribution: port('MILLRACE_DISTRIBUTION_PORT', 7602),
+  console: port('MILLRACE_CONSOLE_PORT', 7604),
+};
+const engines = { cassandra: port('CASS_PORT', 9042), kafka: port('KAFKA_PORT', 19_092) };
+/** Control before those that connect to it. */
+const roles = ['control', 'distribution', 'segments', 'keys'];
+const inCluster = ['control', 'segments'];
+const folderOf = (role) => join(home, 'hosts', role);
+const admission = (role) => join(home, 'hosts', `${role}-1.admission`);
+
+const say = (text) => process.stdout.write(`${text}\n`);
+const run = promisify(execFile);
+const engine = (name, ...args) =>
+  run(join(root, `scripts/cluster/${name}.sh`), args, {
+    env: { ...process.env, MILLRACE_CLUSTER: join(home, 'engines') },
+  });
+const millrace = async (...args) => JSON.parse((await run(process.execPath, [main, ...args, '--json'])).stdout);
+
+const stopping = new AbortController();
+let failure;
+process.on('SIGINT', () => stopping.abort());
+process.on('SIGTERM', () => stopping.abort());
+
+/** Number of servers of each engine, as it was chosen at the first start. */
+async function sizeOf() {
+  const file = join(home, 'servers');
+  if (!existsSync(file)) await writeFile(file, values.full ? '3' : '1');
+  const count = Number(await readFile(file, 'utf8'));
+  if (values.full && count === 1) throw new Error(`${home} has one server of each engine: choose another --home`);
+  return count;
+}
+
+async function startEngine(name, count) {
+  say(`${name} (${count}) …`);
+  await engine(name, String(count));
+}
+
+/** Settings of a node of the cluster. Everything is on this computer, so without TLS and logins. */
+function clusterOf(role, count) {
+  const at = (host, number) => `${host}:${number}`;
+  const numbers = Array.from({ length: count }, (_, i) => i);
+  return {
+    contactPoints: numbers.map((i) => at(`127.0.0.${i + 1}`, engines.cassandra)),
+    localDataCenter: 'datacenter1',
+    keyspace: `millrace_${role}`,
+    copies: count,
+    ...(role === 'control' && {
+      kafka: {
+        brokers: numbers.map((i) => at('127.0.0.1', engines.kafka + i)),
+        prefix: 'millrace',
+        copies: count,
+      },
+    }),
+  };
+}
+
+/** Makes the installation as docs/several-hosts.md describes. Repeated after an interruption, it goes on. */
+async function createInstallation(count) {
+  if (roles.every((role) => existsSync(admission(role)))) return;
+  say('installation …');
+  const admin = join(home, 'admin');
+  const note = join(home, 'installation.json');
+  if (!existsSync(note)) {
+    const made = await millrace('init', '--without-nodes', '--name', 'Cluster', '--home', admin);
+    await writeFile(note, JSON.stringify(made));
+  }
+  const { installation, adminKey } = JSON.parse(await readFile(note, 'utf8'));
+  const requests = [];
+  for (const role of roles) {
+    const options = ['--installation', installation, '--admin-key', adminKey, '--home', folderOf(role)];
+    if (role in ports) options.push('--address', `127.0.0.1:${ports[role]}`);
+    if (role === 'control') options.push('--console', `127.0.0.1:${ports.console}`);
+    if (inCluster.includes(role)) {
+      const file = join(home, 'hosts', `${role}.cluster.json`);
+      await writeFile(file, JSON.stringify(clusterOf(role, count), null, 2));
+      options.push('--cluster', file);
+    }
+    const out = join(home, 'hosts', `${role}-1.request`);
+    requests.push(await millrace('node', 'create', '--role', role, '--id', `${role}-1`, '--out', out, ...options));
+  }
+  await millrace(
+    ...['node', 'admit', ...requests.map(({ request }) => request)],
+    ...['--fingerprint', ...requests.map(({ fingerprint }) => fingerprint)],
+    ...['--out', join(home, 'hosts'), '--home', admin],
+  );
+}
+
+const nodes = [];
+
+/** Resolves when the node serves. */
+function startNode(role) {
+  say(`${role} …`);
+  const child = spawn(
+    process.execPath,
+    [main, 'node', 'run', '--home', folderOf(role), '--admission', admission(role)],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // Ctrl-C goes to this process alone, which stops the nodes in order
+    },
+  );
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  nodes.unshift({ child, ended });
+  const errors = createInterface({ input: child.stderr });
+  let last = '';
+  errors.on('line', (line) => {
+    last = line;
+  });
+  const ready = new Promise((resolve) => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (line.startsWith('{"ready":true')) resolve();
+      else last = line;
+    });
+  });
+  const died = ended.then((code) => {
+    if (stopping.signal.aborted) return;
+    failure ??= new Error(`${role} ended with code ${code}: ${last}`);
+    stopping.abort();
+  });
+  return Promise.race([ready, died]);
+}
+
+const untilStopped = () =>
+  new Promise((resolve) => {
+    if (stopping.signal.aborted) resolve();
+    stopping.signal.addEventListener('abort', resolve, { once: true });
+  });
+
+async function start() {
+  await mkdir(join(home, 'hosts'), { recursive: true, mode: 0o700 });
+  const count = await sizeOf();
+  await startEngine('cassandra', count);
+  await startEngine('kafka', count);
+  await createInstallation(count);
+  for (const role of roles) if (!stopping.signal.aborted) await startNode(role);
+  if (stopping.signal.aborted) return;
+  const admin = join(home, 'admin');
+  const origin = `http://localhost:${ports.console}`;
+  const { url } = await millrace('console', '--origin', origin, '--home', admin);
+  say(
+    `\nEverything runs. The console is at ${origin}. This address signs one browser in, within two minutes:\n\n${url}\n`,
+  );
+  say(`Commands: npx millrace … --home ${admin}. Ctrl-C stops everything.`);
+  if (!values.once) await untilStopped();
+}
+
+async function stop() {
+  stopping.abort();
+  say('stopping …');
+  for (const { child, ended } of nodes) {
+    child.kill('SIGTERM');
+    await ended;
+  }
+  await engine('kafka', 'down');
+  await engine('cassandra', 'down');
+  say('stopped');
+}
+
+try {
+  await start();
+} catch (error) {
+  failure ??= error;
+}
+await stop();
+if (failure !== undefined) {
+  process.stderr.write(`\n  error   ${String(failure.stderr || failure.message).trim()}\n`);
+  process.exit(1);
+}
+process.exit(0);
