@@ -74,10 +74,23 @@ describe('the console’s server', () => {
     expect((await ask('/checkpoint')).body).toBe('head');
     for (const path of ['/index.htm', '/assets/../package.json', '/assets/%2e%2e/index.ts', '/tile/0/000', '//', '/v1'])
       expect([path, (await ask(path)).status]).toEqual([path, 404]);
-    expect((await ask('/', 'DELETE', { origin: server.origin })).status).toBe(404);
+    const { origin } = server;
+    for (const [path, method] of [
+      ['/', 'DELETE'],
+      ['/assets/a-1.js', 'POST'],
+      ['/checkpoint?x=1', 'PUT'],
+      ['/', 'OPTIONS'],
+    ] as const) {
+      const refused = await ask(path, method, { origin });
+      expect([path, refused.status, refused.headers.allow]).toEqual([path, 405, 'GET, HEAD']);
+      expect(JSON.parse(refused.body)).toMatchObject({ code: 'E_METHOD' });
+    }
+    for (const path of ['/none', '/tile/0/000', '/index.html/'])
+      expect([path, (await ask(path, 'DELETE', { origin })).status]).toEqual([path, 404]);
     // Refused before the body is read: it is never sent.
-    const headers = { origin: server.origin, 'content-type': 'application/json', 'content-length': '60000000' };
+    const headers = { origin, 'content-type': 'application/json', 'content-length': '60000000' };
     expect((await ask('/v1/none', 'PUT', headers)).status).toBe(404);
+    expect((await ask('/', 'PUT', headers)).status).toBe(405);
   });
 
   it('allows no foreign scripts, frames or addresses, also in answers of errors', async () => {

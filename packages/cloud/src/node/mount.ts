@@ -266,11 +266,19 @@ function refuseOthers(server: TlsServer, url: string, allowed: ReadonlySet<strin
     url,
     exposeHeadRoute: false,
     onRequest: async (request, reply) => {
-      reply.header('allow', allow);
-      throw new MillraceError('E_METHOD', `${request.method} is not a method of this path: ${allow}`, {
-        data: { allow: [...allowed].sort() },
-      });
+      throw wrongMethod(request, reply, [...allowed].sort());
     },
     handler: () => undefined,
   });
+}
+
+/** The error for a method that a path does not have. Its answer lists those that it has. */
+export function wrongMethod(
+  { method }: Pick<FastifyRequest, 'method'>,
+  reply: Pick<FastifyReply, 'header'>,
+  allowed: readonly string[],
+): MillraceError {
+  const allow = allowed.join(', ');
+  reply.header('allow', allow);
+  return new MillraceError('E_METHOD', `${method} is not a method of this path: ${allow}`, { data: { allow: allowed } });
 }

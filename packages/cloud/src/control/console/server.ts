@@ -4,6 +4,7 @@ import type { TlsIdentity } from '@millrace/identity';
 import type { Address, ConnectionLimits, PublicAnswer } from '@millrace/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { createBrowserServer } from '../../node/browser-server.ts';
+import { wrongMethod } from '../../node/mount.ts';
 import { Site, securityHeaders } from './site.ts';
 
 export interface ConsoleServerOptions {
@@ -33,6 +34,8 @@ export interface ConsoleServer extends Closable {
 
 const reads = ['GET', 'HEAD'];
 
+const pathOf = ({ url }: FastifyRequest): string => url.split('?', 1)[0] ?? '';
+
 /**
  * Serves the web application, its API and the public ledger to browsers. Requests for another host are refused, so that
  * a web page elsewhere cannot read the console through a name that it has pointed at this server (DNS rebinding).
@@ -44,17 +47,24 @@ export async function serveConsole(options: ConsoleServerOptions): Promise<Conso
   const browsers = createBrowserServer({ ...listener, name: 'console', bodyLimit: 64 * 1024 * 1024 });
   const { server, origin } = browsers;
   const secure = securityHeaders(uploads);
+  const exists = async (path: string) =>
+    site.has(path) ||
+    (await ledger?.({ path, headers: {} }).then(
+      ({ status }) => status < 400,
+      () => false,
+    ));
   server.addHook('onRequest', async (request, reply) => {
     reply.headers({ ...secure, 'cache-control': 'no-store' });
     requireOwnOrigin(request, origin());
     if (!request.is404) return;
     // Without a route, nobody has limited the body: it is not read.
     reply.header('connection', 'close');
+    if (await exists(pathOf(request))) throw wrongMethod(request, reply, reads);
     throw new MillraceError('E_NOT_FOUND', 'there is no such path');
   });
   mount(server, origin);
   const answer = async (request: FastifyRequest, reply: FastifyReply) => {
-    const path = request.url.split('?', 1)[0] ?? '';
+    const path = pathOf(request);
     const sent = await site.send(path, request, reply);
     if (sent !== undefined) return sent;
     const { status, type, body, headers } = await (ledger?.({ path, headers: request.headers }) ??

@@ -56,6 +56,10 @@ export class Site {
     );
   }
 
+  has(path: string): boolean {
+    return this.#files.has(path);
+  }
+
   /** Sends the file, or returns undefined if there is none. */
   async send(path: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
     const file = this.#files.get(path);
