@@ -5,7 +5,7 @@ import { type Disclosure, signTransaction } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { describe, expect, it } from 'vitest';
 import { Changes } from '../src/control/changes.ts';
-import type { ControlContext } from '../src/control/context.ts';
+import type { ControlContext, TimedProgress } from '../src/control/context.ts';
 import { takeProgress } from '../src/control/progress.ts';
 import { openRecords, type PrintRecord } from '../src/control/records.ts';
 import { printView } from '../src/control/views.ts';
@@ -80,7 +80,8 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
   await records.claims.create(`${licence}/1`, { print: print ?? '' });
   const directory = { adminKey: toHex(generateUserKey().publicKey) };
   const changes = new Changes(systemClock, systemRandom);
-  const context = { records, directory, progress: new Map<string, Progress>(), changes } as unknown as ControlContext;
+  const progress = new Map<string, TimedProgress>();
+  const context = { records, directory, progress, changes, clock: systemClock } as unknown as ControlContext;
   const view = async (user: string | undefined) => {
     const actor = { role: 'user', name: user ?? '', admin: false } as const;
     return printView(context, await records.prints.require(print ?? ''), actor);
@@ -91,12 +92,16 @@ async function fixture(disclose: Disclosure[], state: PrintRecord['state'] = 'ru
 describe('live telemetry at control', () => {
   it('is the newest of a running print, and is kept until newer telemetry arrives', async () => {
     const { context, view } = await fixture([]);
+    let now = 1_000_000;
+    Object.assign(context, { clock: { now: () => now, monotonic: () => now } });
     await takeProgress(context, object, told);
+    now += 20_000;
     await takeProgress(context, object, { acked: 13, revision: 3 });
+    now += 3_000;
     expect((await view(owner)).progress).toEqual({
-      ...told,
-      acked: 13,
-      matrix: undefined,
+      ...{ ...told, acked: 13, matrix: undefined },
+      // Each figure has its own age: the machine has said nothing since.
+      ...{ age: 3_000, machineAge: 23_000 },
     });
   });
 
@@ -127,14 +132,17 @@ describe('live telemetry at control', () => {
     const shown = async (...disclose: Disclosure[]) => {
       const { context, view } = await fixture(disclose);
       await takeProgress(context, object, told);
-      expect((await view(owner)).progress).toEqual(told);
+      const ages = { age: expect.any(Number), machineAge: expect.any(Number) };
+      expect((await view(owner)).progress).toEqual({ ...told, ...ages });
       return (await view(holder)).progress;
     };
     const { acked, revision, matrix } = told;
     expect(await shown()).toEqual({ machine: {} });
     expect(await shown('position')).toEqual({ machine: {} });
-    expect(await shown('progress')).toEqual({ acked, revision, matrix, machine: { wire: 1_000, hints: 500 } });
-    expect(await shown('temperatures')).toEqual({ machine: { temperatures: { hotend: 215, bed: 60 } } });
-    expect(await shown('state', 'buffer')).toEqual({ machine: { state: 'running', buffer: 31.4 } });
+    const [age, machineAge] = [expect.any(Number), expect.any(Number)];
+    const counts = { wire: 1_000, hints: 500 };
+    expect(await shown('progress')).toEqual({ acked, revision, matrix, machine: counts, age, machineAge });
+    expect(await shown('temperatures')).toEqual({ machine: { temperatures: { hotend: 215, bed: 60 } }, machineAge });
+    expect(await shown('state', 'buffer')).toEqual({ machine: { state: 'running', buffer: 31.4 }, machineAge });
   });
 });

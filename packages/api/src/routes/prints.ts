@@ -53,7 +53,12 @@ export const printAnswer = z.object({
     .describe('while its machine stands still: who has paused it, why, and what has to happen next'),
   segments: uint,
   progress: z
-    .object({ ...progressBody.partial().shape, machine: machineState.optional() })
+    .object({
+      ...progressBody.partial().shape,
+      machine: machineState.optional(),
+      age: uint.optional().describe('since control got the newest figures, ms'),
+      machineAge: uint.optional().describe('since control got what `machine` says, ms'),
+    })
     .optional()
     .describe('while it runs; the holder sees what the licence discloses'),
 });

@@ -15,6 +15,9 @@ import type { Records } from './records.ts';
 import type { WebhookAddresses } from './webhooks/addresses.ts';
 import type { WebhookOutbox } from './webhooks/outbox.ts';
 
+/** Figures, and when control got them; those of the machine may be older. Milliseconds since 1970. */
+export type TimedProgress = Progress & { readonly at: number; readonly machineAt?: number | undefined };
+
 /** State shared by the parts of the control node. Built once, in control-node.ts. */
 export interface ControlContext {
   /** This node's id in the directory. */
@@ -39,7 +42,7 @@ export interface ControlContext {
   /** Issues certificates to users; absent in an installation without one. */
   readonly userAuthority?: Authority | undefined;
   /** Live figures of running prints, by object. */
-  readonly progress: Map<string, Progress>;
+  readonly progress: Map<string, TimedProgress>;
   /** When each node and each machine last called, by id: milliseconds since 1970. */
   readonly seen: Map<string, { readonly role: NodeRole; readonly at: number }>;
   readonly machinesSeen: Map<string, number>;

@@ -10,7 +10,11 @@ import { isBegun } from './records.ts';
 export async function takeProgress(context: ControlContext, object: string, told: Progress): Promise<void> {
   const { progress } = context;
   const known = progress.get(object);
-  progress.set(object, { ...told, machine: told.machine ?? known?.machine, owner: told.owner ?? known?.owner });
+  const at = context.clock.now();
+  progress.set(object, {
+    ...{ ...told, machine: told.machine ?? known?.machine, owner: told.owner ?? known?.owner },
+    ...{ at, machineAt: told.machine === undefined ? known?.machineAt : at },
+  });
   // Stored before the record is read: a print that ends meanwhile removes the figures after its record has changed.
   let begun = false;
   try {

@@ -291,9 +291,19 @@ export async function printView(context: ControlContext, record: PrintRecord, ac
 }
 
 async function progressFor(context: ControlContext, print: PrintRecord, actor: Actor) {
-  const progress = print.object === undefined ? undefined : context.progress.get(print.object);
-  if (progress === undefined || permits(actor, 'print.readInFull', print)) return progress;
-  return disclosedTo(progress, readLicence(await context.records.licences.require(print.licence)).disclose);
+  const known = print.object === undefined ? undefined : context.progress.get(print.object);
+  if (known === undefined) return undefined;
+  const { at, machineAt, ...progress } = known;
+  const shown = permits(actor, 'print.readInFull', print)
+    ? progress
+    : disclosedTo(progress, readLicence(await context.records.licences.require(print.licence)).disclose);
+  const ageOf = (time: number) => Math.max(0, context.clock.now() - time);
+  const showsMachine = Object.values(shown.machine ?? {}).some((value) => value !== undefined);
+  return {
+    ...shown,
+    ...(shown.acked !== undefined && { age: ageOf(at) }),
+    ...(showsMachine && machineAt !== undefined && { machineAge: ageOf(machineAt) }),
+  };
 }
 
 /**

@@ -280,5 +280,7 @@ export function wrongMethod(
 ): MillraceError {
   const allow = allowed.join(', ');
   reply.header('allow', allow);
-  return new MillraceError('E_METHOD', `${method} is not a method of this path: ${allow}`, { data: { allow: allowed } });
+  return new MillraceError('E_METHOD', `${method} is not a method of this path: ${allow}`, {
+    data: { allow: allowed },
+  });
 }
