@@ -87,6 +87,14 @@ describe.runIf(chromium !== undefined)('the console’s pages for people and pro
     expect(await readFile(await (await saved).path(), 'utf8')).toContain(
       `${object},completed,${brand},Brand,${bureau}`,
     );
+    // A page that was loaded again knows of no recent gesture: an export asks for the passkey, and signs in anew.
+    await ada.reload();
+    const signedIn = ada.waitForRequest(
+      (request) => request.method() === 'POST' && request.url().endsWith('/sessions'),
+    );
+    const savedAgain = ada.waitForEvent('download');
+    await ada.getByRole('button', { name: 'Save all records as CSV' }).click();
+    await Promise.all([signedIn, savedAgain]);
     await ada.locator('[data-case-state=open] summary').click();
     await finish(ada, 'console-usage');
     await ada.getByRole('button', { name: 'Credit one more object' }).click();

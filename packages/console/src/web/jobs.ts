@@ -4,6 +4,7 @@ import type { CompanyJob } from './company-jobs.ts';
 import type { Identity } from './identity-shape.ts';
 import type { OperatorJob } from './operator-jobs.ts';
 import type { PeopleJob } from './people-jobs.ts';
+import type { WebhookJob } from './webhook-jobs.ts';
 import type { Unlock } from './wrap.ts';
 
 // What a page asks the worker that has the person's key. Every job opens the key once, after a gesture, and wipes it.
@@ -35,7 +36,8 @@ export type Job =
     }
   | CompanyJob
   | OperatorJob
-  | PeopleJob;
+  | PeopleJob
+  | WebhookJob;
 
 export interface JobRequest {
   readonly origin: string;

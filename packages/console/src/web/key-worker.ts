@@ -20,6 +20,7 @@ import { aboutOf, type Identity } from './identity-shape.ts';
 import type { Job, JobAnswer, JobRequest } from './jobs.ts';
 import { performForOperator } from './operator-jobs.ts';
 import { performForPeople } from './people-jobs.ts';
+import { performForWebhooks } from './webhook-jobs.ts';
 import { type Unlock, unwrapKey, wrapKey } from './wrap.ts';
 
 // A worker of its own for every job. It has the person's key for the time of the job, and ends with it.
@@ -120,6 +121,11 @@ function perform({ origin, unlock, job }: JobRequest): Promise<unknown> {
       const { identity, type: _, ...terms } = job;
       return withKey(identity, unlock, (session) => grantLicence(session, terms));
     }
+    case 'create-webhook':
+    case 'rotate-webhook':
+    case 'test-webhook':
+    case 'set-webhook':
+      return withKey(job.identity, unlock, (session) => performForWebhooks(job, session));
     case 'invite':
     case 'add-device':
     case 'revoke':

@@ -18,6 +18,8 @@ export const STALE_MS = 10_000;
 export interface Live<T> extends Loaded<T> {
   /** Age of the value, ms: since it was read, or since the stream of events said that it has not changed. */
   readonly age: number;
+  /** Time since the value was read, ms. What it says of ages was right then. */
+  readonly sinceRead: number;
 }
 
 /**
@@ -77,5 +79,6 @@ export function useLive<T>(
       clearInterval(timer);
     };
   }, [key]);
-  return { ...loaded, age: Math.max(0, now.value - confirmed.value) };
+  const since = (time: number) => Math.max(0, now.value - time);
+  return { ...loaded, age: since(confirmed.value), sinceRead: since(read.current) };
 }

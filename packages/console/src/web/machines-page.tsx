@@ -1,4 +1,5 @@
 import type { MachineView, PrintView, SpoolView } from '@millrace/api';
+import type { ComponentChildren } from 'preact';
 import { type Live, STALE_MS, useLive } from './live.ts';
 import { Shown } from './parts.tsx';
 import { PrintCommands } from './print-commands.tsx';
@@ -33,6 +34,7 @@ export function MachinesPage() {
                   machine={machine}
                   prints={prints.filter((print) => print.machine === machine.machine)}
                   spools={spools.filter((spool) => spool.machine === machine.machine)}
+                  sinceRead={live.sinceRead}
                   again={live.again}
                 />
               ))}
@@ -60,12 +62,15 @@ export function Machine({
   machine,
   prints,
   spools,
+  sinceRead = 0,
   again,
 }: {
   readonly machine: MachineView;
   readonly prints: readonly PrintView[];
   /** What is loaded; without it, the card is an example, and nothing can be loaded. */
   readonly spools?: readonly SpoolView[];
+  /** Since the prints were read, ms. */
+  readonly sinceRead?: number;
   readonly again: () => void;
 }) {
   const w = words.value;
@@ -74,6 +79,7 @@ export function Machine({
   const state = !machine.online ? 'offline' : running === undefined ? 'idle' : 'printing';
   const figures = running?.progress?.machine;
   const temperatures = figures?.temperatures;
+  const machineAge = ageAt(running?.progress?.machineAge, sinceRead);
   return (
     <section class="card machine" data-state={state}>
       <h2>{machine.serial}</h2>
@@ -83,24 +89,24 @@ export function Machine({
           {machine.kind} · <span class="mono">{machine.machine.slice(0, 8)}</span>
         </span>
       </p>
-      {running === undefined ? undefined : <Progress print={running} />}
+      {running === undefined ? undefined : <Progress print={running} sinceRead={sinceRead} />}
       <dl class="small">
         {temperatures?.hotend === undefined ? undefined : (
           <>
             <dt>{w.hotend}</dt>
-            <dd>{formatTemperature(temperatures.hotend)}</dd>
+            <Aged age={machineAge}>{formatTemperature(temperatures.hotend)}</Aged>
           </>
         )}
         {temperatures?.bed === undefined ? undefined : (
           <>
             <dt>{w.bed}</dt>
-            <dd>{formatTemperature(temperatures.bed)}</dd>
+            <Aged age={machineAge}>{formatTemperature(temperatures.bed)}</Aged>
           </>
         )}
         {figures?.buffer === undefined ? undefined : (
           <>
             <dt>{w.buffer}</dt>
-            <dd>{formatSeconds(figures.buffer)}</dd>
+            <Aged age={machineAge}>{formatSeconds(figures.buffer)}</Aged>
           </>
         )}
         <dt>{w.waiting}</dt>
@@ -114,12 +120,32 @@ export function Machine({
   );
 }
 
-export function Progress({ print }: { readonly print: PrintView }) {
+/** The age of a figure now, from its age when it was read, ms. */
+const ageAt = (age: number | undefined, sinceRead: number) => (age === undefined ? undefined : age + sinceRead);
+
+/** A value of a list with its own age: it turns grey when nobody reports it any more. */
+function Aged({ age, children }: { readonly age: number | undefined; readonly children: ComponentChildren }) {
   const w = words.value;
+  return (
+    <dd class={age !== undefined && age > STALE_MS ? 'aged old' : 'aged'}>
+      {children}
+      {age === undefined ? undefined : <span class="small"> · {w.ago(formatSeconds(age / 1000))}</span>}
+    </dd>
+  );
+}
+
+export function Progress({ print, sinceRead = 0 }: { readonly print: PrintView; readonly sinceRead?: number }) {
+  const w = words.value;
+  const age = ageAt(print.progress?.age, sinceRead);
   const share = print.segments === 0 ? 0 : Math.min(1, (print.progress?.acked ?? 0) / print.segments);
   const percent = Math.floor(100 * share);
   return (
-    <progress class="bar-of" max={100} value={percent} aria-label={w.progressOf(formatCount(percent))}>
+    <progress
+      class={age !== undefined && age > STALE_MS ? 'bar-of stale' : 'bar-of'}
+      max={100}
+      value={percent}
+      aria-label={w.progressOf(formatCount(percent))}
+    >
       {percent}
     </progress>
   );

@@ -10,6 +10,7 @@ import { peopleWords } from './people-words.ts';
 import { session } from './session.ts';
 import { Table } from './table.tsx';
 import { TokensCard } from './tokens-card.tsx';
+import { WebhooksCard } from './webhooks-card.tsx';
 import { formatCount, formatTime } from './words.ts';
 
 const tones: Readonly<Record<KeyState, string>> = {
@@ -55,6 +56,7 @@ export function PeoplePage() {
               <AddDevice done={again} />
               <OpenInvitations invitations={all.invitations} mayRevoke={isOwnerAdmin} again={again} />
               <TokensCard tokens={all.tokens} mayRevokeAll={isOwnerAdmin} again={again} />
+              <WebhooksCard organisation={isOwnerAdmin ? organisation : undefined} />
               {all.signIns === undefined ? undefined : (
                 <Card title={w.signIns}>
                   {all.signIns.length === 0 ? (

@@ -1,4 +1,5 @@
 import { fromBase64, MillraceError } from '@millrace/base';
+import { signal } from '@preact/signals';
 import type { Identity } from './identity-shape.ts';
 import type { Job, JobAnswer, JobRequest } from './jobs.ts';
 import workerAddress from './key-worker.js?worker&url';
@@ -6,6 +7,9 @@ import { usePasskey } from './passkey.ts';
 import { session } from './session.ts';
 import { startWorker } from './workers.ts';
 import type { Unlock } from './wrap.ts';
+
+/** When the person has last opened the key of this browser by a gesture, for a job that went well. 0: not yet. */
+export const openedAt = signal(0);
 
 /**
  * Runs a job in a worker of its own, which ends with it.
@@ -21,7 +25,10 @@ export function runJob(job: Job, unlock: Unlock): Promise<unknown> {
   })
     .finally(() => worker.terminate())
     .then((answer) => {
-      if (answer.ok) return answer.value;
+      if (answer.ok) {
+        openedAt.value = Date.now();
+        return answer.value;
+      }
       if (answer.code === 'E_AUTH') session.check();
       throw new MillraceError(answer.code, answer.message);
     });

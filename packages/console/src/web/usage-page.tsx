@@ -4,6 +4,7 @@ import { UsageTotals } from '@millrace/protocol';
 import type { UsageRecord } from '@millrace/protocol/shapes';
 import { useState } from 'preact/hooks';
 import { CasesCard } from './cases-card.tsx';
+import { Confirmed } from './confirmed.tsx';
 import { useLoaded } from './loaded.ts';
 import { Card, Shown } from './parts.tsx';
 import { readOrganisations } from './reading.ts';
@@ -87,9 +88,7 @@ function Totals({ records }: { readonly records: readonly UsageRecord[] }) {
           currency === undefined ? '–' : formatMoney(Number(amount), currency),
         ])}
       />
-      <button type="button" class="plain" onClick={() => void save(records)}>
-        {w.csv}
-      </button>
+      <Confirmed label={w.csv} act={() => save(records)} />
     </>
   );
 }

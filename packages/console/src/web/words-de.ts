@@ -183,6 +183,7 @@ export const de = {
   buffer: 'Vorrat',
   waiting: 'Wartende Drucke',
   progressOf: (percent: string) => `${percent} % fertig`,
+  ago: (time: string) => `vor ${time}`,
   readAgo: (time: string) => `Gelesen vor ${time}`,
   staleSince: (time: string) => `Veraltet: Der Server hat zuletzt vor ${time} geantwortet`,
 

@@ -180,6 +180,7 @@ export const en = {
   buffer: 'Buffer',
   waiting: 'Waiting prints',
   progressOf: (percent: string) => `${percent} % made`,
+  ago: (time: string) => `${time} ago`,
   readAgo: (time: string) => `Read ${time} ago`,
   staleSince: (time: string) => `Old: the server last answered ${time} ago`,
 
