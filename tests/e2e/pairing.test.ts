@@ -76,7 +76,7 @@ async function looksRight(page: string, name: string, text: string | RegExp): Pr
   await vi.waitFor(
     async () => {
       await browser.goto(`http://${page}/`);
-      expect(await browser.locator('main').innerText()).toMatch(text);
+      expect(await browser.locator('main').textContent()).toMatch(text);
     },
     { timeout: 120_000, interval: 200 },
   );
