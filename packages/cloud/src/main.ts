@@ -9,7 +9,6 @@ import {
 } from '@millrace/base';
 import { type Address, type Addresses, parseAddresses } from '@millrace/protocol';
 import { addressesInDirectory, loadNodeConfig, type NodeConfig } from './config.ts';
-import { claimFolder } from './node/claim-folder.ts';
 
 const usage =
   'usage: main.js --folder NODE_FOLDER [--control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT] [--console HOST:PORT] [--browsers HOST:PORT]]';
@@ -79,8 +78,6 @@ async function main(): Promise<void> {
     },
   });
   if (values.folder === undefined) throw new MillraceError('E_CONFIG', usage);
-  // For commands that need the node stopped. The node itself runs without it, too.
-  await claimFolder(values.folder).catch(() => undefined);
   const config = await loadNodeConfig(values.folder);
   const node = await start(config, givenAddresses(values, config));
   let closing = false;

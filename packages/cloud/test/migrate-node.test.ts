@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +13,6 @@ import { tallyState } from '../src/admin/copy-state.ts';
 import { cancelMigration, type MigrateOptions, type MovableRole, migrateNode } from '../src/admin/migrate-node.ts';
 import { nodeFiles } from '../src/config.ts';
 import { openControlStores } from '../src/control/stores.ts';
-import { claimFolder } from '../src/node/claim-folder.ts';
 import { SeenEpoch } from '../src/node/rollback-guard.ts';
 import { openSegmentsStores } from '../src/segments/stores.ts';
 import type { ClusterSettings } from '../src/settings.ts';
@@ -178,9 +179,14 @@ describe.each(['control', 'segments'] as const)('moving the state of a %s node',
 describe('a move is refused', () => {
   it('while the node runs', async () => {
     await makeNode('control');
-    const claim = await claimFolder(folder);
-    await expect(migrateNode(options('control'))).rejects.toMatchObject({ code: 'E_CONFLICT' });
-    await claim?.close();
+    const node = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)', '--', '--folder', folder]);
+    try {
+      await once(node, 'spawn');
+      await expect(migrateNode(options('control'))).rejects.toMatchObject({ code: 'E_CONFLICT' });
+    } finally {
+      node.kill('SIGKILL');
+    }
+    await once(node, 'exit');
     await migrateNode(options('control'));
   });
 

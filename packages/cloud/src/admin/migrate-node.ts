@@ -6,7 +6,7 @@ import { nodesOf, openDirectory } from '@millrace/protocol';
 import { keepStores, openLmdb } from '@millrace/stores';
 import { openFileEngine } from '@millrace/vault';
 import { nodeFiles, readSettings } from '../config.ts';
-import { claimFolder } from '../node/claim-folder.ts';
+import { folderProcess } from '../node/folder-process.ts';
 import { connectCluster } from '../node/cluster.ts';
 import { readKeyspace, removeKeyspace, writeKeyspace } from '../node/keyspace.ts';
 import { type Migration, readMigration, removeMigration, writeMigration } from '../node/migration.ts';
@@ -46,8 +46,9 @@ export type Migrated = { readonly to: Migration['to']; readonly moved: StateTall
  * @throws {MillraceError} E_STATE if the state is already there, another move is under way, or the node shares its state
  * with others; E_STORE if the copy differs; E_CONFIG; as the stores. The state is then where it was.
  */
-export function migrateNode(options: MigrateOptions): Promise<Migrated> {
-  return whileClaimed(options.folder, () => migrate(options));
+export async function migrateNode(options: MigrateOptions): Promise<Migrated> {
+  await requireStopped(options.folder);
+  return migrate(options);
 }
 
 /** `cluster` of a file, in the form of `node.json`, for a node of this role. @throws {MillraceError} E_INPUT */
@@ -62,26 +63,22 @@ export function parseClusterSettings(json: unknown, role: MovableRole): ClusterS
  * Gives a move up and erases what was copied.
  * @throws {MillraceError} E_STATE if none is under way, or if it is already decided
  */
-export function cancelMigration(options: Omit<MigrateOptions, 'to' | 'cluster' | 'onStep'>): Promise<void> {
+export async function cancelMigration(options: Omit<MigrateOptions, 'to' | 'cluster' | 'onStep'>): Promise<void> {
   const { folder } = options;
-  return whileClaimed(folder, async () => {
-    const migration = await readMigration(folder);
-    if (migration === undefined) throw new MillraceError('E_STATE', `no move of ${folder} is under way`);
-    if (await isDecided(folder, migration))
-      throw new MillraceError('E_STATE', 'the state is already moved: run `millrace migrate` again to complete it');
-    await erase(options, migration.to, migration.cluster);
-    await removeMigration(folder);
-  });
+  await requireStopped(folder);
+  const migration = await readMigration(folder);
+  if (migration === undefined) throw new MillraceError('E_STATE', `no move of ${folder} is under way`);
+  if (await isDecided(folder, migration))
+    throw new MillraceError('E_STATE', 'the state is already moved: run `millrace migrate` again to complete it');
+  await erase(options, migration.to, migration.cluster);
+  await removeMigration(folder);
 }
 
-async function whileClaimed<T>(folder: string, work: () => Promise<T>): Promise<T> {
-  const claim = await claimFolder(folder);
-  if (claim === undefined) throw new MillraceError('E_CONFLICT', `a process uses ${folder}: stop the node first`);
-  try {
-    return await work();
-  } finally {
-    await claim.close();
-  }
+/** @throws {MillraceError} E_CONFLICT */
+async function requireStopped(folder: string): Promise<void> {
+  const pid = await folderProcess(folder);
+  if (pid !== undefined)
+    throw new MillraceError('E_CONFLICT', `process ${pid} uses ${folder}: stop the node first`, { data: { pid } });
 }
 
 async function migrate(options: MigrateOptions): Promise<Migrated> {
