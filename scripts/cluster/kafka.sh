@@ -16,7 +16,8 @@
 #   KAFKA_HEAP    -Xmx per node            default: 320m
 #   KAFKA_PORT    client port of node 1    default: 19092 (node I: +I-1); controllers: +100
 #   KAFKA_SESSION_MS broker.session.timeout.ms  default: 4000 (a killed broker is noticed after this)
-#   KAFKA_SECURE  1 = SASL_SSL clients (SCRAM-SHA-512, user kafka / KAFKA_PASSWORD), TLS between brokers, ACLs on
+#   KAFKA_SECURE  1 = SASL_SSL clients (SCRAM-SHA-512, KAFKA_PASSWORD; user kafka may do everything, control nothing
+#                 until it is allowed to), TLS between brokers, ACLs on
 #   KAFKA_MTLS    1 = with KAFKA_SECURE, clients must show a certificate too
 #   JAVA_HOME     a Java >= 17; found under /usr/lib/jvm otherwise
 set -euo pipefail
@@ -149,7 +150,7 @@ cluster_id() { mkdir -p "$RUN"; [ -f "$RUN/cluster.id" ] || "$JAVA" -Xmx64m -XX:
 format() { # node
   local d=$RUN/$1 a=()
   [ -f "$d/data/meta.properties" ] && return
-  [ "$KAFKA_SECURE" = 1 ] && a=(--add-scram "SCRAM-SHA-512=[name=kafka,password=$KAFKA_PASSWORD]")
+  if [ "$KAFKA_SECURE" = 1 ]; then for name in kafka control; do a+=(--add-scram "SCRAM-SHA-512=[name=$name,password=$KAFKA_PASSWORD]"); done; fi
   "$JAVA" -Xmx96m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile="$d/conf/log4j2.properties" -cp "$LIB/*" \
     kafka.tools.StorageTool format -t "$(cluster_id)" -c "$d/conf/server.properties" "${a[@]}" >"$d/log/format.log" 2>&1 || { cat "$d/log/format.log" >&2; die "format failed"; }
 }

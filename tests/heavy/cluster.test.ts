@@ -15,22 +15,26 @@ import {
   type TestInstallation,
 } from '@millrace/testkit/test-installation';
 import driver from 'cassandra-driver';
+import kafkajs from 'kafkajs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-// The main job with control and segments on a real Cassandra node, in the keyspaces and as the roles of docs/cluster.md.
+// The main job with control and segments on a real Cassandra node and a real Kafka broker, in the keyspaces and with the
+// permissions of docs/cluster.md.
 
 const design = noisyGcode(300_000);
 let engine: Engine | string;
+let kafka: Engine | string;
 let folder: string;
 let system: TestInstallation | undefined;
 beforeAll(async () => {
   engine = await startEngine('cassandra');
-  if (typeof engine === 'string') console.log(engine);
+  kafka = await startEngine('kafka');
+  for (const each of [engine, kafka]) if (typeof each === 'string') console.log(each);
   folder = await mkdtemp(join(tmpdir(), 'millrace-cluster-'));
 });
 afterAll(async () => {
   await system?.close();
-  if (typeof engine === 'object') await engine.close();
+  for (const each of [engine, kafka]) if (typeof each === 'object') await each.close();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -68,6 +72,48 @@ async function makeRoles(engine: Engine): Promise<void> {
   }
 }
 
+/** The permissions of docs/cluster.md, which kafka-acls.sh would give. */
+async function allowMail({ host, port, user, password, ca }: Engine): Promise<void> {
+  const guide = await readFile(new URL('../../docs/cluster.md', import.meta.url), 'utf8');
+  const granted = [...guide.matchAll(/--(topic|group) (\S+)((?:[\s\\]+--operation \w+)+)/g)].flatMap(
+    ([, resource, resourceName = '', operations = '']) =>
+      [...operations.matchAll(/--operation (\w+)/g)].map(([, name = '']) => ({
+        resourceType: resource === 'topic' ? kafkajs.AclResourceTypes.TOPIC : kafkajs.AclResourceTypes.GROUP,
+        resourceName,
+        resourcePatternType: kafkajs.ResourcePatternTypes.PREFIXED,
+        principal: 'User:control',
+        host: '*',
+        operation: aclOperations[name] ?? kafkajs.AclOperationTypes.UNKNOWN,
+        permissionType: kafkajs.AclPermissionTypes.ALLOW,
+      })),
+  );
+  expect(granted).toHaveLength(6);
+  const sasl = { mechanism: 'scram-sha-512', username: user, password } as const;
+  const admin = new kafkajs.Kafka({ brokers: [`${host}:${port}`], ssl: { ca }, sasl }).admin();
+  await admin.connect();
+  try {
+    await admin.createAcls({ acl: granted });
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+const aclOperations: Readonly<Record<string, kafkajs.AclOperationTypes>> = {
+  Create: kafkajs.AclOperationTypes.CREATE,
+  Describe: kafkajs.AclOperationTypes.DESCRIBE,
+  DescribeConfigs: kafkajs.AclOperationTypes.DESCRIBE_CONFIGS,
+  Read: kafkajs.AclOperationTypes.READ,
+  Write: kafkajs.AclOperationTypes.WRITE,
+};
+
+async function mailOf({ host, port, password, ca }: Engine): Promise<object> {
+  const [authority, passwordFile] = [join(folder, 'kafka-ca.pem'), join(folder, 'kafka.password')];
+  await writeFile(authority, ca);
+  await writeFile(passwordFile, password, { mode: 0o600 });
+  const access = { login: { user: 'control', passwordFile }, tls: { authority } };
+  return { brokers: [`${host}:${port}`], prefix: 'millrace', copies: 1, ...access };
+}
+
 async function clusterOf({ host, port, ca }: Engine, role: Role): Promise<object> {
   const [authority, passwordFile] = [join(folder, 'ca.pem'), join(folder, `${role}.password`)];
   await writeFile(authority, ca);
@@ -81,16 +127,18 @@ async function clusterOf({ host, port, ca }: Engine, role: Role): Promise<object
   };
 }
 
-it('prints while cells are renewed, through kills of both nodes and of Cassandra, and no object beyond N', async ({
+it('prints while cells are renewed, through kills of both nodes, of Cassandra and of Kafka, and no object beyond N', async ({
   skip,
 }) => {
   if (typeof engine === 'string') return skip(engine);
+  if (typeof kafka === 'string') return skip(kafka);
   await makeRoles(engine);
+  await allowMail(kafka);
   system = await createTestInstallation({
     machine: { factor: await factorFor(design, 6) },
     maintenance: { periodMs: 3_000, density: 50 },
     settings: {
-      control: { cluster: await clusterOf(engine, 'control') },
+      control: { cluster: { ...(await clusterOf(engine, 'control')), kafka: await mailOf(kafka) } },
       segments: { cluster: await clusterOf(engine, 'segments') },
     },
   });
@@ -108,8 +156,10 @@ it('prints while cells are renewed, through kills of both nodes and of Cassandra
     await node.kill();
     await node.start();
   }
-  await engine.kill();
-  await engine.start();
+  for (const each of [engine, kafka]) {
+    await each.kill();
+    await each.start();
+  }
   const second = await order(system, operator, licence);
   expect((await untilEnded(operator, second, 120_000)).state).toBe('completed');
   await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
@@ -117,6 +167,7 @@ it('prints while cells are renewed, through kills of both nodes and of Cassandra
   // The folders hold neither cells nor the ledger, so a backup of the folders is refused.
   const data = join(folderOf(system.installation, 'segments'), nodeFiles.data);
   expect(await readdir(data)).not.toContain(nodeFiles.cells);
+  expect(await readdir(join(folderOf(system.installation, 'control'), nodeFiles.data))).not.toContain('data.mdb');
   await Promise.all(processNames.map((name) => system?.processes[name].kill()));
   const backup = await millrace(system.home, 'backup', 'create', join(system.scratch, 'backup'));
   expect(backup.code).toBe('E_CONFIG');
@@ -137,6 +188,6 @@ it('prints while cells are renewed, through kills of both nodes and of Cassandra
   for (const role of ['control', 'segments'] as const) {
     await setNode(system.installation.layout, role, { cluster: undefined });
     await expect(system.processes[role].start()).rejects.toThrow(/ended/);
-    expect(await system.log(role)).toContain(`in keyspace ${keyspaceOf(role)} of a cluster`);
+    expect(await system.log(role)).toMatch(new RegExp(`in keyspace ${keyspaceOf(role)} (\\(.*\\) )?of a cluster`));
   }
 });

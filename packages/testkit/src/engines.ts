@@ -44,7 +44,7 @@ export async function startEngine(
   if (java.status !== 0) return `there is no Java: ${kind} is not checked`;
   const folder = await mkdtemp(join(tmpdir(), `millrace-${kind}-`));
   const script = join(scripts, `${kind}.sh`);
-  const environment = await environmentOf(kind, folder, settings);
+  const environment = await engineEnvironment(kind, folder, settings);
   const call = async (...args: string[]): Promise<string> => {
     const { stdout } = await promisify(execFile)(script, args, { env: environment, maxBuffer: 2 ** 24 });
     return stdout;
@@ -90,10 +90,11 @@ export async function startEngine(
   };
 }
 
-async function environmentOf(
+/** Variables for the script of an engine: free ports, TLS and logins, its data in `folder`. */
+export async function engineEnvironment(
   kind: Kind,
   folder: string,
-  settings: Readonly<Record<string, string>>,
+  settings: Readonly<Record<string, string>> = {},
 ): Promise<NodeJS.ProcessEnv> {
   const base = await freeBase();
   const ports: Record<string, number> =
