@@ -112,7 +112,7 @@ describe.runIf(chromium !== undefined)('the console', () => {
     await operator.getByRole('button', { name: 'Sign out' }).click();
     expect(await people.statusOf(operator, '/v1/prints')).toBe(401);
     await operator.goto(`${origin}/#/sign-in`);
-    await operator.getByRole('button', { name: 'Sign in' }).click();
+    await operator.getByRole('button', { name: 'Sign in', exact: true }).click();
     await operator.getByRole('heading', { name: 'Machines' }).waitFor();
 
     await attackAcrossSites(operator);
@@ -126,7 +126,7 @@ describe.runIf(chromium !== undefined)('the console', () => {
     await other.getByText('Sign in to see this page.').waitFor();
     await other.getByRole('link', { name: 'Sign in' }).first().click();
     await other.getByLabel('Passphrase').fill(PASSPHRASE);
-    await other.getByRole('button', { name: 'Sign in' }).click();
+    await other.getByRole('button', { name: 'Sign in', exact: true }).click();
     await other.locator('[data-state]').first().waitFor();
     expect(people.complaints).toEqual([]);
   });

@@ -47,7 +47,7 @@ export async function openKafkaQueue(
 
 /**
  * A queue in Kafka (docs/adr/0085). Every process may publish; the one that claimed last delivers, and the others get
- * E_FENCED: open the queue again to take over.
+ * E_FENCED as soon as they have read so: open the queue again to take over.
  */
 class KafkaQueue implements Queue {
   readonly #kafka: kafkajs.Kafka;
