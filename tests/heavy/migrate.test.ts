@@ -1,0 +1,134 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { nodeFiles } from '@millrace/cli/parts';
+import { millrace, program } from '@millrace/testkit/cli';
+import { noisyGcode } from '@millrace/testkit/designs';
+import { type Engine, startEngine } from '@millrace/testkit/engines';
+import { license, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
+import { factorFor } from '@millrace/testkit/pace';
+import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
+import driver from 'cassandra-driver';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+
+// The state of control and segments moves from files to a real Cassandra node and back while a machine prints.
+
+const design = noisyGcode(300_000);
+const roles = ['segments', 'control'] as const;
+type Role = (typeof roles)[number];
+
+let engine: Engine | string;
+let folder: string;
+let system: TestInstallation | undefined;
+beforeAll(async () => {
+  engine = await startEngine('cassandra');
+  if (typeof engine === 'string') console.log(engine);
+  folder = await mkdtemp(join(tmpdir(), 'millrace-migrate-'));
+});
+afterAll(async () => {
+  await system?.close();
+  if (typeof engine === 'object') await engine.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const keyspaceOf = (role: Role) => `moved_${role}`;
+
+/** @returns the file for --cluster */
+async function clusterFile({ host, port, ca, user, password }: Engine, role: Role): Promise<string> {
+  const [authority, passwordFile] = [join(folder, 'ca.pem'), join(folder, 'password')];
+  await writeFile(authority, ca);
+  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  const path = join(folder, `${role}.json`);
+  const cluster = {
+    contactPoints: [`${host}:${port}`],
+    localDataCenter: 'datacenter1',
+    keyspace: keyspaceOf(role),
+    copies: 1,
+    login: { user, passwordFile },
+    tls: { authority },
+  };
+  await writeFile(path, JSON.stringify(cluster));
+  return path;
+}
+
+async function tablesOf({ host, port, ca, user, password }: Engine, role: Role): Promise<string[]> {
+  const client = new driver.Client({
+    contactPoints: [`${host}:${port}`],
+    localDataCenter: 'datacenter1',
+    authProvider: new driver.auth.PlainTextAuthProvider(user, password),
+    sslOptions: { ca, rejectUnauthorized: true },
+  });
+  try {
+    const statement = 'SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?';
+    const { rows } = await client.execute(statement, [keyspaceOf(role)]);
+    return rows.map((row) => String(row.table_name));
+  } finally {
+    await client.shutdown();
+  }
+}
+
+it('control and segments move to Cassandra and back in mid-print, through a kill of the command', async ({ skip }) => {
+  if (typeof engine === 'string') return skip(engine);
+  system = await createTestInstallation({
+    machine: { factor: await factorFor(design, 40) },
+    maintenance: { periodMs: 3_000, density: 50 },
+  });
+  const { home, processes, installation } = system;
+  const owner = await system.session('owner');
+  const operator = await system.session('operator');
+  const stored = await store(system, owner, design);
+  const licence = await license(system, owner, stored.design, 1);
+  const print = await order(system, operator, licence);
+  const printing = (acked: number) => untilPrint(operator, print, ({ progress }) => (progress?.acked ?? 0) > acked);
+  await printing(0);
+
+  const refused = await millrace(
+    home,
+    'migrate',
+    'segments',
+    '--to',
+    'cluster',
+    '--cluster',
+    await clusterFile(engine, 'segments'),
+  );
+  expect(refused.code).toBe('E_CONFLICT'); // it runs
+
+  for (const role of roles) {
+    const own = folderOf(installation, role);
+    const args = ['migrate', role, '--to', 'cluster', '--cluster', await clusterFile(engine, role), '--json'];
+    await processes[role].stop();
+    if (role === 'segments') {
+      const child = spawn(process.execPath, [program, ...args, '--home', home], { stdio: 'ignore' });
+      const ended = once(child, 'exit');
+      await vi.waitFor(() => access(join(own, nodeFiles.migration)), { timeout: 60_000, interval: 5 });
+      child.kill('SIGKILL');
+      await ended;
+      await expect(processes.segments.start()).rejects.toThrow(/ended/);
+      expect(await system.log('segments')).toContain('run `millrace migrate` again');
+    }
+    const moved = await millrace(home, ...args);
+    expect(moved.stderr).toBe('');
+    expect(moved.json?.moved).toMatchObject({ records: { count: expect.any(Number) } });
+    await processes[role].start();
+  }
+  expect(await readdir(join(folderOf(installation, 'segments'), nodeFiles.data))).not.toContain(nodeFiles.cells);
+  expect(await tablesOf(engine, 'segments')).toContainEqual(expect.stringMatching(/^cells_/));
+  const { progress } = await operator.api.print(print);
+  await printing(progress?.acked ?? 0);
+
+  for (const role of roles) {
+    await processes[role].stop();
+    const moved = await millrace(home, 'migrate', role, '--to', 'files', '--json');
+    expect(moved.stderr).toBe('');
+    expect(await tablesOf(engine, role)).toEqual([]);
+    await processes[role].start();
+  }
+  expect((await untilEnded(operator, print, 120_000)).state).toBe('completed');
+  expect((await millrace(home, 'ledger', 'verify')).exit).toBe(0);
+  expect((await millrace(home, 'vault', 'check', '--deep')).exit).toBe(0);
+  await expect(order(system, operator, licence)).rejects.toMatchObject({ code: 'E_LICENCE_EXHAUSTED' });
+  const settings = JSON.parse(await readFile(join(folderOf(installation, 'control'), nodeFiles.settings), 'utf8'));
+  expect(settings.cluster).toBeUndefined();
+}, 420_000);
