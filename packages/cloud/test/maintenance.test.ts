@@ -2,17 +2,7 @@ import { MillraceError, noMetrics, RwLock, silentLogger, systemClock, systemRand
 import type { Message } from '@millrace/protocol';
 import { MemoryCells, MemoryLog, MemoryRecords } from '@millrace/stores';
 import { createProtocolFixture } from '@millrace/testkit/protocol/support';
-import {
-  CellStore,
-  createKeyWrapper,
-  decodeMessage,
-  InProcessEngine,
-  MemorySlots,
-  Playbook,
-  prepareDesign,
-  readManifest,
-  segmentHash,
-} from '@millrace/vault';
+import { CellStore, createKeyWrapper, decodeMessage, InProcessEngine, MemorySlots, Playbook } from '@millrace/vault';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Checks } from '../src/keys/checks.ts';
 import { Maintenance } from '../src/keys/maintenance.ts';
@@ -22,6 +12,7 @@ import { VaultKeys } from '../src/keys/vault-keys.ts';
 import { controlClient } from '../src/node/api-clients.ts';
 import type { MailClient } from '../src/node/mail-client.ts';
 import { VaultKeyRing } from '../src/segments/vault-key-ring.ts';
+import { addDesign } from './vault-design.ts';
 
 const { directory } = createProtocolFixture();
 const SEGMENTS = 300; // more than fit into one part
@@ -57,7 +48,7 @@ async function vault(periodMs: number) {
       if (asked.type !== 'check' && asked.type !== 'maintain') throw new MillraceError('E_INPUT', asked.type);
       parts.push(asked.type);
       const answer = asked.type === 'check' ? await cells.check(asked) : await cells.maintain(asked);
-      setImmediate(() => maintenance.answered(answer));
+      setImmediate(() => maintenance.answered(answer, 'segments-1'));
     },
     start: () => undefined,
     close: async () => undefined,
@@ -92,30 +83,8 @@ async function vault(periodMs: number) {
     await maintenance.close();
     await checks.close();
   };
-  await addDesign(playbook, cells);
+  await addDesign(playbook, cells, SEGMENTS);
   return { playbook, maintenance, checks, results, parts };
-}
-
-async function addDesign(playbook: Playbook, cells: CellStore): Promise<void> {
-  const sealed: Uint8Array[] = [];
-  const content = async function* () {
-    yield new Uint8Array(SEGMENTS * 16_370);
-  };
-  const { manifest, ceks, designId } = await prepareDesign(content(), {
-    kind: 'binary',
-    owner: new Uint8Array(33).fill(2),
-    sink: (_, bytes) => void sealed.push(new Uint8Array(bytes)),
-    describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
-  });
-  await playbook.addDesign({ manifest, keys: ceks });
-  const read = readManifest(manifest);
-  for (let from = 0; from < SEGMENTS; from += 256) {
-    const want = { design: Buffer.from(designId, 'hex'), from, count: Math.min(256, SEGMENTS - from) };
-    const message = await playbook.instruct(want);
-    if (message === undefined) throw new Error('no places');
-    const source = { sealed: (n: number) => sealed[n] ?? new Uint8Array(), hash: (n: number) => segmentHash(read, n) };
-    await playbook.stored(await cells.storeCells(message, source));
-  }
 }
 
 const id = () => toHex(systemRandom(16));

@@ -1,7 +1,6 @@
 import {
   type Clock,
   equalBytes,
-  fromHex,
   noMetrics,
   RwLock,
   silentLogger,
@@ -20,11 +19,9 @@ import {
   encodeMessage,
   InProcessEngine,
   LANES,
-  type Manifest,
+  type MaintainMessage,
   MemorySlots,
   Playbook,
-  prepareDesign,
-  readManifest,
   segmentHash,
 } from '@millrace/vault';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -34,6 +31,7 @@ import { VaultKeys } from '../src/keys/vault-keys.ts';
 import { controlClient } from '../src/node/api-clients.ts';
 import type { MailClient } from '../src/node/mail-client.ts';
 import { VaultKeyRing } from '../src/segments/vault-key-ring.ts';
+import { addDesign } from './vault-design.ts';
 
 // The keys node's side is the real one. The segments nodes share one store and take their mail in order.
 
@@ -61,6 +59,8 @@ class Node {
   #life = 0;
   #running = false;
   #frozen: { readonly until: Promise<void>; readonly thaw: () => void } | undefined;
+  /** Told of every step that it is asked for, before it works on it. */
+  onAsked: (asked: MaintainMessage) => void = () => undefined;
   /** Lanes of which it has answered a step. */
   readonly lanes = new Set<number>();
   steps = 0;
@@ -92,11 +92,19 @@ class Node {
 
   take(message: Message): void {
     if (!this.#running) return;
+    void this.#tell(message);
     const life = this.#life;
     this.#mail = this.#mail.then(async () => {
       await this.#frozen?.until;
       if (life === this.#life) await this.#handle(message, life);
     });
+  }
+
+  async #tell(message: Message): Promise<void> {
+    if (message.type !== 'vault.sealed') return;
+    const opened = await this.#ring.open('keys-1', message.point, message.sealed);
+    const asked = opened && decodeMessage(opened);
+    if (asked?.type === 'maintain') this.onAsked(asked);
   }
 
   freeze(): void {
@@ -146,7 +154,7 @@ async function vault() {
     wrapper: createKeyWrapper(systemRandom(32)),
     density: 100,
   });
-  const design = await addDesign(playbook, new CellStore(new InProcessEngine(store)));
+  const design = await addDesign(playbook, new CellStore(new InProcessEngine(store)), SEGMENTS);
   /** The mailbox of the keys node: messages are handled one after the other. */
   let box: Promise<void> = Promise.resolve();
   const handle = async (message: Message, node: Node): Promise<void> => {
@@ -157,7 +165,7 @@ async function vault() {
     }
     if (message.type !== 'vault') return;
     const answer = decodeMessage(message.message);
-    if (answer.type === 'maintained' || answer.type === 'checked') maintenance.answered(answer);
+    if (answer.type === 'maintained' || answer.type === 'checked') maintenance.answered(answer, node.id);
   };
   const reply = (message: Message, node: Node): void => {
     box = box.then(() => handle(message, node));
@@ -201,28 +209,6 @@ async function vault() {
     return sound;
   };
   return { playbook, maintenance, members, one, two, reaches, soundCells };
-}
-
-async function addDesign(playbook: Playbook, cells: CellStore): Promise<{ designId: string; manifest: Manifest }> {
-  const sealed: Uint8Array[] = [];
-  const content = async function* () {
-    yield new Uint8Array(SEGMENTS * 16_370);
-  };
-  const { manifest, ceks, designId } = await prepareDesign(content(), {
-    kind: 'binary',
-    owner: new Uint8Array(33).fill(2),
-    sink: (_, bytes) => void sealed.push(new Uint8Array(bytes)),
-    describe: ({ segments }) => ({ times: new Array<number>(segments).fill(100) }),
-  });
-  await playbook.addDesign({ manifest, keys: ceks });
-  const read = readManifest(manifest);
-  for (let from = 0; from < SEGMENTS; from += 100) {
-    const message = await playbook.instruct({ design: fromHex(designId), from, count: 100 });
-    if (message === undefined) throw new Error('no places');
-    const source = { sealed: (n: number) => sealed[n] ?? new Uint8Array(), hash: (n: number) => segmentHash(read, n) };
-    await playbook.stored(await cells.storeCells(message, source));
-  }
-  return { designId, manifest: read };
 }
 
 describe('two segments nodes', () => {
@@ -284,6 +270,25 @@ describe('two segments nodes', () => {
       node.start();
       await expect.poll(() => node.steps, { timeout: 60_000 }).toBeGreaterThan(before);
     }
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('cannot answer for each other: steps that one claims in the place of the other do not count', async () => {
+    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
+    one.start();
+    two.start();
+    maintenance.start();
+    await reaches(3);
+    one.freeze();
+    let claims = 0;
+    one.onAsked = ({ to, lane, number, fence, items, masked, points }) => {
+      const staged = items.count + masked.count + points.count;
+      const done = { absent: 0, missing: [], damaged: [], work: 0 };
+      maintenance.answered({ type: 'maintained', to, lane, number, fence, staged, ...done }, two.id);
+      claims++;
+    };
+    await reaches(playbook.status().epoch + 2);
+    expect(claims).toBeGreaterThan(0);
     expect(await soundCells()).toBe(SEGMENTS);
   }, 120_000);
 

@@ -103,8 +103,8 @@ export class Maintenance implements Closable {
   }
 
   /** Resolves the message to which the segments node's answer belongs. */
-  answered(message: VaultAnswer): void {
-    this.#vaultMail.answered(message);
+  answered(message: VaultAnswer, from: string): void {
+    this.#vaultMail.answered(message, from);
   }
 
   /** Sends unanswered messages to a segments node again, because it has lost the keys to open them. */

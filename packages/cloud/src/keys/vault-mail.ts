@@ -29,7 +29,7 @@ export interface Posted<Answer> {
 }
 
 interface Waiting {
-  take(answer: VaultAnswer): void;
+  take(answer: VaultAnswer, from: string): void;
   /** Sends the message again. */
   repeat(node: string): void;
 }
@@ -50,9 +50,9 @@ export class VaultMail {
     this.#modules = modules;
   }
 
-  /** Resolves the message to which this answer belongs. */
-  answered(message: VaultAnswer): void {
-    for (const { take } of this.#waiting) take(message);
+  /** Resolves the message to which this answer belongs, if it was sent to this node. */
+  answered(message: VaultAnswer, from: string): void {
+    for (const { take } of this.#waiting) take(message, from);
   }
 
   /** Handles a restart of a segments node: it cannot open unanswered messages, so they are sent again. */
@@ -96,6 +96,7 @@ export class VaultMail {
     const bytes = encodeMessage(message);
     wipeMessage(message);
     let [node, sent] = [chosen(), clock.monotonic()];
+    const asked = new Set<string>();
     let repeat: () => void = () => undefined;
     const waiting: Waiting = {
       take: () => undefined,
@@ -104,8 +105,8 @@ export class VaultMail {
       },
     };
     const matched = new Promise<Answer>((resolve) => {
-      waiting.take = (answer) => {
-        const matching = match(answer);
+      waiting.take = (answer, from) => {
+        const matching = asked.has(from) ? match(answer) : undefined;
         if (matching !== undefined) resolve(matching);
       };
     });
@@ -115,6 +116,7 @@ export class VaultMail {
     };
     const leave = async () => {
       [node, sent] = [chosen(), clock.monotonic()];
+      asked.add(node);
       await keys.send(node, bytes);
     };
     this.#waiting.add(waiting);

@@ -22,7 +22,7 @@ export async function handleVaultMessage(
       return;
     case 'stored': {
       const outcome = await playbook.stored(message, { shared: members.shared });
-      maintenance.answered(message);
+      maintenance.answered(message, from);
       if (outcome === undefined || outcome.decoys) return;
       if (outcome.complete) logger.info({ design: outcome.design }, 'design stored');
       const { design, generation, from: segment, count } = message;
@@ -31,9 +31,9 @@ export async function handleVaultMessage(
     }
     case 'maintained':
       if (message.missing.length + message.damaged.length > 0) checks.soon();
-      return maintenance.answered(message);
+      return maintenance.answered(message, from);
     case 'checked':
-      return maintenance.answered(message);
+      return maintenance.answered(message, from);
     case 'refused':
       return logger.warn({ code: message.code, reason: message.reason }, 'design refused by the segments node');
     default:
