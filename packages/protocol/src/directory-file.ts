@@ -10,6 +10,7 @@ import {
   MillraceError,
   Mutex,
   parse,
+  readJsonFile,
   toHex,
   toMillraceError,
   writeDurably,
@@ -300,18 +301,6 @@ async function isTaken(document: DirectoryDocument, folder: string): Promise<boo
   return false;
 }
 
-async function readSeen(folder: string): Promise<z.output<typeof seenSchema> | undefined> {
-  const path = join(folder, directoryFiles.seen);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
-  }
-  try {
-    return parse(seenSchema, JSON.parse(text), directoryFiles.seen, 'E_CONFIG');
-  } catch (cause) {
-    throw new MillraceError('E_CONFIG', `${path} is damaged`, { cause });
-  }
+function readSeen(folder: string): Promise<z.output<typeof seenSchema> | undefined> {
+  return readJsonFile(join(folder, directoryFiles.seen), seenSchema);
 }

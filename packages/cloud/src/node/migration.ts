@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, parse, removeDurably, writeDurably } from '@millrace/base';
+import { MillraceError, readJsonFile, removeDurably, writeDurably } from '@millrace/base';
 import { z } from 'zod';
 import { nodeFiles } from '../config.ts';
 import { clusterSchema } from '../settings.ts';
@@ -18,20 +17,8 @@ const migrationSchema = z.strictObject({
 export type Migration = z.output<typeof migrationSchema>;
 
 /** Undefined if there is none. @throws {MillraceError} E_CONFIG */
-export async function readMigration(folder: string): Promise<Migration | undefined> {
-  const path = join(folder, nodeFiles.migration);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
-    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
-  }
-  try {
-    return parse(migrationSchema, JSON.parse(text), nodeFiles.migration, 'E_CONFIG');
-  } catch (cause) {
-    throw new MillraceError('E_CONFIG', `${path} is damaged`, { cause });
-  }
+export function readMigration(folder: string): Promise<Migration | undefined> {
+  return readJsonFile(join(folder, nodeFiles.migration), migrationSchema);
 }
 
 export function writeMigration(folder: string, migration: Migration): Promise<void> {
