@@ -29,6 +29,7 @@ export { approvalDemand } from './approvals.ts';
 export { sealAttachment } from './attachments.ts';
 export { type AuditResult, auditLedger } from './audit.ts';
 export { decideCase, openCase, reportFailure } from './cases.ts';
+export { caseReasonsGerman } from './certificate/case-reasons-de.ts';
 export { labelCode, labelSvg, labelText, requireLabel } from './certificate/label.ts';
 export {
   certificatePage,

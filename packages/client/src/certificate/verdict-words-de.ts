@@ -1,3 +1,4 @@
+import { caseReasonsGerman } from './case-reasons-de.ts';
 import type { VerdictWords } from './verdict-words.ts';
 
 const tokenKind = (hardware: boolean) => (hardware ? 'Hardware-Token' : 'Software-Token');
@@ -24,22 +25,12 @@ const terms: ReadonlyMap<string, string> = new Map(
     material: 'Material',
     mapped: 'kartiert',
     open: 'offen',
-    adhesion: 'Haftung',
-    warping: 'Verzug',
-    'layer-shift': 'Schichtversatz',
-    extrusion: 'Extrusion',
-    'wrong-material': 'falsches Material',
-    dimensions: 'Maße',
-    surface: 'Oberfläche',
-    'machine-stopped': 'Maschine blieb stehen',
-    power: 'Strom',
-    network: 'Netz',
+    ...caseReasonsGerman,
     worn: 'verschlissen',
     scrapped: 'verschrottet',
     recycled: 'wiederverwertet',
     lost: 'verloren',
     recalled: 'zurückgerufen',
-    other: 'anderer Grund',
   }),
 );
 

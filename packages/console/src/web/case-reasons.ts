@@ -1,3 +1,4 @@
+import { caseReasonsGerman } from '@millrace/client';
 import type { CaseReason } from '@millrace/protocol';
 import { dictionary } from './words.ts';
 
@@ -16,16 +17,4 @@ const en = {
 } satisfies Record<CaseReason, string>;
 
 /** Why an object cannot be used, as its holder reports it. */
-export const reasonNames = dictionary(en, {
-  adhesion: 'Haftung',
-  warping: 'Verzug',
-  'layer-shift': 'Schichtversatz',
-  extrusion: 'Extrusion',
-  'wrong-material': 'falsches Material',
-  dimensions: 'Maße',
-  surface: 'Oberfläche',
-  'machine-stopped': 'Maschine blieb stehen',
-  power: 'Strom',
-  network: 'Netz',
-  other: 'anderer',
-});
+export const reasonNames = dictionary(en, caseReasonsGerman);
