@@ -7,10 +7,10 @@ import type { PendingKey, Prepared } from './company-jobs.ts';
 import { companyWords } from './company-words.ts';
 import { Signing } from './gesture.tsx';
 import { identity, keepIdentity } from './identity.ts';
-import { type Identity, identitySchema } from './identity-shape.ts';
+import { identitySchema } from './identity-shape.ts';
 import { type NewKey, NewKeyForm } from './new-key-form.tsx';
 import { Card, Failure } from './parts.tsx';
-import { runJob, unlockFor } from './run-job.ts';
+import { runJob } from './run-job.ts';
 import { api, installation } from './server.ts';
 import { session } from './session.ts';
 import { words } from './words.ts';
@@ -181,50 +181,20 @@ function readPending(): PendingKey {
 /** The provider has vouched for the key: the person opens it once more, and it signs its enrolment. */
 function Finish({ enrolment, done }: { readonly enrolment: Enrolment; readonly done: () => Promise<void> }) {
   const w = companyWords.value;
-  const [passphrase, setPassphrase] = useState('');
-  const [busy, setBusy] = useState(false);
-  const [failure, setFailure] = useState<unknown>();
-  const own: Identity = enrolment.pending.identity;
-  const finish = async () => {
-    setBusy(true);
-    setFailure(undefined);
-    try {
-      const unlock = await unlockFor(own, passphrase);
-      keepIdentity(identitySchema.parse(await runJob({ type: 'company-enrolment', ...enrolment }, unlock)));
-      addressAnswer.value = undefined;
-      await done();
-    } catch (error) {
-      setFailure(error);
-    } finally {
-      setBusy(false);
-    }
-  };
+  const own = enrolment.pending.identity;
   return (
     <Card title={w.finishTitle}>
       <p>{own.passkey === undefined ? w.finishPassphrase : w.finishPasskey}</p>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          void finish();
+      <Signing
+        label={w.finish}
+        own={own}
+        job={() => ({ type: 'company-enrolment', ...enrolment })}
+        done={async (enrolled) => {
+          keepIdentity(identitySchema.parse(enrolled));
+          addressAnswer.value = undefined;
+          await done();
         }}
-      >
-        {own.passkey !== undefined ? undefined : (
-          <label>
-            {words.value.passphrase}
-            <input
-              type="password"
-              autocomplete="current-password"
-              required
-              value={passphrase}
-              onInput={(event) => setPassphrase(event.currentTarget.value)}
-            />
-          </label>
-        )}
-        <button type="submit" disabled={busy}>
-          {busy ? words.value.signing : w.finish}
-        </button>
-      </form>
-      {failure === undefined ? undefined : <Failure error={failure} />}
+      />
     </Card>
   );
 }

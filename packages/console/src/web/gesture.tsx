@@ -21,11 +21,10 @@ export interface Signatures {
   readonly open: (use: (unlock: Unlock, own: Identity) => void | Promise<void>) => Promise<void>;
 }
 
-export function useSigning(): Signatures {
+export function useSigning(own: Identity | undefined = identity.value): Signatures {
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState<unknown>();
   const [passphrase, type] = useState('');
-  const own = identity.value;
   const open: Signatures['open'] = async (use) => {
     if (own === undefined) return;
     setBusy(true);
@@ -85,6 +84,7 @@ function NoKey() {
  */
 export function Signing({
   label,
+  own,
   job,
   open,
   done,
@@ -93,6 +93,8 @@ export function Signing({
   children,
 }: {
   readonly label: string;
+  /** A key that the browser does not keep yet; otherwise that of this browser. */
+  readonly own?: Identity;
   readonly job?: (identity: Identity) => Job;
   /** Takes what opens the key, instead of a job. */
   readonly open?: (unlock: Unlock) => void;
@@ -102,7 +104,7 @@ export function Signing({
   readonly children?: ComponentChildren;
 }) {
   const w = words.value;
-  const signing = useSigning();
+  const signing = useSigning(own);
   if (signing.own === undefined) return <NoKey />;
   return (
     <form

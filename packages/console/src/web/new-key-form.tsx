@@ -1,6 +1,7 @@
 import { toBase64 } from '@millrace/base';
 import type { ComponentChildren } from 'preact';
-import { useId, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
+import { NameField } from './fields.tsx';
 import { Failure } from './parts.tsx';
 import { makePasskey, passkeysAreOffered } from './passkey.ts';
 import { words } from './words.ts';
@@ -28,7 +29,6 @@ export function NewKeyForm({
   readonly children?: ComponentChildren;
 }) {
   const w = words.value;
-  const id = useId();
   const [device, setDevice] = useState('');
   const [passphrase, setPassphrase] = useState('');
   const [withoutPasskey, setWithoutPasskey] = useState(!passkeysAreOffered());
@@ -64,29 +64,21 @@ export function NewKeyForm({
         }}
       >
         {children}
-        <label for={`${id}-device`}>{w.device}</label>
-        <input
-          id={`${id}-device`}
-          type="text"
-          required
-          maxLength={60}
-          autocomplete="off"
-          value={device}
-          onInput={(event) => setDevice(event.currentTarget.value)}
-        />
+        <NameField label={w.device} value={device} set={setDevice} />
         {withoutPasskey ? (
           <>
             <p class="after">{w.noPasskey}</p>
-            <label for={`${id}-passphrase`}>{w.newPassphrase}</label>
-            <input
-              id={`${id}-passphrase`}
-              type="password"
-              required
-              minLength={LEAST_PASSPHRASE}
-              autocomplete="new-password"
-              value={passphrase}
-              onInput={(event) => setPassphrase(event.currentTarget.value)}
-            />
+            <label>
+              {w.newPassphrase}
+              <input
+                type="password"
+                required
+                minLength={LEAST_PASSPHRASE}
+                autocomplete="new-password"
+                value={passphrase}
+                onInput={(event) => setPassphrase(event.currentTarget.value)}
+              />
+            </label>
           </>
         ) : undefined}
         <div class="row">
