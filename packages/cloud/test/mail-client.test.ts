@@ -10,7 +10,7 @@ import {
 } from '@millrace/protocol';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { controlClient } from '../src/node/api-clients.ts';
-import { createMailClient, type MailClient } from '../src/node/mail-client.ts';
+import { createMailClient, type Handler, type MailClient } from '../src/node/mail-client.ts';
 
 /** Waits up to a minute: the computer may be busy. */
 const eventually = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 60_000 });
@@ -53,6 +53,7 @@ async function mail(session: string): Promise<Mail> {
 /** A mailbox that gives batch after batch and answers acknowledgements when the test says so. */
 function mailbox(batches: readonly (readonly Mail[])[]) {
   const left = [...batches];
+  let deliver: (batch: readonly Mail[]) => void = () => undefined;
   const posts: { readonly path: string; readonly ids: readonly string[]; end(error?: Error): void }[] = [];
   const http: HttpClient = {
     call: (method, path, { json, signal }: CallOptions = {}) =>
@@ -62,6 +63,7 @@ function mailbox(batches: readonly (readonly Mail[])[]) {
         if (method === 'GET') {
           const next = left.shift();
           if (next !== undefined) answer(encodeCbor(next as never));
+          else deliver = (batch) => answer(encodeCbor(batch as never));
           return;
         }
         const { ids } = json as { ids: string[] };
@@ -69,13 +71,13 @@ function mailbox(batches: readonly (readonly Mail[])[]) {
       }),
     close: () => undefined,
   };
-  return { http, posts };
+  return { http, posts, deliver: (batch: readonly Mail[]) => deliver(batch) };
 }
 
 let client: MailClient | undefined;
 afterEach(() => client?.close());
 
-function start(http: HttpClient, handle: (session: string) => Promise<void>): void {
+function start(http: HttpClient, handle: (session: string, goOn: Parameters<Handler>[2]) => Promise<void>): void {
   const identity = identities.segments;
   client = createMailClient({
     control: controlClient(http),
@@ -86,7 +88,7 @@ function start(http: HttpClient, handle: (session: string) => Promise<void>): vo
     known,
     logger: silentLogger,
   });
-  client.start((message) => handle(message.type === 'stream.close' ? message.session.slice(0, 1) : ''));
+  client.start((message, _, goOn) => handle(message.type === 'stream.close' ? message.session.slice(0, 1) : '', goOn));
 }
 
 describe('acknowledgements', () => {
@@ -123,5 +125,19 @@ describe('acknowledgements', () => {
     posts[0]?.end();
     await eventually(() => expect(posts.length).toBe(2));
     expect(posts[1]).toMatchObject({ path: '/v1/mailbox/acknowledge', ids: ['b'] });
+  });
+
+  it('of work that goes on: a message that it released is handled again, even before the release is answered', async () => {
+    const [a] = [await mail('a')];
+    const { http, posts, deliver } = mailbox([[a]]);
+    let handled = 0;
+    start(http, async (_, goOn) => {
+      if (handled++ === 0) goOn(Promise.reject(new MillraceError('E_UNAVAILABLE', 'not now')));
+    });
+    await eventually(() => expect(posts).toMatchObject([{ path: '/v1/mailbox/release', ids: ['a'] }]));
+    deliver([a]); // the release is not answered yet
+    await eventually(() => expect(handled).toBe(2));
+    posts[0]?.end();
+    await eventually(() => expect(posts[1]).toMatchObject({ path: '/v1/mailbox/acknowledge', ids: ['a'] }));
   });
 });

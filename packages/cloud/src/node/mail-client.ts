@@ -176,7 +176,9 @@ export function createMailClient(options: {
     const keep = (work: Promise<void>): void => {
       const kept = work
         .catch((error: unknown) => logger.debug({ err: error }, 'message not acknowledged; it will be delivered again'))
-        .finally(() => unfinished.delete(item.id));
+        .finally(() => {
+          if (unfinished.get(item.id) === kept) unfinished.delete(item.id);
+        });
       unfinished.set(item.id, kept);
     };
     /** @returns whether the message must be delivered again */
@@ -196,8 +198,10 @@ export function createMailClient(options: {
         },
       );
       if (!again) return false;
-      await control.mail.release({ body: { ids: [item.id] } }, { signal: stop.signal });
       await sleep(200, stop.signal);
+      // It may be delivered again before the answer to its release is here.
+      unfinished.delete(item.id);
+      await control.mail.release({ body: { ids: [item.id] } }, { signal: stop.signal });
       return true;
     };
     const handled = openMessage(directory, { id: own, boxes: boxes.mail }, item.from, item.sealed).then((message) => {

@@ -1,4 +1,4 @@
-import { type Bytes, MillraceError, toHex } from '@millrace/base';
+import { type Bytes, MillraceError, retry, toHex } from '@millrace/base';
 import type { Cell, CellHead, CellIndex, Cells, IndexRange, NewCell } from '@millrace/stores';
 import { checkCells, checkEpoch, checkIndex, checkIndexRange, checkNames } from '@millrace/stores/engine';
 import { isUnknownTable } from './errors.ts';
@@ -199,14 +199,20 @@ export class CassandraCells implements Cells {
 
   /** @returns undefined if the epoch has no table any more */
   async #inEpoch(epoch: number, statement: string, values: readonly Value[]): Promise<Row[] | undefined> {
-    try {
-      return await this.#run(statement, values);
-    } catch (error) {
-      if (!isUnknownTable(error)) throw error;
-      await this.#refresh();
-      if (this.#epochs?.has(epoch)) throw error;
-      return undefined;
-    }
+    return retry(
+      async () => {
+        try {
+          return await this.#run(statement, values);
+        } catch (error) {
+          if (!isUnknownTable(error)) throw error;
+          await this.#refresh();
+          if (this.#epochs?.has(epoch)) throw error;
+          return undefined;
+        }
+      },
+      // Another process creates the table just now: servers list it before they have it.
+      { forMs: this.#session.patienceMs, firstMs: 20, mostMs: 500, when: isUnknownTable },
+    );
   }
 
   async #takes(epoch: number): Promise<boolean> {
