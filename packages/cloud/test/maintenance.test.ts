@@ -7,6 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Checks } from '../src/keys/checks.ts';
 import { Maintenance } from '../src/keys/maintenance.ts';
 import { SegmentsMembers } from '../src/keys/segments-members.ts';
+import { Storing } from '../src/keys/storing.ts';
 import { SweepSchedule } from '../src/keys/sweep-schedule.ts';
 import { VaultKeys } from '../src/keys/vault-keys.ts';
 import { controlClient } from '../src/node/api-clients.ts';
@@ -67,6 +68,7 @@ async function vault(periodMs: number) {
       mail,
       vaultKeys,
       members,
+      storing: new Storing({ members, clock: systemClock, signal: vaultKeys.closing }),
       control,
       clock: systemClock,
       logger: silentLogger,

@@ -1,6 +1,7 @@
 import {
   type Clock,
   equalBytes,
+  fromHex,
   noMetrics,
   RwLock,
   silentLogger,
@@ -22,16 +23,21 @@ import {
   type MaintainMessage,
   MemorySlots,
   Playbook,
+  type StoredMessage,
+  type StoreMessage,
   segmentHash,
 } from '@millrace/vault';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { KeysContext } from '../src/keys/context.ts';
 import { Maintenance } from '../src/keys/maintenance.ts';
 import { SegmentsMembers } from '../src/keys/segments-members.ts';
+import { Storing } from '../src/keys/storing.ts';
 import { VaultKeys } from '../src/keys/vault-keys.ts';
+import { handleVaultMessage } from '../src/keys/vault-messages.ts';
 import { controlClient } from '../src/node/api-clients.ts';
 import type { MailClient } from '../src/node/mail-client.ts';
 import { VaultKeyRing } from '../src/segments/vault-key-ring.ts';
-import { addDesign } from './vault-design.ts';
+import { addDesign, addToPlaybook, type KnownDesign } from './vault-design.ts';
 
 // The keys node's side is the real one. The segments nodes share one store and take their mail in order.
 
@@ -64,6 +70,15 @@ class Node {
   /** Lanes of which it has answered a step. */
   readonly lanes = new Set<number>();
   steps = 0;
+  /** The design that it stores, and how often it was told to. */
+  design: KnownDesign | undefined;
+  told = 0;
+  /** What it was told to store last, before it does so. */
+  asked: StoreMessage | undefined;
+  /** What it stored last. */
+  stored: StoredMessage | undefined;
+  /** Waits before it stores. */
+  beforeStoring: () => Promise<void> = async () => undefined;
 
   constructor(id: string, store: MemoryCells, reply: (message: Message, node: Node) => void) {
     this.id = id;
@@ -105,6 +120,7 @@ class Node {
     const opened = await this.#ring.open('keys-1', message.point, message.sealed);
     const asked = opened && decodeMessage(opened);
     if (asked?.type === 'maintain') this.onAsked(asked);
+    if (asked?.type === 'store') this.asked = asked;
   }
 
   freeze(): void {
@@ -134,6 +150,8 @@ class Node {
     const opened = await this.#ring.open('keys-1', message.point, message.sealed);
     if (opened === undefined) return;
     const asked = decodeMessage(opened);
+    if (asked.type === 'recorded') return;
+    if (asked.type === 'store') return this.#store(asked, life);
     if (asked.type !== 'check' && asked.type !== 'maintain') throw new Error(`not expected: ${asked.type}`);
     const answer = asked.type === 'check' ? await this.#cells.check(asked) : await this.#cells.maintain(asked);
     if (life !== this.#life) return;
@@ -142,6 +160,32 @@ class Node {
       this.steps++;
     }
     this.#reply({ type: 'vault', message: encodeMessage(answer) });
+  }
+
+  /** Asks for the places of a design's cells, to store them. */
+  want(design: KnownDesign): void {
+    this.design = design;
+    const { designId, manifest } = design;
+    const want = { type: 'want' as const, design: fromHex(designId), from: 0, count: manifest.segments };
+    this.#reply({ type: 'vault', message: encodeMessage(want) });
+  }
+
+  report(message: StoredMessage): void {
+    this.#reply({ type: 'vault', message: encodeMessage(message) });
+  }
+
+  working(): void {
+    this.#reply({ type: 'vault.working' });
+  }
+
+  async #store(asked: StoreMessage, life: number): Promise<void> {
+    this.told++;
+    await this.beforeStoring();
+    await this.#frozen?.until;
+    const stored = await this.#cells.storeCells(asked, this.design?.source);
+    if (life !== this.#life) return;
+    this.stored = stored;
+    this.report(stored);
   }
 }
 
@@ -161,11 +205,12 @@ async function vault() {
     members.heard(node.id);
     if (message.type === 'vault.key') {
       await vaultKeys.stated(node.id, message.point);
-      if (message.started) maintenance.restarted(node.id);
+      if (!message.started) return;
+      storing.restarted(node.id);
+      maintenance.restarted(node.id);
     }
-    if (message.type !== 'vault') return;
-    const answer = decodeMessage(message.message);
-    if (answer.type === 'maintained' || answer.type === 'checked') maintenance.answered(answer, node.id);
+    if (message.type === 'vault')
+      return handleVaultMessage(context, message.message, node.id, (work) => void work.catch(() => undefined));
   };
   const reply = (message: Message, node: Node): void => {
     box = box.then(() => handle(message, node));
@@ -182,14 +227,21 @@ async function vault() {
   };
   const vaultKeys = new VaultKeys({ mail, directory, id: 'keys-1', logger: silentLogger });
   const members = new SegmentsMembers({ directory, keys: vaultKeys, clock });
+  const storing = new Storing({ members, clock, signal: vaultKeys.closing });
+  const order = new RwLock();
   const control = controlClient({ call: async () => ({ status: 200, body: new Uint8Array(), json: () => ({}) }) });
   const maintenance = new Maintenance(
     {
-      ...{ playbook, store: new MemoryRecords(), mail, vaultKeys, members, control, clock },
-      ...{ logger: silentLogger, metrics: noMetrics, order: new RwLock() },
+      ...{ playbook, store: new MemoryRecords(), mail, vaultKeys, members, storing, control, clock },
+      ...{ logger: silentLogger, metrics: noMetrics, order },
     },
     { periodMs: 1 },
   );
+  const refusals = { get: async () => undefined };
+  const checks = { soon: () => undefined };
+  const context = {
+    ...{ playbook, maintenance, members, storing, vaultKeys, order, refusals, checks, logger: silentLogger },
+  } as unknown as KeysContext;
   close = async () => {
     for (const node of nodes) node.thaw();
     await vaultKeys.close();
@@ -208,7 +260,9 @@ async function vault() {
     }
     return sound;
   };
-  return { playbook, maintenance, members, one, two, reaches, soundCells };
+  /** Resolves when the keys node has handled all mail that it has. */
+  const handled = () => box;
+  return { playbook, maintenance, members, one, two, reaches, handled, soundCells };
 }
 
 describe('two segments nodes', () => {
@@ -289,6 +343,65 @@ describe('two segments nodes', () => {
     };
     await reaches(playbook.status().epoch + 2);
     expect(claims).toBeGreaterThan(0);
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('store designs while sweeps go on: no step overtakes a node that stores', async () => {
+    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
+    one.start();
+    two.start();
+    maintenance.start();
+    await reaches(3);
+    for (const node of [one, two]) {
+      const design = await addToPlaybook(playbook, 200);
+      const steps = two.steps + one.steps;
+      // Much longer than a sweep. It says that it works, as the process does.
+      node.beforeStoring = async () => {
+        for (let n = 0; n < 20; n++) await sleep(50).then(() => node.working());
+      };
+      node.want(design);
+      await expect.poll(() => playbook.design(design.designId).complete, { timeout: 60_000 }).toBe(true);
+      expect(node.told).toBe(1);
+      await expect.poll(() => one.steps + two.steps, { timeout: 60_000 }).toBeGreaterThan(steps + 10);
+    }
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('do not wait for a node that is frozen while it stores; what it reports later does not count', async () => {
+    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
+    one.start();
+    two.start();
+    maintenance.start();
+    await reaches(3);
+    const design = await addToPlaybook(playbook, 200);
+    one.beforeStoring = async () => one.freeze();
+    one.want(design);
+    await expect.poll(() => one.told, { timeout: 60_000 }).toBe(1);
+    await reaches(playbook.status().epoch + 3);
+    one.beforeStoring = async () => undefined;
+    one.thaw();
+    await expect.poll(() => one.stored !== undefined, { timeout: 60_000 }).toBe(true);
+    await reaches(playbook.status().epoch + 1);
+    expect(playbook.design(design.designId).stored).toBe(0);
+    one.want(design);
+    await expect.poll(() => playbook.design(design.designId).complete, { timeout: 60_000 }).toBe(true);
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('cannot report for each other: cells that one stores do not count when the other says so', async () => {
+    const { playbook, one, two, handled, soundCells } = await vault();
+    one.start();
+    two.start();
+    const design = await addToPlaybook(playbook, 200);
+    one.freeze();
+    one.want(design);
+    await expect.poll(() => one.asked?.cells.length, { timeout: 60_000 }).toBe(200);
+    const { generation } = one.asked ?? { generation: 0 };
+    two.report({ type: 'stored', design: fromHex(design.designId), generation, from: 0, count: 200 });
+    await handled();
+    expect(playbook.design(design.designId)).toMatchObject({ stored: 0, complete: false });
+    one.thaw();
+    await expect.poll(() => playbook.design(design.designId).complete, { timeout: 60_000 }).toBe(true);
     expect(await soundCells()).toBe(SEGMENTS);
   }, 120_000);
 

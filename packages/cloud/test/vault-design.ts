@@ -11,12 +11,15 @@ import {
 /** Segments that are stored by one request. */
 const PART = 100;
 
-/** Stores a design of zeros with this number of segments. */
-export async function addDesign(
-  playbook: Playbook,
-  cells: CellStore,
-  count: number,
-): Promise<{ designId: string; manifest: Manifest }> {
+export interface KnownDesign {
+  readonly designId: string;
+  readonly manifest: Manifest;
+  /** The sealed segments and their hashes, as a segments node has them. */
+  readonly source: NonNullable<Parameters<CellStore['storeCells']>[1]>;
+}
+
+/** Adds a design of zeros with this number of segments to the playbook; none of its cells is stored. */
+export async function addToPlaybook(playbook: Playbook, count: number): Promise<KnownDesign> {
   const sealed: Uint8Array[] = [];
   const content = async function* () {
     yield new Uint8Array(count * 16_370);
@@ -29,12 +32,18 @@ export async function addDesign(
   });
   await playbook.addDesign({ manifest, keys: ceks });
   const read = readManifest(manifest);
+  const source = { sealed: (n: number) => sealed[n] ?? new Uint8Array(), hash: (n: number) => segmentHash(read, n) };
+  return { designId, manifest: read, source };
+}
+
+/** Stores a design of zeros with this number of segments. */
+export async function addDesign(playbook: Playbook, cells: CellStore, count: number): Promise<KnownDesign> {
+  const design = await addToPlaybook(playbook, count);
   for (let from = 0; from < count; from += PART) {
-    const want = { design: fromHex(designId), from, count: Math.min(PART, count - from) };
+    const want = { design: fromHex(design.designId), from, count: Math.min(PART, count - from) };
     const message = await playbook.instruct(want);
     if (message === undefined) throw new Error('no places');
-    const source = { sealed: (n: number) => sealed[n] ?? new Uint8Array(), hash: (n: number) => segmentHash(read, n) };
-    await playbook.stored(await cells.storeCells(message, source));
+    await playbook.stored(await cells.storeCells(message, design.source));
   }
-  return { designId, manifest: read };
+  return design;
 }

@@ -5,11 +5,11 @@ const MOST = 1_024;
 
 /** The epochs in which segments nodes were told to store cells, until they report that they have. */
 export class GivenPlaces {
-  /** By design and first segment. */
+  /** By node, design and first segment. */
   readonly #epochs = new Map<string, readonly number[]>();
 
-  note(design: Uint8Array, from: number, cells: readonly { readonly epoch: number }[]): void {
-    const key = keyOf(design, from);
+  note(node: string, design: Uint8Array, from: number, cells: readonly { readonly epoch: number }[]): void {
+    const key = keyOf(node, design, from);
     this.#epochs.delete(key);
     this.#epochs.set(
       key,
@@ -19,16 +19,17 @@ export class GivenPlaces {
     if (this.#epochs.size > MOST && oldest !== undefined) this.#epochs.delete(oldest);
   }
 
-  /** Forgets these cells. @returns whether each was to be stored in the epoch where it belongs now */
+  /** Forgets these cells. @returns whether this node was told to store each in the epoch where it belongs now */
   take(
+    node: string,
     { design, from, count }: { readonly design: Uint8Array; readonly from: number; readonly count: number },
     epochOf: (cell: number) => number,
   ): boolean {
-    const key = keyOf(design, from);
+    const key = keyOf(node, design, from);
     const epochs = this.#epochs.get(key);
     this.#epochs.delete(key);
     return epochs?.length === count && epochs.every((epoch, i) => epoch === epochOf(i));
   }
 }
 
-const keyOf = (design: Uint8Array, from: number): string => `${toHex(design)}/${from}`;
+const keyOf = (node: string, design: Uint8Array, from: number): string => `${node}/${toHex(design)}/${from}`;

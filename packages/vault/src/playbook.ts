@@ -167,15 +167,16 @@ export class Playbook {
 
   /**
    * Answers a `want`: the places and outer keys of `count` cells from segment `from`.
+   * @param node id of the segments node that asks
    * @returns undefined while a check runs; retry later
    * @throws {MillraceError} E_NOT_FOUND, E_INPUT
    */
-  instruct(want: { design: Uint8Array; from: number; count: number }): Promise<StoreMessage | undefined> {
-    return this.#run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count));
+  instruct(want: { design: Uint8Array; from: number; count: number }, node = ''): Promise<StoreMessage | undefined> {
+    return this.#run(() => this.#instruct(this.#living(toHex(want.design)), want.from, want.count, node));
   }
 
-  /** The next decoys to create for the density; undefined if there are enough, or if none can be created now. */
-  decoyWork(limit = DECOYS_AT_ONCE): Promise<StoreMessage | undefined> {
+  /** The next decoys that `node` creates for the density; undefined if there are enough, or none can be created now. */
+  decoyWork({ limit = DECOYS_AT_ONCE, node = '' } = {}): Promise<StoreMessage | undefined> {
     return this.#run(async () => {
       for (const set of this.#decoys) {
         const decoys = this.#holding(set.name);
@@ -184,30 +185,30 @@ export class Playbook {
         if (decoys.retire !== undefined || decoys.stored >= wanted) continue;
         const count = Math.min(limit, wanted - decoys.stored, set.points ? POINT_DECOYS_AT_ONCE : MAX_CELLS);
         if (decoys.segments < wanted) await this.#put([{ ...decoys, segments: wanted }]);
-        return this.#instruct(this.#holding(set.name), decoys.stored, count);
+        return this.#instruct(this.#holding(set.name), decoys.stored, count, node);
       }
       return undefined;
     });
   }
 
-  /** Recreates decoys that a check found missing or damaged. @returns undefined if not needed, or while a check runs */
-  decoysAgain(from: number, count: number, points = false): Promise<StoreMessage | undefined> {
+  /** Has `node` create decoys again that a check found damaged. @returns undefined if not needed, or while a check runs */
+  decoysAgain(from: number, count: number, { points = false, node = '' } = {}): Promise<StoreMessage | undefined> {
     return this.#run(async () => {
       const decoys = this.#holding(this.#decoys.find((set) => set.points === points)?.name ?? '');
       const to = Math.min(from + count, decoys.retire ?? decoys.stored, decoys.stored);
-      return from < to ? this.#instruct(decoys, from, to - from) : undefined;
+      return from < to ? this.#instruct(decoys, from, to - from, node) : undefined;
     });
   }
 
   /**
    * Handles a `stored` message.
    * @param options.shared several segments nodes share the cells, so a step of a sweep may have overtaken the storing.
-   *   Cells then count only if they are where this playbook, since it was opened, told the node to store them
+   *   Cells then count only if they are where this playbook, since it was opened, told `options.node` to store them
    * @returns whether the design is complete; undefined if the message has no effect: the cells are stored again
    */
   stored(
     message: StoredMessage,
-    options: { shared?: boolean } = {},
+    { shared = false, node = '' }: { shared?: boolean; node?: string } = {},
   ): Promise<{ design: string; complete: boolean; decoys: boolean } | undefined> {
     return this.#run(async () => {
       const holding = this.#holdings.get(toHex(message.design));
@@ -215,8 +216,8 @@ export class Playbook {
       if (holding === undefined || holding.deleted || message.generation !== holding.generation) return undefined;
       const end = message.from + message.count;
       if (end > holding.instructed) return undefined;
-      if (!this.#given.take(message, (i) => this.#placeFor(holding, message.from + i).epoch.number) && options.shared)
-        return undefined;
+      const asTold = this.#given.take(node, message, (i) => this.#placeFor(holding, message.from + i).epoch.number);
+      if (shared && !asTold) return undefined;
       // Cells may have been stored in places of the committed step. Write that step before counting them.
       const more = message.from <= holding.stored && end > holding.stored;
       if (more || this.#unwritten) await this.#put(more ? [{ ...holding, stored: end }] : []);
@@ -405,7 +406,7 @@ export class Playbook {
     });
   }
 
-  async #instruct(holding: Holding, from: number, count: number): Promise<StoreMessage | undefined> {
+  async #instruct(holding: Holding, from: number, count: number, node: string): Promise<StoreMessage | undefined> {
     if (this.#check?.holdsAll) return undefined;
     const to = Math.min(from + count, holding.segments);
     if (from > holding.instructed || from >= to || count > MAX_CELLS) {
@@ -423,7 +424,7 @@ export class Playbook {
       const { index, epoch } = this.#placeFor(holding, from + i);
       return { index, key: layerKey(epoch.key, holding, from + i), epoch: epoch.number };
     });
-    this.#given.note(holding.id, from, cells);
+    this.#given.note(node, holding.id, from, cells);
     const secret = this.#decoys.find(({ name }) => name === toHex(holding.id))?.secret;
     return storeMessage({ holding, from, cells, secret, labelOf: this.#labelOf });
   }

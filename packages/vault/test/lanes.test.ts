@@ -237,6 +237,17 @@ describe('storing by several nodes', () => {
     expect((await fixture.check()).problems).toEqual([]);
   });
 
+  it('counts only if the node that was told to store reports it', async () => {
+    const { fixture, designId } = await givenPlaces();
+    const want = { design: Buffer.from(designId, 'hex'), from: 0, count: 6 };
+    const told = await fixture.playbook.instruct(want, 'segments-1');
+    if (told === undefined) throw new Error('no places');
+    const { design, generation, from } = told;
+    const report = { type: 'stored' as const, design, generation, from, count: 6 };
+    expect(await fixture.playbook.stored(report, { ...stored, node: 'segments-2' })).toBeUndefined();
+    expect(await fixture.playbook.stored(report, { ...stored, node: 'segments-1' })).toMatchObject({ complete: true });
+  });
+
   it('does not count if the keys node was killed in between', async () => {
     const { fixture, source, first } = await givenPlaces();
     const answer = await fixture.cells.storeCells(first, source);

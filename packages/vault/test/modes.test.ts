@@ -107,7 +107,7 @@ describe('cells of points', () => {
     await fixture.cells.storeCells(store, source);
     expect(await sound()).toEqual([true, true, true]);
     for (let n = 0; n < 3; n++) {
-      const again = await fixture.playbook.decoysAgain(n, 1, true);
+      const again = await fixture.playbook.decoysAgain(n, 1, { points: true });
       if (again !== undefined) await fixture.cells.storeCells(again);
     }
     expect((await fixture.check()).problems).toEqual([]);

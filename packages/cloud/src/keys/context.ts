@@ -9,6 +9,7 @@ import type { Checks } from './checks.ts';
 import type { LicenceRepository } from './licences.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { SegmentsMembers } from './segments-members.ts';
+import type { Storing } from './storing.ts';
 import type { KeysStreams } from './streams.ts';
 import type { VaultKeys } from './vault-keys.ts';
 
@@ -28,6 +29,7 @@ export interface KeysContext {
   readonly vaultKeys: VaultKeys;
   readonly members: SegmentsMembers;
   readonly checks: Checks;
+  readonly storing: Storing;
   readonly outbound: Outbound;
   /**
    * Order of mail to the segments node: messages that name cells hold a shared lock, each message of a sweep an

@@ -16,6 +16,7 @@ import { Maintenance } from './maintenance.ts';
 import { handleLinkMessage, handleMail } from './messages.ts';
 import { SegmentsMembers } from './segments-members.ts';
 import { type KeysStores, openPlaybook } from './stores.ts';
+import { Storing } from './storing.ts';
 import { KeysStreams } from './streams.ts';
 import { VaultKeys } from './vault-keys.ts';
 
@@ -66,8 +67,9 @@ export async function createKeysNode(
   });
   const vaultKeys = new VaultKeys({ mail, directory, id, logger });
   const members = new SegmentsMembers({ directory, keys: vaultKeys, clock });
+  const storing = new Storing({ members, clock, signal: vaultKeys.closing });
   const maintenance = new Maintenance(
-    { playbook, store: records, mail, vaultKeys, members, control, clock, logger, metrics, order },
+    { playbook, store: records, mail, vaultKeys, members, storing, control, clock, logger, metrics, order },
     config.maintenance,
   );
   const checks = new Checks(config.checks, {
@@ -86,6 +88,7 @@ export async function createKeysNode(
     vaultKeys,
     members,
     checks,
+    storing,
     outbound,
     order,
     clock,

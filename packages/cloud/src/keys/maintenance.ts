@@ -3,22 +3,23 @@ import {
   type Clock,
   type Closable,
   encodeCbor,
+  equalBytes,
   type Logger,
   type Metrics,
   MillraceError,
   RwLock,
   sleep,
-  toHex,
   toMillraceError,
 } from '@millrace/base';
 import type { RecordStore } from '@millrace/stores';
-import { LANES, type Playbook, type StoredMessage, type StoreMessage } from '@millrace/vault';
+import { LANES, type Playbook, type StoreMessage } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 import { runsOf } from '../node/runs.ts';
 import type { MaintenanceSettings } from '../settings.ts';
 import { Budget } from './budget.ts';
 import { CheckDriver } from './check-driver.ts';
 import type { SegmentsMembers } from './segments-members.ts';
+import type { Storing } from './storing.ts';
 import { SweepDriver } from './sweep-driver.ts';
 import { SweepSchedule } from './sweep-schedule.ts';
 import type { VaultKeys } from './vault-keys.ts';
@@ -31,6 +32,7 @@ export interface MaintenanceModules {
   readonly mail: MailClient;
   readonly vaultKeys: VaultKeys;
   readonly members: SegmentsMembers;
+  readonly storing: Storing;
   readonly control: Pick<ControlClient, 'nodes'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -76,7 +78,7 @@ export class Maintenance implements Closable {
     this.#modules = modules;
     this.#periodMs = settings.periodMs;
     this.#budget = new Budget(settings.budget, modules.clock);
-    const { playbook, vaultKeys, members, clock, order } = modules;
+    const { playbook, vaultKeys, members, storing, clock, order } = modules;
     const { signal } = this.#stop;
     this.#vaultMail = new VaultMail({ keys: vaultKeys, members, clock, signal });
     const shared = { playbook, vaultMail: this.#vaultMail, turn: this.#turn, signal };
@@ -85,6 +87,7 @@ export class Maintenance implements Closable {
       ...shared,
       vaultKeys,
       members,
+      storing,
       order,
       budget: this.#budget,
       onProblem: ({ design, segment }) => {
@@ -188,8 +191,12 @@ export class Maintenance implements Closable {
 
   async #makeDecoys(): Promise<void> {
     const { playbook } = this.#modules;
-    for (let work = await playbook.decoyWork(); work !== undefined; work = await playbook.decoyWork())
-      await this.#makeSome(work);
+    for (;;) {
+      const node = await this.#vaultMail.ready();
+      const work = await playbook.decoyWork({ node });
+      if (work === undefined) return;
+      await this.#makeSome(work, node);
+    }
   }
 
   /** Replaces lost decoys. Those that are no longer needed stay in the set and are skipped. */
@@ -198,22 +205,22 @@ export class Maintenance implements Closable {
     for (const points of [false, true]) {
       const lost = this.#lostDecoys[points ? 'points' : 'cells'];
       for (const run of runsOf(lost, points ? DECOYS_OF_POINTS : DECOYS)) {
-        const work = await playbook.decoysAgain(run[0] ?? 0, run.length, points);
-        if (work === undefined) continue;
-        await this.#makeSome(work);
+        const node = await this.#vaultMail.ready();
+        const work = await playbook.decoysAgain(run[0] ?? 0, run.length, { points, node });
+        if (work === undefined || !(await this.#makeSome(work, node))) continue;
         for (const segment of run) lost.delete(segment);
         logger.info({ decoys: run.length, points }, 'lost decoys replaced');
       }
     }
   }
 
-  async #makeSome(work: StoreMessage): Promise<StoredMessage> {
+  /** @returns whether the node has made the decoys; false if it is silent, and another can be told to */
+  async #makeSome(work: StoreMessage, node: string): Promise<boolean> {
     const { design, from } = work;
-    return this.#vaultMail.ask(work, (message) =>
-      message.type === 'stored' && message.from === from && toHex(message.design) === toHex(design)
-        ? message
-        : undefined,
-    );
+    const isReport = (message: VaultAnswer) =>
+      message.type === 'stored' && message.from === from && equalBytes(message.design, design);
+    const posted = await this.#vaultMail.post(work, (message) => isReport(message) || undefined, node);
+    return (await posted.answer()) === true;
   }
 
   /** @param progress share of the sweep that is complete, above 0; 1 when it has ended */

@@ -62,7 +62,10 @@ export async function handleMail(
         return handleVaultMessage(context, message.message, from.id, goOn);
       case 'vault.key':
         await context.vaultKeys.stated(from.id, message.point);
-        if (message.started) context.maintenance.restarted(from.id);
+        if (message.started) {
+          context.storing.restarted(from.id);
+          context.maintenance.restarted(from.id);
+        }
         return;
       case 'vault.working':
         return;

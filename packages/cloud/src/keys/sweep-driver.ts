@@ -2,6 +2,7 @@ import { type RwLock, sleep, within } from '@millrace/base';
 import { type CellName, MAX_MOVED, type Playbook, POINTS_BYTES, SEGMENT_BYTES } from '@millrace/vault';
 import type { Budget } from './budget.ts';
 import type { SegmentsMembers } from './segments-members.ts';
+import type { Storing } from './storing.ts';
 import type { VaultKeys } from './vault-keys.ts';
 import type { VaultMail } from './vault-mail.ts';
 
@@ -16,6 +17,7 @@ export interface SweepDriverModules {
   readonly vaultMail: VaultMail;
   readonly vaultKeys: VaultKeys;
   readonly members: SegmentsMembers;
+  readonly storing: Storing;
   readonly budget: Budget;
   /** Each step of a sweep holds a shared lock until it is answered, each part of a check an exclusive one. */
   readonly turn: RwLock;
@@ -110,10 +112,10 @@ export class SweepDriver {
 
   /** Sends one message of a lane and awaits its answer. @returns undefined when the lane has no message now */
   async #step(lane: number, node: string) {
-    const { playbook, order, vaultMail, vaultKeys, members, budget } = this.#modules;
+    const { playbook, order, vaultMail, vaultKeys, members, storing, budget } = this.#modules;
     const limit = () => Math.min(budget.step(MAX_MOVED, SEGMENT_BYTES), members.shared ? SHARED_STEP : MAX_MOVED);
     await vaultKeys.ready(node);
-    const step = await order.write(async () => {
+    const post = async () => {
       const given = members.shared && this.#holders.get(lane) !== node;
       const message = await playbook.nextMaintenance(limit(), lane, { given });
       if (message === undefined) return undefined;
@@ -134,7 +136,8 @@ export class SweepDriver {
         node,
       );
       return { cells, points, posted };
-    });
+    };
+    const step = await storing.step(() => order.write(post));
     if (step === undefined) return undefined;
     const { posted, ...counts } = step;
     const [answer] = await Promise.all([posted.answer(), playbook.lookAhead(limit(), lane)]);

@@ -60,10 +60,12 @@ export class VaultMail {
     for (const { repeat } of this.#waiting) repeat(node);
   }
 
-  /** Resolves when a segments node can be asked. */
-  ready(): Promise<void> {
+  /** Resolves when a segments node can be asked. @returns its id */
+  async ready(): Promise<string> {
     const { members, keys } = this.#modules;
-    return keys.ready(members.chosen(VAULT));
+    const node = members.chosen(VAULT);
+    await keys.ready(node);
+    return node;
   }
 
   /** Posts a message to a segments node that answers, to another one if it falls silent, until it is answered. */

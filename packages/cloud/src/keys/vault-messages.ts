@@ -12,16 +12,17 @@ export async function handleVaultMessage(
   from: string,
   goOn: Parameters<Handler>[2],
 ): Promise<void> {
-  const { playbook, maintenance, members, checks, vaultKeys, logger } = context;
+  const { playbook, maintenance, members, checks, storing, vaultKeys, logger } = context;
   const message = decodeMessage(bytes);
   switch (message.type) {
     case 'want':
-      // What this waits for, a key or the end of a check, comes by mail, which must not wait for this message.
-      if (!vaultKeys.has(from) || !(await answerWant(context, message, from)))
+      // What this waits for (a key, the end of a check, a report) comes by mail, which must not wait for this message.
+      if (members.shared || !vaultKeys.has(from) || !(await answerWant(context, message, from)))
         goOn(answerLater(context, message, from));
       return;
     case 'stored': {
-      const outcome = await playbook.stored(message, { shared: members.shared });
+      const outcome = await playbook.stored(message, { shared: members.shared, node: from });
+      storing.reported(from, message);
       maintenance.answered(message, from);
       if (outcome === undefined || outcome.decoys) return;
       if (outcome.complete) logger.info({ design: outcome.design }, 'design stored');
@@ -42,9 +43,11 @@ export async function handleVaultMessage(
 }
 
 async function answerLater(context: KeysContext, message: WantMessage, from: string): Promise<void> {
-  const { vaultKeys } = context;
+  const { members, storing, vaultKeys } = context;
   await vaultKeys.ready(from);
-  while (!(await answerWant(context, message, from))) await sleep(AGAIN_MS, vaultKeys.closing);
+  const answer = () => answerWant(context, message, from);
+  while (!(await (members.shared ? storing.told(from, message, answer) : answer())))
+    await sleep(AGAIN_MS, vaultKeys.closing);
 }
 
 /** @returns false while a check compares all places */
@@ -60,7 +63,7 @@ function answerWant(
       await vaultKeys.send(from, encodeMessage({ type: 'refused', design, from: segment, ...refusal }));
       return true;
     }
-    const instructions = await playbook.instruct(message);
+    const instructions = await playbook.instruct(message, from);
     if (instructions === undefined) return false;
     const answer = encodeMessage(instructions);
     wipeMessage(instructions);

@@ -401,7 +401,7 @@ export class VaultFixture {
 
   /** Runs the work of the keys node's timer. */
   async tick(): Promise<void> {
-    const decoys = await this.playbook.decoyWork(4);
+    const decoys = await this.playbook.decoyWork({ limit: 4 });
     if (decoys !== undefined) this.toCells.send(decoys);
     const batch = this.#options.batch ?? 3;
     for (const lane of this.playbook.status().sweep?.lanes ?? []) {
