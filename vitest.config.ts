@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 // Sources are tested without a build; only worker threads and child processes load dist/.
 // No 'import' here: Vitest hands the conditions to Node, and packages that are required would load as modules.
-const conditions = ['@millrace/source', 'node', 'module'];
+const conditions = ['@millrace/source', 'node'];
 
 export default defineConfig({
   resolve: { conditions },

@@ -11,3 +11,4 @@ export * from './memory.ts';
 export * from './metrics.ts';
 export * from './problem.ts';
 export * from './retry.ts';
+export * from './tracing.ts';

@@ -5,10 +5,12 @@ import {
   MemoryMetrics,
   MillraceError,
   systemClock,
+  type Tracer,
   toMillraceError,
 } from '@millrace/base';
 import { type Address, type Addresses, parseAddresses } from '@millrace/protocol';
 import { addressesInDirectory, loadNodeConfig, type NodeConfig } from './config.ts';
+import { openTracer } from './node/tracing.ts';
 
 const usage =
   'usage: main.js --folder NODE_FOLDER [--control HOST:PORT --distribution HOST:PORT [--ledger HOST:PORT] [--console HOST:PORT] [--browsers HOST:PORT]]';
@@ -32,8 +34,13 @@ function givenAddresses(values: Readonly<Record<string, string | undefined>>, co
 }
 
 /** Loads only the code of the node's own role. */
-async function start(config: NodeConfig, given: Addresses): Promise<Closable> {
-  const modules = { logger: createLogger(config.role), clock: systemClock, metrics: new MemoryMetrics() };
+async function start(config: NodeConfig, given: Addresses, tracer: Tracer | undefined): Promise<Closable> {
+  const modules = {
+    logger: createLogger(config.role),
+    clock: systemClock,
+    metrics: new MemoryMetrics(),
+    ...(tracer && { tracer }),
+  };
   const addresses = parseAddresses(given);
   switch (config.role) {
     case 'control': {
@@ -79,12 +86,14 @@ async function main(): Promise<void> {
   });
   if (values.folder === undefined) throw new MillraceError('E_CONFIG', usage);
   const config = await loadNodeConfig(values.folder);
-  const node = await start(config, givenAddresses(values, config));
+  const tracer = await openTracer(config, process.env, createLogger(config.role));
+  const node = await start(config, givenAddresses(values, config), tracer);
   let closing = false;
   const close = async () => {
     if (closing) return;
     closing = true;
     await node.close();
+    await tracer?.close();
     process.exit(0);
   };
   process.on('SIGTERM', close);

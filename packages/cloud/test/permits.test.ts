@@ -4,6 +4,7 @@ import {
   KeyedMutex,
   MillraceError,
   noMetrics,
+  noTracer,
   RwLock,
   silentLogger,
   systemRandom,
@@ -57,6 +58,7 @@ beforeEach(async () => {
     records,
     permitKey: keys.permit,
     metrics: noMetrics,
+    tracer: noTracer,
     ledger: {
       find: async () => undefined,
       account: async () => [],

@@ -1,4 +1,14 @@
-import { type Bytes, copyBytes, KeyedMutex, noMetrics, RwLock, systemClock, systemRandom, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  copyBytes,
+  KeyedMutex,
+  noMetrics,
+  noTracer,
+  RwLock,
+  systemClock,
+  systemRandom,
+  toHex,
+} from '@millrace/base';
 import { BoxRegistry, type ControlContext, callHome, Mailbox, openRecords } from '@millrace/cloud/parts';
 import { generateP256Key, generateUserKey, keyName, type MemorySigner, type P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
@@ -50,6 +60,7 @@ export async function openPermitBench(lmdb: Lmdb, ledger: Ledger): Promise<Permi
     directory,
     clock: systemClock,
     metrics: noMetrics,
+    tracer: noTracer,
     records,
     ledger,
     mailbox: new Mailbox({ queue, id: 'control-1', directory, identity: control, boxes, clock: systemClock }),

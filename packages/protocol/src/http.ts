@@ -105,7 +105,12 @@ const ASK_FIRST = 1 << 20;
 /** Maximum number of connections for calls. Further calls wait. */
 const CALLS_AT_ONCE = 16;
 
-export function createHttpClient(options: { address: () => Address; tls: TlsOptions | GuestTls }): HttpClient {
+export function createHttpClient(options: {
+  address: () => Address;
+  tls: TlsOptions | GuestTls;
+  /** W3C `traceparent` of the work that a call belongs to. */
+  traceparent?: () => string | undefined;
+}): HttpClient {
   const calls = new Agent({ keepAlive: true, maxSockets: CALLS_AT_ONCE });
   // Unlimited: the callers bound the number of polls (one per mailbox, one per connected machine).
   const polls = new Agent({ keepAlive: true });
@@ -116,13 +121,17 @@ export function createHttpClient(options: { address: () => Address; tls: TlsOpti
     call: (method, path, call = {}) =>
       send(call.poll === true ? polls : calls, tls(), options.address(), method, path, {
         ...call,
-        headers: { ...call.headers, ...own },
+        headers: { ...call.headers, ...own, ...traceHeader(options.traceparent?.()) },
       }),
     close: () => {
       calls.destroy();
       polls.destroy();
     },
   };
+}
+
+function traceHeader(traceparent: string | undefined): Record<string, string> {
+  return traceparent === undefined ? {} : { traceparent };
 }
 
 function send(

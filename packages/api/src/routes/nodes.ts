@@ -13,12 +13,16 @@ const proactive = ['segments', 'keys'] as const;
 const ids = json(z.strictObject({ ids: z.array(z.string().max(300)).max(1_000) }));
 const wait = uint.max(30_000);
 
+/** W3C Trace Context, version 00: the work to which a message belongs. */
+export const traceparent = z.string().regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/);
+
 export const deliveries = z.array(
   z.strictObject({
     id: z.string(),
     from: nodeId,
     sealed: bytesField,
     attempts: uint,
+    trace: traceparent.optional(),
   }),
 );
 

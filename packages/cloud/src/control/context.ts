@@ -1,5 +1,5 @@
 import type { MaintenanceReport, Progress } from '@millrace/api';
-import type { Bytes, Clock, KeyedMutex, Logger, ReadableMetrics, RwLock } from '@millrace/base';
+import type { Bytes, Clock, KeyedMutex, Logger, ReadableMetrics, RwLock, Tracer } from '@millrace/base';
 import type { Authority, P256Key } from '@millrace/identity';
 import type { Ledger } from '@millrace/ledger';
 import type { Directory, NodeRole } from '@millrace/protocol';
@@ -26,6 +26,7 @@ export interface ControlContext {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: ReadableMetrics;
+  readonly tracer: Tracer;
   /** The other nodes' newest metrics. */
   readonly nodeMetrics: NodeMetrics;
   readonly records: Records;

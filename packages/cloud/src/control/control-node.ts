@@ -5,6 +5,7 @@ import {
   isDiskFault,
   KeyedMutex,
   MillraceError,
+  noTracer,
   parse,
   RwLock,
   systemRandom,
@@ -35,6 +36,7 @@ import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
 import { watchMachines } from './event-feeds.ts';
 import { finishInterrupted } from './interrupted.ts';
 import type { LedgerKeys } from './ledger-keys.ts';
+import { tracedStore } from './ledger-spans.ts';
 import { readMail } from './mail-reader.ts';
 import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
@@ -96,14 +98,19 @@ export interface ControlNode extends Closable {
  */
 export async function createControlNode(
   { id, config, address, ledgerAddress, consoleAddress, uploadsAddress }: ControlOptions,
-  { stores, queue, keys, clock, metrics, ...modules }: ControlModules,
+  { stores, queue, keys, clock, metrics, tracer = noTracer, ...modules }: ControlModules,
 ): Promise<ControlNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'control' });
   const nodeMetrics = new NodeMetrics(closer.add(withProcessMetrics(metrics, config)));
   const { directory, identity } = config;
   const ledger = closer.add(
-    await openLedger({ store: stores.ledger, clock, map: { changes: MAP_CHANGES }, ...keys.ledger }),
+    await openLedger({
+      store: tracedStore(stores.ledger, tracer),
+      clock,
+      map: { changes: MAP_CHANGES },
+      ...keys.ledger,
+    }),
   );
   const { witnesses, everyMs } = config.ledger;
   const publisher = closer.add(
@@ -111,7 +118,7 @@ export async function createControlNode(
   );
   closer.add(logMapRegularly(ledger, logger));
   const registry = new BoxRegistry(stores.records, directory);
-  const mailbox = new Mailbox({ queue, id, directory, identity, boxes: registry, clock });
+  const mailbox = new Mailbox({ queue, id, directory, identity, boxes: registry, clock, tracer });
   const boxes = closer.add(
     await OwnBoxes.open({
       slots: stores.boxes.mail,
@@ -144,6 +151,7 @@ export async function createControlNode(
     clock,
     logger,
     metrics,
+    tracer,
     nodeMetrics,
     records,
     damaged,
@@ -191,7 +199,7 @@ export async function createControlNode(
   closer.add({ close: watchMachines(context) });
   closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({
-    ...{ directory, tls: config.tls, logger, metrics },
+    ...{ directory, tls: config.tls, logger, metrics, tracer },
     ...{ bodyLimit: 64 * 1024 * 1024, guests: true },
   });
   addRoutes(server, context, { checks, answers, directories: config.directories });

@@ -10,15 +10,19 @@ const GIVE_UP_AFTER = 20;
 
 /** Handles mail of the proactive nodes to control, one message after the other. */
 export function readMail(
-  { id: own, directory, mailbox, logger }: ControlContext,
+  { id: own, directory, mailbox, logger, tracer }: ControlContext,
   boxes: OwnBoxes,
   handle: (message: Message, from: DirectoryNode) => Promise<void>,
 ): Closable {
   const stop = new AbortController();
   const drain = new Drain();
-  const take = async ({ id, from, sealed }: Delivery) => {
+  const take = async ({ id, from, sealed, trace }: Delivery) => {
     const message = await openMessage(directory, { id: own, boxes }, from, sealed);
-    if (message.type !== 'box.drained') return handle(message, nodeOf(directory, from));
+    if (message.type !== 'box.drained') {
+      const sender = nodeOf(directory, from);
+      const attributes = { message: message.type, from: sender.role };
+      return tracer.run('mail', attributes, () => handle(message, sender), trace);
+    }
     drain.after(id, () => {
       boxes
         .drained(message.below)

@@ -1,4 +1,16 @@
-import { type Clock, decodeCbor, encodeCbor, MillraceError, parse, RwLock, systemRandom, toHex } from '@millrace/base';
+import { traceparent } from '@millrace/api';
+import {
+  type Clock,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  noTracer,
+  parse,
+  RwLock,
+  systemRandom,
+  type Tracer,
+  toHex,
+} from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
   type BoxUse,
@@ -18,9 +30,9 @@ import { z } from 'zod';
 import type { BoxRegistry } from './boxes.ts';
 
 const envelopeSchema = z.union([
-  z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array) }),
+  z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array), trace: traceparent.optional() }),
   /** A message from control itself. Stored in clear, because control wrote it; sealed when it is delivered. */
-  z.strictObject({ own: z.instanceof(Uint8Array) }),
+  z.strictObject({ own: z.instanceof(Uint8Array), trace: traceparent.optional() }),
 ]);
 
 export interface Delivery {
@@ -29,6 +41,8 @@ export interface Delivery {
   readonly from: string;
   readonly sealed: Uint8Array;
   readonly attempts: number;
+  /** W3C `traceparent` of the work in which it was sent, if traces are on. */
+  readonly trace?: string | undefined;
 }
 
 const LEASE_MS = 15_000;
@@ -47,6 +61,7 @@ export class Mailbox {
   readonly #identity: P256Key;
   readonly #boxes: BoxRegistry;
   readonly #clock: Clock;
+  readonly #tracer: Tracer;
   /** No message is added between a new floor and the `box.drained` message about it. */
   readonly #lock = new RwLock();
   /**
@@ -63,6 +78,7 @@ export class Mailbox {
     identity: P256Key;
     boxes: BoxRegistry;
     clock: Clock;
+    tracer?: Tracer;
   }) {
     this.#queue = modules.queue;
     this.#id = modules.id;
@@ -70,6 +86,7 @@ export class Mailbox {
     this.#identity = modules.identity;
     this.#boxes = modules.boxes;
     this.#clock = modules.clock;
+    this.#tracer = modules.tracer ?? noTracer;
   }
 
   /**
@@ -80,14 +97,14 @@ export class Mailbox {
     const number = boxNumberOf(sealed);
     await this.#lock.read(async () => {
       await this.#boxes.requireHeld(recipient, 'mail', number);
-      await this.#publish(recipient, `${from}/${id}`, encodeCbor({ from, sealed }));
+      await this.#publish(recipient, `${from}/${id}`, encodeCbor({ from, sealed, ...this.#trace() }));
     });
   }
 
   /** Sends control's own mail. @throws {MillraceError} E_DIRECTORY when there is no such node */
   async send(to: Recipient, id: string, message: Message): Promise<void> {
     const recipient = recipientIn(this.#directory, to).id;
-    const envelope = encodeCbor({ own: encodeMail(message) });
+    const envelope = encodeCbor({ own: encodeMail(message), ...this.#trace() });
     await this.#lock.read(() => this.#publish(recipient, `control/${id}`, envelope));
   }
 
@@ -123,12 +140,18 @@ export class Mailbox {
           claimed.map(async ({ id, message, attempts }) => {
             const envelope = parse(envelopeSchema, decodeCbor(message, 'mail', 'E_STORE'), 'mail', 'E_STORE');
             if ('from' in envelope) return { id, attempts, ...envelope };
-            return { id, attempts, from: this.#id, sealed: await this.#sealOwn(recipient, envelope.own) };
+            const { own, ...rest } = envelope;
+            return { id, attempts, from: this.#id, sealed: await this.#sealOwn(recipient, own), ...rest };
           }),
         );
       }
       await arrived;
     }
+  }
+
+  #trace(): { readonly trace?: string } {
+    const trace = this.#tracer.traceparent();
+    return trace === undefined ? {} : { trace };
   }
 
   #publish(recipient: string, id: string, envelope: Uint8Array): Promise<void> {

@@ -89,8 +89,8 @@ export function callHome(
   visiting?: Visiting,
 ): Promise<CallHomeAnswer> {
   // One call at a time for each machine, so that a print cannot claim two objects.
-  return context.mutexes.run(caller, () =>
-    context.licensing.read(() => callHomeOnce(context, caller, bytes, visiting)),
+  return context.tracer.run('permit', {}, () =>
+    context.mutexes.run(caller, () => context.licensing.read(() => callHomeOnce(context, caller, bytes, visiting))),
   );
 }
 

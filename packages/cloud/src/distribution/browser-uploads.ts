@@ -8,6 +8,7 @@ import {
   type Metrics,
   MillraceError,
   systemRandom,
+  type Tracer,
 } from '@millrace/base';
 import { type Address, type ConnectionLimits, type Directory, openTlsFiles } from '@millrace/protocol';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
@@ -39,6 +40,7 @@ export interface BrowserUploadsOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly tracer?: Tracer;
   readonly limits?: Partial<ConnectionLimits>;
 }
 
@@ -69,6 +71,7 @@ export async function openBrowserUploads(
           limits,
           logger,
           metrics,
+          tracer: options.tracer,
         },
       }),
     );

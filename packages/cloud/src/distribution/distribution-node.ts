@@ -8,6 +8,7 @@ import {
   copyBytes,
   type Logger,
   MillraceError,
+  noTracer,
   toMillraceError,
 } from '@millrace/base';
 import {
@@ -49,7 +50,7 @@ export interface DistributionNode extends Closable {
  */
 export async function createDistributionNode(
   { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
-  { stores, clock, metrics, ...modules }: NodeModules<{ readonly uploads: Uploads }>,
+  { stores, clock, metrics, tracer = noTracer, ...modules }: NodeModules<{ readonly uploads: Uploads }>,
 ): Promise<DistributionNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'distribution' });
@@ -62,16 +63,17 @@ export async function createDistributionNode(
     createHttpClient({
       address: () => addressOf(directory, 'control', () => addresses.control),
       tls: tlsTo(directory, 'control', () => config.tls),
+      traceparent: tracer.traceparent,
     }),
   );
   const guest = closer.add(
     createHttpClient({ address: () => addressOf(directory, 'control', () => addresses.control), tls: { directory } }),
   );
-  const relay = new Relay(control, logger);
+  const relay = new Relay(control, logger, tracer);
   const api = controlClient(control);
   closer.add(reportMetrics({ metrics, node: config, control: api, logger }));
   const server = createTlsServer({
-    ...{ directory, tls: config.tls, logger, metrics },
+    ...{ directory, tls: config.tls, logger, metrics, tracer },
     ...{ bodyLimit: 64 * 1024, visitors: true },
   });
   const { uploads } = stores;
@@ -105,7 +107,7 @@ export async function createDistributionNode(
   closer.add(
     await openBrowserUploads({
       ...{ config, address: addresses.browsers, consoleAddress: addresses.console },
-      ...{ directory, uploads, tickets, answers, clock, logger, metrics },
+      ...{ directory, uploads, tickets, answers, clock, logger, metrics, tracer },
     }),
   );
   closer.add({ close: () => relay.close() });

@@ -1,5 +1,14 @@
 import type { Transport } from '@millrace/api';
-import { type Bytes, equalBytes, type Logger, MillraceError, toHex } from '@millrace/base';
+import {
+  type Bytes,
+  equalBytes,
+  type Logger,
+  MillraceError,
+  noTracer,
+  type Span,
+  type Tracer,
+  toHex,
+} from '@millrace/base';
 import { decodeLink, encodeControl, encodeStream, type LinkControl } from '@millrace/protocol';
 import { type CallingMachine, MachineCalls, type Peer } from './calls.ts';
 
@@ -36,6 +45,7 @@ interface Session {
   readonly session: Bytes;
   readonly keys: string;
   readonly segments: string;
+  readonly span: Span;
 }
 
 interface Offered {
@@ -70,10 +80,12 @@ export class Relay {
   readonly #offers = new Map<string, MachineLink>();
   readonly #control: Transport;
   readonly #logger: Logger;
+  readonly #tracer: Tracer;
 
-  constructor(control: Transport, logger: Logger) {
+  constructor(control: Transport, logger: Logger, tracer: Tracer = noTracer) {
     this.#control = control;
     this.#logger = logger;
+    this.#tracer = tracer;
   }
 
   nodeOpened({ id }: RelayNode, peer: Peer): void {
@@ -136,6 +148,7 @@ export class Relay {
     if (link.session === undefined) return;
     const { session } = link.session;
     this.#sessions.delete(toHex(session));
+    link.session.span.end();
     this.#toNodes(link.session, encodeControl({ type: 'lost', session, who: 'machine' }));
   }
 
@@ -201,6 +214,7 @@ export class Relay {
     if (link === undefined || !own) return;
     link.peer.send(encodeControl(message));
     this.#sessions.delete(key);
+    link.session?.span.end();
     link.session = undefined;
   }
 
@@ -251,7 +265,8 @@ export class Relay {
     const segments = [...admitted].find(([, permit]) => permit === permitId)?.[0];
     if (segments === undefined) return;
     if (link.session !== undefined) this.#sessions.delete(toHex(link.session.session));
-    link.session = { session, keys, segments };
+    link.session?.span.end();
+    link.session = { session, keys, segments, span: this.#tracer.start('relay') };
     admitted.delete(segments);
     this.#drop(link);
     this.#sessions.set(toHex(session), machine);

@@ -1,4 +1,4 @@
-import { type Closable, Closer, RwLock } from '@millrace/base';
+import { type Closable, Closer, noTracer, RwLock } from '@millrace/base';
 import type { Addresses } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions, Deletions } from '../node/deletions.ts';
@@ -29,7 +29,7 @@ export interface KeysNode extends Closable {
 /** The keys node: holds playbooks and content keys (wrapped), opens no port, never sees a cell. */
 export async function createKeysNode(
   { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
-  { stores, clock, metrics, ...modules }: NodeModules<KeysStores>,
+  { stores, clock, metrics, tracer = noTracer, ...modules }: NodeModules<KeysStores>,
 ): Promise<KeysNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'keys' });
@@ -46,6 +46,7 @@ export async function createKeysNode(
     slots: stores.boxes,
     clock,
     logger,
+    tracer,
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
   const { control, mail, link } = outbound;
@@ -69,7 +70,7 @@ export async function createKeysNode(
   const members = new SegmentsMembers({ directory, keys: vaultKeys, clock });
   const storing = new Storing({ members, clock, signal: vaultKeys.closing });
   const maintenance = new Maintenance(
-    { playbook, store: records, mail, vaultKeys, members, storing, control, clock, logger, metrics, order },
+    { playbook, store: records, mail, vaultKeys, members, storing, control, clock, logger, metrics, tracer, order },
     config.maintenance,
   );
   const checks = new Checks(config.checks, {

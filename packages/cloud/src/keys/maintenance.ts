@@ -7,8 +7,10 @@ import {
   type Logger,
   type Metrics,
   MillraceError,
+  noTracer,
   RwLock,
   sleep,
+  type Tracer,
   toMillraceError,
 } from '@millrace/base';
 import type { RecordStore } from '@millrace/stores';
@@ -37,6 +39,7 @@ export interface MaintenanceModules {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly tracer?: Tracer;
   /**
    * A sweep's message is built and posted under an exclusive lock. Every message that names a place is therefore posted
    * before it or takes it into account.
@@ -142,7 +145,7 @@ export class Maintenance implements Closable {
   }
 
   async #run(): Promise<void> {
-    const { playbook, store, clock, logger } = this.#modules;
+    const { playbook, store, clock, logger, tracer = noTracer } = this.#modules;
     while (!this.#stop.signal.aborted) {
       try {
         this.#schedule ??= await SweepSchedule.open(store, clock, this.#periodMs);
@@ -154,7 +157,7 @@ export class Maintenance implements Closable {
           // Under the lock, because a sweep cannot begin while a check holds the vault.
           const lanes = this.#modules.members.shared ? LANES : 1;
           if (!underWay && (await this.#turn.write(() => playbook.beginSweep(lanes)))) await this.#schedule.begun();
-          await this.#sweep(began);
+          await tracer.run('sweep', { cells: playbook.status().cells }, () => this.#sweep(began));
         }
         await sleep(Math.max(10, Math.min(500, this.#schedule.wait)), this.#stop.signal);
       } catch (error) {

@@ -1,10 +1,11 @@
 import type { Server } from 'node:http';
 import { isIP } from 'node:net';
 import type { Server as TlsListener } from 'node:tls';
-import { type Closable, type Logger, type Metrics, MillraceError } from '@millrace/base';
+import { type Closable, type Logger, type Metrics, MillraceError, noTracer, type Tracer } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import { type Address, type ConnectionLimits, limitConnections, timeoutsOf } from '@millrace/protocol';
 import { type FastifyInstance, fastify } from 'fastify';
+import { traceRequests } from './http-spans.ts';
 import { frameworkErrors, listen, setUp } from './server.ts';
 
 // Listeners for browsers: the console’s, and distribution’s for uploads. Callers have no certificate.
@@ -20,6 +21,7 @@ export interface BrowserServerOptions {
   readonly limits?: Partial<ConnectionLimits> | undefined;
   readonly logger: Logger;
   readonly metrics?: Metrics | undefined;
+  readonly tracer?: Tracer | undefined;
   /** Of the listener, for metrics. */
   readonly name: string;
 }
@@ -67,6 +69,7 @@ export function createBrowserServer(options: BrowserServerOptions): BrowserServe
   const http = server.server as Server;
   limitConnections(http, limits);
   setUp(server, logger, metrics, name);
+  traceRequests(server, options.tracer ?? noTracer, { listener: name });
   let origin = options.origin ?? '';
   let listening: Closable | undefined;
   return {

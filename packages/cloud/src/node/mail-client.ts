@@ -8,9 +8,11 @@ import {
   isDiskFault,
   type Logger,
   MillraceError,
+  noTracer,
   retry,
   sleep,
   systemRandom,
+  type Tracer,
   toHex,
   wipe,
 } from '@millrace/base';
@@ -72,8 +74,9 @@ export function createMailClient(options: {
   /** Box keys of the recipients. */
   known: Pick<KnownBoxes, 'of' | 'renew'>;
   logger: Logger;
+  tracer?: Tracer;
 }): MailClient {
-  const { control, directory, id: own, identity, boxes, known, logger } = options;
+  const { control, directory, id: own, identity, boxes, known, logger, tracer = noTracer } = options;
   const drain = new Drain();
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // one for each message in progress
@@ -207,9 +210,16 @@ export function createMailClient(options: {
     const handled = openMessage(directory, { id: own, boxes: boxes.mail }, item.from, item.sealed).then((message) => {
       type = message.type;
       if (message.type === 'box.drained') return drained(item.id, message);
-      return handle(message, nodeOf(directory, item.from), (work) => {
-        more = work;
-      });
+      const from = nodeOf(directory, item.from);
+      return tracer.run(
+        'mail',
+        { message: type, from: from.role },
+        () =>
+          handle(message, from, (work) => {
+            more = work;
+          }),
+        item.trace,
+      );
     });
     await handled.catch(() => undefined);
     const acknowledge = async (again: boolean) => (again ? undefined : acknowledgements.add(item.id));

@@ -1,4 +1,4 @@
-import type { Clock, Logger, ReadableMetrics } from '@millrace/base';
+import type { Clock, Logger, ReadableMetrics, Tracer } from '@millrace/base';
 
 /** Modules of every node. A node opens no database and creates no clock or logger itself. */
 export interface NodeModules<Stores> {
@@ -7,6 +7,8 @@ export interface NodeModules<Stores> {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: ReadableMetrics;
+  /** Default: records nothing. */
+  readonly tracer?: Tracer;
 }
 
 /** Modules that the process of a node supplies; the stores come from the node's folder. */

@@ -114,6 +114,7 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
     // Waiting routes consume what they return, so they do not answer HEAD.
     exposeHeadRoute: route.method === 'GET' && !route.waits,
     ...(route.maxBody === undefined ? {} : { bodyLimit: route.maxBody }),
+    config: { waits: route.waits === true || route.answer.kind === 'events' },
     // Refuse unknown callers before their body is read.
     onRequest: async (request) => {
       const actor = await options.actorOf(request);

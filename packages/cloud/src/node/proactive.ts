@@ -6,6 +6,8 @@ import {
   Closer,
   type Logger,
   MillraceError,
+  noTracer,
+  type Tracer,
   toMillraceError,
 } from '@millrace/base';
 import {
@@ -49,15 +51,16 @@ export async function connectOutbound(options: {
   slots: { readonly mail: Slots; readonly attachments?: Slots };
   clock: Clock;
   logger: Logger;
+  tracer?: Tracer;
   onStream: (message: LinkMessage) => void;
 }): Promise<Outbound> {
-  const { config, addresses, store, clock, logger } = options;
+  const { config, addresses, store, clock, logger, tracer = noTracer } = options;
   const { id, directory, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
   const addressFor = (node: 'control' | 'distribution') => () => addressOf(directory, node, () => addresses[node]);
   const connect = (node: 'control' | 'distribution') =>
-    closer.add(createHttpClient({ address: addressFor(node), tls: tlsFor(node) }));
+    closer.add(createHttpClient({ address: addressFor(node), tls: tlsFor(node), traceparent: tracer.traceparent }));
   const control = controlClient(connect('control'));
   const distribution = distributionClient(connect('distribution'));
   const guest = controlClient(
@@ -100,7 +103,7 @@ export async function connectOutbound(options: {
   const stop = new AbortController();
   const ask = (node: string) => control.boxes.newest({ node, use: 'mail' }, { signal: stop.signal });
   const known = new KnownBoxes({ store, directory, ask, logger });
-  const mail = closer.add(createMailClient({ control, directory, id, identity, boxes, known, logger }));
+  const mail = closer.add(createMailClient({ control, directory, id, identity, boxes, known, logger, tracer }));
   closer.add({ close: () => stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing')) });
   const start = async (handle: Handler) => {
     for (const own of Object.values(boxes)) await own.start();

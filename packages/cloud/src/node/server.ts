@@ -7,8 +7,10 @@ import {
   type Metrics,
   MillraceError,
   noMetrics,
+  noTracer,
   PROBLEM_TYPE,
   problemOf,
+  type Tracer,
   toMillraceError,
 } from '@millrace/base';
 import { certificatesOf, isSignedBy, type Party, partyOf, type TlsIdentity } from '@millrace/identity';
@@ -21,6 +23,7 @@ import {
   requireUnrevoked,
 } from '@millrace/protocol';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { spanOf, traceRequests } from './http-spans.ts';
 
 export interface ServerOptions {
   readonly directory: Directory;
@@ -28,6 +31,7 @@ export interface ServerOptions {
   readonly logger: Logger;
   /** Requests and refusals are counted by route. */
   readonly metrics?: Metrics;
+  readonly tracer?: Tracer | undefined;
   /** Largest request body, bytes. */
   readonly bodyLimit: number;
   /**
@@ -60,6 +64,7 @@ export function createTlsServer(options: ServerOptions): TlsServer {
     server.server.emit('request', request, response);
   });
   setUp(server, options.logger, options.metrics);
+  traceRequests(server, options.tracer ?? noTracer, { parentOf: (request) => parentOf(options.directory, request) });
   return server;
 }
 
@@ -110,6 +115,7 @@ export function setUp(server: TlsServer, logger: Logger, metrics: Metrics = noMe
   server.setErrorHandler((error, request, reply) => {
     const coded = codedError(error);
     refusals.add(1, { ...routeOf(request), ...of, code: coded.code });
+    spanOf(request)?.set({ code: coded.code });
     if (coded.code === 'E_INTERNAL') logger.error({ err: coded, path: request.url }, 'request failed: internal error');
     else logger.info({ code: coded.code, path: request.routeOptions.url, reason: coded.message }, 'request refused');
     const shown =
@@ -124,6 +130,17 @@ export function setUp(server: TlsServer, logger: Logger, metrics: Metrics = noMe
 /** The declared path, because a caller chooses the requested one. */
 function routeOf({ method, routeOptions }: FastifyRequest) {
   return routeOptions.url === undefined ? { route: 'none' } : { route: `${method} ${routeOptions.url}` };
+}
+
+/** The span that a request continues: only nodes of this installation are believed. */
+function parentOf(directory: Directory, request: FastifyRequest): string | undefined {
+  const { traceparent } = request.headers;
+  if (typeof traceparent !== 'string') return undefined;
+  try {
+    return 'id' in callerOf(directory, certificateOf(request)) ? traceparent : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Accepts new connections with the authorities that the directory lists now. */

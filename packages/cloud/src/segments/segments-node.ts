@@ -1,4 +1,4 @@
-import { type Closable, Closer, Mutex } from '@millrace/base';
+import { type Closable, Closer, Mutex, noTracer } from '@millrace/base';
 import { type Addresses, chooseNode, nodesOf } from '@millrace/protocol';
 import { CellStore, PointsPool } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
@@ -30,7 +30,7 @@ export interface SegmentsNode extends Closable {
 /** The segments node: holds the cells, opens no port, has no content keys and no playbook. */
 export async function createSegmentsNode(
   { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
-  { stores, clock, metrics, ...modules }: NodeModules<SegmentsStores>,
+  { stores, clock, metrics, tracer = noTracer, ...modules }: NodeModules<SegmentsStores>,
 ): Promise<SegmentsNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'segments' });
@@ -51,6 +51,7 @@ export async function createSegmentsNode(
     slots: stores.boxes,
     clock,
     logger,
+    tracer,
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
   const { control, distribution, mail, link } = outbound;
@@ -76,6 +77,7 @@ export async function createSegmentsNode(
     control,
     link,
     metrics,
+    tracer,
   });
   const seen = await SeenEpoch.open(records);
   const guard = new RollbackGuard({ store: records, control, epoch: () => seen.epoch, logger });

@@ -7,6 +7,8 @@ import {
   type Logger,
   type Metrics,
   MillraceError,
+  type Span,
+  type Tracer,
   toBase64,
   toHex,
   toMillraceError,
@@ -72,13 +74,14 @@ export interface SegmentsStreamsModules {
   readonly control: Pick<ControlClient, 'nodes'>;
   readonly link: LinkSocket;
   readonly metrics: Metrics;
+  readonly tracer: Tracer;
 }
 
 /** All streams of the segments node. */
 export class SegmentsStreams {
   readonly #modules: SegmentsStreamsModules;
   readonly #openings = new Map<string, VerifiedOpening>();
-  readonly #streams = new Map<string, { stream: SegmentsStream; permitId: string }>();
+  readonly #streams = new Map<string, { stream: SegmentsStream; permitId: string; span: Span }>();
   readonly #guards: Guards;
   /** Progress that has not been reported to control yet. */
   readonly #progress = new Map<string, Progress>();
@@ -168,6 +171,7 @@ export class SegmentsStreams {
     );
     const key = toHex(session);
     let counted = 0n;
+    const span = this.#modules.tracer.start('stream');
     const stream = await SegmentsStream.open({
       session,
       permitId: message.permitId,
@@ -181,13 +185,14 @@ export class SegmentsStreams {
       onTelemetry: (telemetry, { revision, revisionMs }) => {
         this.#revisions.add(Number(revision - counted));
         counted = revision;
+        span.set({ revisions: Number(revision) });
         const { order, suite } = parameters;
         this.#report(key, parameters.object, telemetry, revision, { order, suite, revisionMs });
       },
       onFirstTaken: (acked) => objects.reach(parameters.object, acked),
       onEnd: (error) => void this.#ended(key, message.permitId, error),
     });
-    this.#streams.set(key, { stream, permitId: message.permitId });
+    this.#streams.set(key, { stream, permitId: message.permitId, span });
     this.#running.set(this.#streams.size);
     logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream started');
   }
@@ -302,11 +307,12 @@ export class SegmentsStreams {
   }
 
   /** Ends a stream that the other proactive node or the link has ended. */
-  async stop(session: string): Promise<void> {
+  async stop(session: string, error?: MillraceError): Promise<void> {
     const entry = this.#streams.get(session);
     this.#streams.delete(session);
     if (entry === undefined) return;
     this.#running.set(this.#streams.size);
+    entry.span.end(error);
     const { object } = entry.stream;
     this.#guards.leave(object);
     await entry.stream.close();
@@ -338,7 +344,7 @@ export class SegmentsStreams {
     const { logger, objects, mail, link } = this.#modules;
     const { object } = entry.stream;
     const acked = this.#guards.acked(object);
-    await this.stop(key);
+    await this.stop(key, error);
     // After a temporary error the machine may resume.
     if (error?.retryable !== true) this.#guards.drop(object);
     if (error === undefined) return logger.info({ object }, 'stream complete');

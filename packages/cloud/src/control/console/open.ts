@@ -44,7 +44,7 @@ export async function openConsole(options: ConsoleOptions): Promise<Closable> {
     const server = closer.add(
       await serveConsole({
         ...{ address: listen, origin, uploads, tls: files?.identity, files: await readConsoleFiles() },
-        ...{ logger: context.logger, metrics: context.metrics },
+        ...{ logger: context.logger, metrics: context.metrics, tracer: context.tracer },
         mount: (mounted, at) =>
           addConsoleRoutes(mounted, context, { checks, answers, directories, uploads, origin: at, providers }),
         ledger:

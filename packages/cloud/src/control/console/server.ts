@@ -1,4 +1,4 @@
-import { type Closable, type Logger, type Metrics, MillraceError } from '@millrace/base';
+import { type Closable, type Logger, type Metrics, MillraceError, type Tracer } from '@millrace/base';
 import type { ConsoleFile } from '@millrace/console';
 import type { TlsIdentity } from '@millrace/identity';
 import type { Address, ConnectionLimits, PublicAnswer } from '@millrace/protocol';
@@ -20,6 +20,7 @@ export interface ConsoleServerOptions {
   readonly logger: Logger;
   /** Requests and refusals are counted by route. */
   readonly metrics?: Metrics;
+  readonly tracer?: Tracer;
   /** Mounts the API. */
   readonly mount: (server: FastifyInstance, origin: () => string) => void;
   /** The public ledger, for its paths; undefined if it is switched off. */
