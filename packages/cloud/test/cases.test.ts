@@ -279,13 +279,14 @@ describe('a proactive node', () => {
     const store = new MemoryRecords();
     const objects = new ObjectRepository(store);
     const first = opening(1);
-    expect(await objects.use(first, toHex(systemRandom(16)))).toBe(true);
+    const permit = toHex(systemRandom(16));
+    expect(await objects.use(first, permit)).toBe(true);
     for (let i = 0; i < 3; i++) expect(await credit(store, creditMail(name(1)))).toBe('done');
     expect(await objects.credits(licence)).toBe(1);
     const resumed = { ...first, request: { ...first.request, from: 2 } } as VerifiedOpening;
     expect(await codeOf(objects.use(resumed, toHex(systemRandom(16))))).toBe('E_CREDITED');
     const delivery = { from: 1, to: 2, acked: 1, segments: 9, window: 4 };
-    expect(await codeOf(objects.give(name(1), delivery))).toBe('E_CREDITED');
+    expect(await codeOf(objects.give(name(1), permit, delivery))).toBe('E_CREDITED');
     expect(await credit(store, creditMail(name(2)))).toBe('done');
     expect(await codeOf(objects.use(opening(2), toHex(systemRandom(16))))).toBe('E_CREDITED');
     expect(await objects.credits(licence)).toBe(2);

@@ -203,7 +203,13 @@ describe('a licence at a proactive node', () => {
       request: { run: systemRandom(16), from: 0 },
       transfers: [],
     }) as unknown as VerifiedOpening;
-  const use = (object: VerifiedOpening) => codeOf(book.use(object, hex()));
+  /** The permit of each object's newest session. */
+  const permits = new Map<string, string>();
+  const use = (opened: VerifiedOpening) => {
+    const permit = hex();
+    permits.set(opened.permit.object, permit);
+    return codeOf(book.use(opened, permit));
+  };
   const take = async (change: Change, at?: number, signer = owner) =>
     codeOf(
       book.setStatus(
@@ -217,7 +223,8 @@ describe('a licence at a proactive node', () => {
         { directory, ownerOf: () => ({ owner: owner.publicKey }) },
       ),
     );
-  const give = (object: string) => codeOf(book.give(object, { from: 0, to: 1, acked: 0, segments: 9, window: 4 }));
+  const give = (object: string) =>
+    codeOf(book.give(object, permits.get(object) ?? '', { from: 0, to: 1, acked: 0, segments: 9, window: 4 }));
 
   beforeEach(async () => {
     const id = systemRandom(16);

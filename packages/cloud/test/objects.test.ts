@@ -1,7 +1,7 @@
 import { systemRandom, toHex } from '@millrace/base';
 import { generateUserKey } from '@millrace/identity';
 import { type Attested, type Directory, signTransaction, type VerifiedOpening } from '@millrace/protocol';
-import { MemoryRecords } from '@millrace/stores';
+import { MemoryRecords, type RecordStore } from '@millrace/stores';
 import { registerKey } from '@millrace/testkit/protocol/support';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ObjectRepository } from '../src/streaming/objects.ts';
@@ -117,20 +117,28 @@ describe('an object', () => {
   const WINDOW = 4;
   const first = opening(1);
   const { object } = first.permit;
+  /** The permit of the newest session. */
+  let permit = '';
+  const use = async (verified: VerifiedOpening) => {
+    const next = hex();
+    const used = await book.use(verified, next);
+    permit = next;
+    return used;
+  };
   const give = (from: number, to: number, acked: number) =>
-    book.give(object, { from, to, acked, segments: SEGMENTS, window: WINDOW });
+    book.give(object, permit, { from, to, acked, segments: SEGMENTS, window: WINDOW });
   const refused = { code: 'E_REPLAY' };
 
   it('has one print, and a print has one object', async () => {
     const print = hex();
-    expect(await book.use(opening(1, { print }), hex())).toBe(true);
-    await expect(book.use(opening(2, { print }), hex())).rejects.toMatchObject(refused);
-    await expect(book.use(opening(1, { print: hex() }), hex())).rejects.toMatchObject(refused);
+    expect(await use(opening(1, { print }))).toBe(true);
+    await expect(use(opening(2, { print }))).rejects.toMatchObject(refused);
+    await expect(use(opening(1, { print: hex() }))).rejects.toMatchObject(refused);
   });
 
   it('has started once a session of it has started', async () => {
     expect(await book.begun(object)).toBe(false);
-    await book.use(first, hex());
+    await use(first);
     expect(await book.begun(object)).toBe(true);
     expect(await book.begun(`${licence}-2`)).toBe(false);
   });
@@ -138,55 +146,55 @@ describe('an object', () => {
   it('rejects a session below the acknowledged segment, also after a restart of the process', async () => {
     const store = new MemoryRecords();
     book = new ObjectRepository(store);
-    await book.use(first, hex());
+    await use(first);
     await book.reach(object, 7);
     await book.reach(object, 3);
     book = new ObjectRepository(store);
-    await expect(book.use(resumed(first, 6), hex())).rejects.toMatchObject(refused);
-    await expect(book.use(first, hex())).rejects.toMatchObject(refused);
-    expect(await book.use(resumed(first, 7), hex())).toBe(true);
+    await expect(use(resumed(first, 6))).rejects.toMatchObject(refused);
+    await expect(use(first)).rejects.toMatchObject(refused);
+    expect(await use(resumed(first, 7))).toBe(true);
   });
 
   it('records the acknowledged segment with each slice', async () => {
-    await book.use(first, hex());
+    await use(first);
     await give(0, 4, 0);
     await give(4, 6, 2);
-    await expect(book.use(resumed(first, 1), hex())).rejects.toMatchObject(refused);
-    expect(await book.use(resumed(first, 2), hex())).toBe(true);
+    await expect(use(resumed(first, 1))).rejects.toMatchObject(refused);
+    expect(await use(resumed(first, 2))).toBe(true);
   });
 
   it('rejects a session that starts below an earlier session', async () => {
-    await book.use(first, hex());
-    await book.use(resumed(first, 5), hex());
-    await expect(book.use(resumed(first, 4), hex())).rejects.toMatchObject(refused);
+    await use(first);
+    await use(resumed(first, 5));
+    await expect(use(resumed(first, 4))).rejects.toMatchObject(refused);
     await expect(give(4, 6, 0)).rejects.toMatchObject(refused);
   });
 
   it('is streamed completely once; lost connections can repeat two windows and no more', async () => {
-    await book.use(first, hex());
+    await use(first);
     for (let from = 0; from < SEGMENTS; from += 4) await give(from, from + 4, from);
     for (const _ of [1, 2]) {
-      await book.use(resumed(first, 16), hex());
+      await use(resumed(first, 16));
       await give(16, 20, 16);
     }
-    await book.use(resumed(first, 16), hex());
+    await use(resumed(first, 16));
     await expect(give(16, 20, 16)).rejects.toMatchObject(refused);
     await expect(give(19, 20, 16)).rejects.toMatchObject(refused);
-    await expect(book.use(first, hex())).rejects.toMatchObject(refused);
+    await expect(use(first)).rejects.toMatchObject(refused);
   });
 
   it('with a single segment is streamed once', async () => {
-    await book.use(first, hex());
+    await use(first);
     const only = { from: 0, to: 1, acked: 0, segments: 1, window: WINDOW };
-    await book.give(object, only);
-    await book.use(first, hex());
-    await expect(book.give(object, only)).rejects.toMatchObject(refused);
+    await book.give(object, permit, only);
+    await use(first);
+    await expect(book.give(object, permit, only)).rejects.toMatchObject(refused);
   });
 
   it('ends when its connection breaks repeatedly without progress', async () => {
-    await book.use(first, hex());
+    await use(first);
     const once = async () => {
-      await book.use(first, hex());
+      await use(first);
       await give(0, 4, 0);
     };
     for (let times = 0; times < 22; times++) await once();
@@ -194,7 +202,7 @@ describe('an object', () => {
   });
 
   it('gets nothing more in the alarm state', async () => {
-    await book.use(first, hex());
+    await use(first);
     await give(0, 4, 0);
     await book.alarm(object);
     await expect(give(4, 5, 1)).rejects.toMatchObject({ code: 'E_ALARM' });
@@ -224,5 +232,131 @@ describe('concurrent use of a permit', () => {
       book.use(opening(2, { print }), hex()),
     ]);
     expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  });
+});
+
+describe('two nodes that share the records', () => {
+  const SEGMENTS = 40;
+  const WINDOW = 8;
+  const first = opening(1);
+  const { object } = first.permit;
+  const slice = (from: number, to: number, acked: number) => ({ from, to, acked, segments: SEGMENTS, window: WINDOW });
+  const superseded = { code: 'E_UNAVAILABLE' };
+
+  /** Records whose writes by this node wait while it is frozen, as those of a process that SIGSTOP stopped. */
+  function node(id: string, store: MemoryRecords) {
+    let thaw = () => {};
+    let until = Promise.resolve();
+    let held = 0;
+    let frozen = '';
+    const records: RecordStore = {
+      collections: () => store.collections(),
+      collection: (...args) => {
+        const collection = store.collection(...args);
+        return new Proxy(collection, {
+          get: (target, name: keyof typeof collection) => {
+            const value = target[name];
+            if (typeof value !== 'function') return value;
+            if (name !== 'compareAndSwap' && name !== 'put') return value.bind(target);
+            return async (...given: never[]) => {
+              if (args[0].startsWith(frozen)) {
+                held++;
+                await until;
+              }
+              return (value as (...given: never[]) => unknown).apply(target, given);
+            };
+          },
+        });
+      },
+      close: () => store.close(),
+    };
+    /** @param table only writes of this table wait */
+    const freeze = (table = '') => {
+      held = 0;
+      frozen = table;
+      until = new Promise((resolve) => {
+        thaw = resolve;
+      });
+    };
+    return { book: new ObjectRepository(records, id), freeze, thaw: () => thaw(), isHeld: () => held > 0 };
+  }
+
+  let store: MemoryRecords;
+  let one: ReturnType<typeof node>;
+  let two: ReturnType<typeof node>;
+  beforeEach(() => {
+    store = new MemoryRecords();
+    one = node('segments-1', store);
+    two = node('segments-2', store);
+  });
+
+  it('a node that was frozen before its write gives nothing after the stream went on at the other', async () => {
+    const [before, after] = [hex(), hex()];
+    await one.book.use(first, before);
+    await one.book.give(object, before, slice(0, 8, 0));
+    one.freeze();
+    const late = one.book.give(object, before, slice(8, 12, 4));
+    await expect.poll(one.isHeld).toBe(true);
+    expect(await two.book.use(resumed(first, 4), after)).toBe(true);
+    await two.book.give(object, after, slice(4, 12, 4));
+    one.thaw();
+    await expect(late).rejects.toMatchObject(superseded);
+    await expect(one.book.give(object, before, slice(12, 16, 8))).rejects.toMatchObject(superseded);
+    await two.book.give(object, after, slice(12, 16, 8)); // its counts were not disturbed
+  });
+
+  it('give together at most what one node gives, in whatever order they take turns', async () => {
+    let given = 0;
+    let permit = hex();
+    await one.book.use(first, permit);
+    for (let turn = 0; turn < 200; turn++) {
+      const { book } = turn % 2 === 0 ? two : one;
+      permit = hex();
+      try {
+        await book.use(first, permit);
+        await book.give(object, permit, slice(0, 8, 0));
+        given += 8;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'E_REPLAY' });
+      }
+    }
+    expect(given).toBeLessThanOrEqual(8 + SEGMENTS + 16 * WINDOW);
+    expect(given).toBeGreaterThan(SEGMENTS);
+  });
+
+  it('begin an object once, with one permit', async () => {
+    const [permit, other] = [hex(), hex()];
+    one.freeze();
+    const late = one.book.use(first, permit);
+    await expect.poll(one.isHeld).toBe(true);
+    expect(await two.book.use(first, permit)).toBe(true);
+    one.thaw();
+    expect(await late).toBe(false);
+    expect(await two.book.use(resumed(first, 4), other)).toBe(true);
+    await expect(one.book.use(first, hex())).rejects.toMatchObject({ code: 'E_REPLAY' });
+  });
+
+  it('see an alarm of the other, also if it came while they wrote', async () => {
+    const permit = hex();
+    await one.book.use(first, permit);
+    one.freeze();
+    const late = one.book.give(object, permit, slice(0, 8, 0));
+    await expect.poll(one.isHeld).toBe(true);
+    await two.book.alarm(object);
+    one.thaw();
+    await expect(late).rejects.toMatchObject({ code: 'E_ALARM' });
+    await expect(two.book.use(opening(2), hex())).rejects.toMatchObject({ code: 'E_ALARM' });
+  });
+
+  it('begin no more objects of a period than its quota, though one has counted and not begun', async () => {
+    const period = { number: 7, from: 0, to: 1, quota: 1 };
+    const inPeriod = (number: number) => ({ ...opening(number), period }) as VerifiedOpening;
+    const [a, b] = [inPeriod(1), inPeriod(2)];
+    one.freeze('object'); // after it has counted, before it begins
+    const late = one.book.use(a, hex());
+    await expect.poll(one.isHeld).toBe(true);
+    await expect(two.book.use(b, hex())).rejects.toMatchObject({ code: 'E_LICENCE_QUOTA' });
+    one.thaw();
+    expect(await late).toBe(true);
   });
 });

@@ -148,7 +148,7 @@ export class KeysStreams {
       clock,
       logger,
       slice: async (from, to, acked) => {
-        await objects.give(permit.object, { from, to, acked, segments, window });
+        await objects.give(permit.object, permitId, { from, to, acked, segments, window });
         return this.#slice(key, permit.design, from, to);
       },
       hashes: (group) => tree.group(group),

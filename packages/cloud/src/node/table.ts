@@ -82,11 +82,18 @@ export class Table<T> {
    * unchanged.
    * @throws {MillraceError} E_NOT_FOUND
    */
-  async update(id: string, change: (record: T) => T): Promise<T> {
+  update(id: string, change: (record: T) => T): Promise<T> {
+    return this.change(id, (record) => {
+      if (record === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.name} ${id}`);
+      return change(record);
+    });
+  }
+
+  /** As `update`, but also creates the record: `change` gets undefined if there is none. */
+  async change(id: string, change: (record: T | undefined) => T): Promise<T> {
     for (;;) {
       const current = await this.#collection.get(id);
-      if (current === undefined) throw new MillraceError('E_NOT_FOUND', `no ${this.name} ${id}`);
-      const before = this.#decode(this.#keep(id, current));
+      const before = current === undefined ? undefined : this.#decode(this.#keep(id, current));
       const after = change(before);
       if (after === before) return after;
       if (!(await this.#swap(id, current, encodeCbor(after as never)))) continue;

@@ -71,7 +71,7 @@ export async function createSegmentsNode(
     clock,
     logger,
     designs,
-    objects: new ObjectRepository(records),
+    objects: new ObjectRepository(records, id),
     cells,
     mail,
     control,

@@ -61,6 +61,12 @@ interface Progress {
   readonly owner: { readonly session: string; readonly sealed: string } | undefined;
 }
 
+interface RunningStream {
+  readonly stream: SegmentsStream;
+  readonly permitId: string;
+  readonly span: Span;
+}
+
 export interface SegmentsStreamsModules {
   readonly directory: Directory;
   /** This node's static key. Owners seal shares of job packages to it. */
@@ -81,7 +87,7 @@ export interface SegmentsStreamsModules {
 export class SegmentsStreams {
   readonly #modules: SegmentsStreamsModules;
   readonly #openings = new Map<string, VerifiedOpening>();
-  readonly #streams = new Map<string, { stream: SegmentsStream; permitId: string; span: Span }>();
+  readonly #streams = new Map<string, RunningStream>();
   readonly #guards: Guards;
   /** Progress that has not been reported to control yet. */
   readonly #progress = new Map<string, Progress>();
@@ -209,7 +215,7 @@ export class SegmentsStreams {
     const wanted = cells.filter(({ segment }) => entry.stream.wants(segment));
     const missing: number[] = [];
     try {
-      await this.#give(entry.stream, wanted);
+      await this.#give(entry, wanted);
       for (const { segment, index } of wanted) {
         const body = await this.#readIfThere(index);
         if (body === undefined) missing.push(segment);
@@ -225,13 +231,13 @@ export class SegmentsStreams {
       );
   }
 
-  async #give(stream: SegmentsStream, cells: readonly { segment: number }[]): Promise<void> {
+  async #give({ stream, permitId }: RunningStream, cells: readonly { segment: number }[]): Promise<void> {
     if (cells.length === 0) return;
     const numbers = cells.map(({ segment }) => segment);
     const { segments, window } = stream.parameters;
     const acked = this.#guards.acked(stream.object);
     const [from, to] = [Math.min(...numbers), Math.max(...numbers) + 1];
-    await this.#modules.objects.give(stream.object, { from, to, acked, segments, window });
+    await this.#modules.objects.give(stream.object, permitId, { from, to, acked, segments, window });
   }
 
   async #readIfThere(index: Uint8Array): Promise<Bytes | undefined> {

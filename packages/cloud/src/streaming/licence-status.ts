@@ -29,13 +29,8 @@ export class LicenceStatuses {
     else requireActive(status, licence);
   }
 
-  /**
-   * Applies a verified statement. An old or repeated one changes nothing. Call it for one statement of a licence at a
-   * time.
-   */
-  async take(licence: string, statement: LicenceStatement): Promise<LicenceStatus> {
-    const status = statusAfter((await this.#table.get(licence)) ?? activeLicence, statement);
-    await this.#table.put(licence, status);
-    return status;
+  /** Applies a verified statement. An old or repeated one changes nothing. */
+  take(licence: string, statement: LicenceStatement): Promise<LicenceStatus> {
+    return this.#table.change(licence, (status) => statusAfter(status ?? activeLicence, statement));
   }
 }

@@ -76,7 +76,8 @@ export class ObjectRepository {
   readonly #periods: PeriodCounts;
   readonly #groups: GroupGuard;
 
-  constructor(records: RecordStore) {
+  /** @param node id of this node, if several share the records */
+  constructor(records: RecordStore, node?: string) {
     this.#objects = new Table(records, 'object', recordSchema);
     this.#prints = new Table(records, 'print', named);
     this.#alarms = new Table(records, 'alarm', named);
@@ -85,7 +86,7 @@ export class ObjectRepository {
     this.#spools = new SpoolGuard(records);
     this.#credits = new CreditRepository(records);
     this.#transfers = new TransferRepository(records);
-    this.#periods = new PeriodCounts(records);
+    this.#periods = new PeriodCounts(records, node);
     this.#groups = new GroupGuard(records);
   }
 
@@ -105,69 +106,87 @@ export class ObjectRepository {
     return this.#serially(verified.permit.object, () => this.#use(verified, permitId));
   }
 
-  async #use(
+  async #use(verified: VerifiedOpening, permitId: string): Promise<boolean> {
+    const { permit } = verified;
+    const begun = await this.begun(permit.object);
+    await this.#credits.requireNone(permit.object);
+    await this.#resumes.require(permit, begun);
+    await this.#statuses.require(permit.licence, begun);
+    // Another node may begin the object meanwhile.
+    if (!begun && (await this.#begin(verified, permitId))) return true;
+    return this.#continue(verified, permitId);
+  }
+
+  /** @returns false if the object has begun meanwhile */
+  async #begin(
     { permit, request, spool, transfers, period, member }: VerifiedOpening,
     permitId: string,
   ): Promise<boolean> {
     const { print, object, machine, licence, design } = permit;
     const { run, from } = request;
-    const known = await this.#objects.get(object);
-    await this.#credits.requireNone(object);
-    await this.#resumes.require(permit, known !== undefined);
-    await this.#statuses.require(licence, known !== undefined);
-    if (known === undefined) {
-      await this.#transfers.take(licence, transfers);
-      await this.#requireNoAlarm(permit);
-      if (member !== undefined) await this.#groups.use(machine, member);
-      if (spool !== undefined) await this.#spools.use(spool);
-      // The print first, so that a process that is killed in between starts the same object again.
-      if (!(await this.#prints.create(print, { object })) && (await this.#prints.require(print)).object !== object)
-        throw new MillraceError('E_REPLAY', 'the print was already used for another object');
-      if (period !== undefined)
-        await this.#periods.take({
-          ...{ licence, period, name: object },
-          begun: (last) => this.begun(last),
-          credited: () => this.#creditedIn(licence, period.number),
-        });
-      const record = {
-        ...{ print, run, machine, licence, design, permits: [permitId], alarmed: false },
-        ...(period && { period: period.number }),
-      };
-      await this.#objects.put(object, { ...record, reached: from, given: 0, again: 0, late: 0 });
-      return true;
-    }
-    if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
-    if (known.permits.includes(permitId)) return false;
-    if (known.print !== print || known.machine !== machine || Buffer.compare(known.run, run) !== 0) {
-      throw new MillraceError('E_REPLAY', 'the object was already streamed for another print or run');
-    }
-    if (from < known.reached) throw alreadyPast(from, known.reached);
-    await this.#objects.put(object, { ...known, permits: [...known.permits, permitId].slice(-1_000), reached: from });
-    return true;
+    await this.#transfers.take(licence, transfers);
+    await this.#requireNoAlarm(permit);
+    if (member !== undefined) await this.#groups.use(machine, member);
+    if (spool !== undefined) await this.#spools.use(spool);
+    // The print first, so that a process that is killed in between starts the same object again.
+    if (!(await this.#prints.create(print, { object })) && (await this.#prints.require(print)).object !== object)
+      throw new MillraceError('E_REPLAY', 'the print was already used for another object');
+    if (period !== undefined)
+      await this.#periods.take({
+        ...{ licence, period, name: object },
+        begun: (last) => this.begun(last),
+        credited: () => this.#creditedIn(licence, period.number),
+      });
+    const record = {
+      ...{ print, run, machine, licence, design, permits: [permitId], alarmed: false },
+      ...(period && { period: period.number }),
+    };
+    return this.#objects.create(object, { ...record, reached: from, given: 0, again: 0, late: 0 });
+  }
+
+  /** Records another permit of an object that has begun. @returns false when the permit was already used */
+  async #continue({ permit, request }: VerifiedOpening, permitId: string): Promise<boolean> {
+    const { print, object, machine } = permit;
+    const { run, from } = request;
+    let isNew = false;
+    await this.#objects.update(object, (known) => {
+      if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
+      isNew = !known.permits.includes(permitId);
+      if (!isNew) return known;
+      if (known.print !== print || known.machine !== machine || Buffer.compare(known.run, run) !== 0)
+        throw new MillraceError('E_REPLAY', 'the object was already streamed for another print or run');
+      if (from < known.reached) throw alreadyPast(from, known.reached);
+      return { ...known, permits: [...known.permits, permitId].slice(-1_000), reached: from };
+    });
+    return isNew;
   }
 
   /** Records that the machine has acknowledged every segment below `acked`. */
   reach(object: string, acked: number): Promise<void> {
     return this.#serially(object, async () => {
-      const known = await this.#objects.get(object);
-      if (known !== undefined && acked > known.reached) await this.#objects.put(object, { ...known, reached: acked });
+      if (!(await this.begun(object))) return;
+      await this.#objects.update(object, (known) => (acked > known.reached ? { ...known, reached: acked } : known));
     });
   }
 
   /**
    * Records a slice and the acknowledged segments before the slice is sent. A crash therefore loses no record of sent
-   * segments, and at most one window of acknowledgements.
+   * segments, and at most one window of acknowledgements. Of several nodes that share the records, only the one that
+   * used the newest permit gives: a node that was frozen while the stream went on at another gives nothing more.
+   * @param permitId the permit of the stream
    * @throws {MillraceError} E_REPLAY when more segments are requested again than broken links can lose, E_ALARM,
-   *   E_NOT_FOUND, E_LICENCE_REVOKED, E_CREDITED
+   *   E_NOT_FOUND, E_LICENCE_REVOKED, E_CREDITED; E_UNAVAILABLE if a later permit of the object was used
    */
-  give(object: string, delivery: Delivery): Promise<void> {
+  give(object: string, permitId: string, delivery: Delivery): Promise<void> {
     return this.#serially(object, async () => {
-      const known = await this.#objects.get(object);
-      if (known === undefined) throw new MillraceError('E_NOT_FOUND', `this node has not started object ${object}`);
-      if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
-      await this.#statuses.require(known.licence, true);
+      await this.#statuses.require(licenceOf(object), true);
       await this.#credits.requireNone(object);
-      await this.#objects.put(object, { ...known, ...countDelivery(known, delivery) });
+      await this.#objects.update(object, (known) => {
+        if (known.alarmed) throw new MillraceError('E_ALARM', 'the stream of this object is in the alarm state');
+        if (known.permits.at(-1) !== permitId)
+          throw new MillraceError('E_UNAVAILABLE', `a later session of object ${object} has begun`);
+        return { ...known, ...countDelivery(known, delivery) };
+      });
     });
   }
 
@@ -177,7 +196,7 @@ export class ObjectRepository {
       if (known === undefined || known.alarmed) return;
       // The licence's block first, so that a process that is killed in between handles the alarm again.
       await this.#alarms.put(alarmKey(known, object), { object });
-      await this.#objects.put(object, { ...known, alarmed: true });
+      await this.#objects.update(object, (now) => ({ ...now, alarmed: true }));
     });
   }
 

@@ -65,27 +65,11 @@ export class ResumeRepository {
 
   /**
    * Applies the owner's statement. A repeated or older one changes nothing unless the licence waits for it.
-   * @param credits number of the licence's credited objects
+   * @param credits number of the licence's credited objects now
    * @throws {MillraceError} E_REPLAY (a statement for another restore, or an earlier one), E_INPUT (more than can be left)
    */
-  async take({ licence, statement }: Remaining, credits: number): Promise<void> {
-    const { restore, objects, issued } = statement;
-    const known = await this.#table.get(statement.licence);
-    const { suspended = false, restored, floor = 0, stated } = known ?? {};
-    if (suspended && restored?.restore !== restore)
-      throw new MillraceError('E_REPLAY', 'the owner’s statement is for another restore');
-    const isOld = stated !== undefined && issued <= stated.at;
-    if (suspended && isOld && stated.restore === restore)
-      throw new MillraceError('E_REPLAY', 'an object was credited since the owner’s statement');
-    const allowed = licence.objects + credits;
-    if (objects > allowed - (suspended ? (restored?.used ?? 0) : 0))
-      throw new MillraceError('E_INPUT', 'more objects than the licence can have left');
-    // Credits since then are not in the statement.
-    if (!suspended && isOld) return;
-    await this.#table.put(statement.licence, {
-      ...{ floor: Math.max(floor, allowed - objects), restored },
-      stated: { restore, at: Math.max(stated?.at ?? 0, issued) },
-    });
+  async take(remaining: Remaining, credits: number): Promise<void> {
+    await this.#table.change(remaining.statement.licence, (known) => after(known, remaining, credits));
   }
 
   /** Whether the owner's newest statement is later than this time, so that its number includes earlier credits. */
@@ -100,9 +84,12 @@ export class ResumeRepository {
    */
   async credit(object: string): Promise<void> {
     const licence = licenceOf(object);
-    const known = await this.#table.get(licence);
-    if (known?.restored === undefined || numberOf(object) > known.restored.used) return;
-    await this.#table.put(licence, { ...known, suspended: true });
+    if ((await this.#table.get(licence)) === undefined) return;
+    await this.#table.update(licence, (known) =>
+      known.restored === undefined || known.suspended || numberOf(object) > known.restored.used
+        ? known
+        : { ...known, suspended: true },
+    );
   }
 
   /**
@@ -113,4 +100,24 @@ export class ResumeRepository {
     const known = await this.#table.get(licence);
     await this.#table.put(licence, { ...known, floor: known?.floor ?? 0, restored, suspended: left || undefined });
   }
+}
+
+/** The record after the owner's statement. */
+function after(known: ResumeRecord | undefined, { licence, statement }: Remaining, credits: number): ResumeRecord {
+  const { restore, objects, issued } = statement;
+  const { suspended = false, restored, floor = 0, stated } = known ?? {};
+  if (suspended && restored?.restore !== restore)
+    throw new MillraceError('E_REPLAY', 'the owner’s statement is for another restore');
+  const isOld = stated !== undefined && issued <= stated.at;
+  if (suspended && isOld && stated.restore === restore)
+    throw new MillraceError('E_REPLAY', 'an object was credited since the owner’s statement');
+  const allowed = licence.objects + credits;
+  if (objects > allowed - (suspended ? (restored?.used ?? 0) : 0))
+    throw new MillraceError('E_INPUT', 'more objects than the licence can have left');
+  // Credits since then are not in the statement.
+  if (known !== undefined && !suspended && isOld) return known;
+  return {
+    ...{ floor: Math.max(floor, allowed - objects), restored },
+    stated: { restore, at: Math.max(stated?.at ?? 0, issued) },
+  };
 }

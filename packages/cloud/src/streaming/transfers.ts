@@ -30,16 +30,19 @@ export class TransferRepository {
   }
 
   /**
-   * Records a verified chain. A shorter chain or another one is refused. Call it for one chain of a licence at a time.
+   * Records a verified chain. A shorter chain or another one is refused.
    * @throws {MillraceError} E_LICENCE_INVALID
    */
   async take(licence: string, transfers: readonly string[]): Promise<void> {
-    const known = (await this.#table.get(licence))?.transfers ?? [];
-    if (known.some((transfer, i) => transfers[i] !== transfer))
-      throw new MillraceError('E_LICENCE_INVALID', 'the licence was transferred to another holder', {
-        data: { licence, transfers: known.length },
-      });
-    if (transfers.length > known.length) await this.#table.put(licence, { transfers: [...transfers] });
+    if (transfers.length === 0 && (await this.#table.get(licence)) === undefined) return;
+    await this.#table.change(licence, (record) => {
+      const known = record?.transfers ?? [];
+      if (known.some((transfer, i) => transfers[i] !== transfer))
+        throw new MillraceError('E_LICENCE_INVALID', 'the licence was transferred to another holder', {
+          data: { licence, transfers: known.length },
+        });
+      return record !== undefined && transfers.length === known.length ? record : { transfers: [...transfers] };
+    });
   }
 }
 
