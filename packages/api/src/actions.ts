@@ -47,6 +47,7 @@ export const actions = [
   'settings.read',
   'settings.set',
   'settings.report',
+  'camera.watch',
   'material.certify',
   'material.list',
   'spool.load',

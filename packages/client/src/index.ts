@@ -28,6 +28,7 @@ export { type Api, type ApiOptions, type Attachments, createApi, type Transports
 export { approvalDemand } from './approvals.ts';
 export { sealAttachment } from './attachments.ts';
 export { type AuditResult, auditLedger } from './audit.ts';
+export { type CameraWatch, watchCamera } from './camera.ts';
 export { decideCase, openCase, reportFailure } from './cases.ts';
 export { caseReasonsGerman } from './certificate/case-reasons-de.ts';
 export { labelCode, labelSvg, labelText, requireLabel } from './certificate/label.ts';

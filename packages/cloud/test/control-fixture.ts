@@ -39,6 +39,7 @@ import { CommandBoard } from '../src/control/command-board.ts';
 import type { ControlContext } from '../src/control/context.ts';
 import { DamagedRecords } from '../src/control/damaged.ts';
 import { finishInterrupted } from '../src/control/interrupted.ts';
+import { LookBoard } from '../src/control/look-board.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
 import { NodeMetrics } from '../src/control/node-metrics.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
@@ -166,6 +167,7 @@ export async function controlFixture(stores = newStores()) {
     licensing: new RwLock(),
     printQueue: new PrintQueue(systemClock),
     commands: new CommandBoard(),
+    looks: new LookBoard(),
     changes,
     webhooks,
   };

@@ -63,6 +63,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'group.set': 'ffffffffff',
   'settings.read': 'yfffffffff',
   'settings.set': 'ffffffffff',
+  'camera.watch': 'ffffffffff',
   // Nobody here belongs to a supplier.
   'material.certify': 'ffffffffff',
   'material.list': 'yyyyyfffff',

@@ -4,6 +4,8 @@ export { MAX_MACHINES } from './amendment-documents.ts';
 export * from './amendments.ts';
 export { fromBase45, toBase45 } from './base45.ts';
 export * from './box.ts';
+export { MAX_PICTURE_BYTES } from './camera-documents.ts';
+export * from './camera-picture.ts';
 export { type CreditPolicy, creditPolicySchema, MAX_CREDITS } from './case-documents.ts';
 export * from './case-evidence.ts';
 export * from './cases.ts';

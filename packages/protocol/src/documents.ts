@@ -22,6 +22,7 @@ import {
 } from '@millrace/identity';
 import { z } from 'zod';
 import { approveLicence, extendLicence, licensedMachines, transferLicence } from './amendment-documents.ts';
+import { cameraPicture, watchCamera } from './camera-documents.ts';
 import { creditPolicySchema, decideCase, reportCase } from './case-documents.ts';
 import { CLOCK_SKEW_MS, nodeId } from './directory.ts';
 import { common, identifier, machineKind, materialName } from './document-fields.ts';
@@ -261,6 +262,7 @@ const transactionSchema = z.discriminatedUnion('type', [
   cancelPrint,
   movePrintFirst,
   commandPrint,
+  watchCamera,
   requestRehearsal,
   reportCase,
   decideCase,
@@ -298,6 +300,7 @@ const machineDocumentSchema = z.discriminatedUnion('type', [
   machineReport,
   rehearsalResult,
   settingsReport,
+  cameraPicture,
   requestVisa,
   visitReport,
   driverKey,

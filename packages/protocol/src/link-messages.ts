@@ -26,7 +26,7 @@ const linkControlSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('call'),
     call: z.number().int(),
-    method: z.enum(['next', 'call-home', 'report', 'visa', 'command', 'commanded']),
+    method: z.enum(['next', 'call-home', 'report', 'visa', 'command', 'commanded', 'look', 'looked']),
     body: z.instanceof(Uint8Array),
   }),
   z.strictObject({ type: z.literal('answer'), call: z.number().int(), body: z.instanceof(Uint8Array) }),

@@ -70,6 +70,18 @@ function endOfScan(file: Uint8Array, from: number): number {
   return file.length;
 }
 
+/**
+ * Width and height that a JPEG states.
+ * @param jpeg as `cleanPhoto` gives it
+ * @throws {MillraceError} E_INPUT
+ */
+export function jpegSize(jpeg: Uint8Array): { readonly width: number; readonly height: number } {
+  const view = new DataView(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength);
+  for (let at = 2; at + 9 <= jpeg.length && jpeg[at] === 0xff; at += 2 + view.getUint16(at + 2))
+    if (isFrame(jpeg[at + 1] ?? 0)) return { height: view.getUint16(at + 5), width: view.getUint16(at + 7) };
+  throw invalid('a JPEG without a frame before its data');
+}
+
 const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const CHUNKS = new Set(['IHDR', 'PLTE', 'tRNS', 'IDAT', 'IEND']);
 

@@ -18,6 +18,7 @@ export const machineAnswer = z.object({
   assignment: base64.optional().describe('`machine.assign`, as the administrator signed it'),
   assigned: uint.optional().describe('number of that statement'),
   cloud: id.optional().describe('the recognised cloud that the machine belongs to, if it is another one'),
+  camera: z.boolean().optional().describe('its agent gives pictures to operators of the organisation that holds it'),
 });
 export type MachineView = z.output<typeof machineAnswer>;
 
@@ -51,6 +52,22 @@ export const machineRoutes = {
     params: byId,
     answer: json(odometerAnswer),
     errors: ['E_NOT_FOUND', 'E_FORBIDDEN'],
+  }),
+  picture: route('POST', '/v1/machines/{id}/camera', {
+    summary: 'a picture of the machine’s camera, for an operator of the organisation that holds it',
+    callers: ['user'],
+    action: 'camera.watch',
+    params: byId,
+    body: json(
+      z.strictObject({
+        watch: base64.describe('`camera.watch`, which counts until it expires'),
+        nonce: id.describe('random: the picture is signed for it, so that it is newer than the request'),
+      }),
+    ),
+    answer: json(
+      z.strictObject({ picture: base64.describe('signed by the machine, and sealed to the key of the watch') }),
+    ),
+    errors: ['E_NOT_FOUND', 'E_FORBIDDEN', 'E_SIGNATURE', 'E_EXPIRED', 'E_CLOCK', 'E_STATE', 'E_QUOTA', 'E_MACHINE'],
   }),
   list: route('GET', '/v1/machines', {
     summary: 'registered machines',

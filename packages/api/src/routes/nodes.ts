@@ -104,6 +104,9 @@ export const nodeRoutes = {
   }),
 };
 
+/** Why a machine does not do what it was asked for. */
+const refusal = z.strictObject({ code: z.string().max(40), message: z.string().max(500) });
+
 const callers = ['distribution'] as const;
 const action = 'machine.relay';
 const params = z.strictObject({ machine: id });
@@ -201,9 +204,39 @@ export const machineCallRoutes = {
     body: cbor(
       z.strictObject({
         command: id,
-        refusal: z.strictObject({ code: z.string().max(40), message: z.string().max(500) }).optional(),
+        refusal: refusal.optional(),
       }),
     ),
+    answer: cbor(z.strictObject({})),
+  }),
+  look: route('POST', '/v1/machines/{machine}/look', {
+    summary: 'a machine with a camera waits until somebody looks at it',
+    callers,
+    action,
+    params,
+    body: cbor(z.strictObject({ wait })),
+    answer: cbor(
+      z.strictObject({
+        look: z
+          .strictObject({
+            look: id,
+            watch: z.strictObject(attested),
+            assignment: bytesField,
+            machine: z.record(z.string(), z.unknown()),
+            nonce: id,
+          })
+          .optional(),
+      }),
+    ),
+    waits: true,
+    errors: ['E_NOT_FOUND', 'E_FORBIDDEN'],
+  }),
+  looked: route('POST', '/v1/machines/{machine}/looked', {
+    summary: 'a picture that a machine was asked for, or why it gives none',
+    callers,
+    action,
+    params,
+    body: cbor(z.union([z.strictObject({ look: id, picture: bytesField }), z.strictObject({ look: id, refusal })])),
     answer: cbor(z.strictObject({})),
   }),
   report: route('POST', '/v1/machines/{machine}/report', {

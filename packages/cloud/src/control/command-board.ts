@@ -17,9 +17,9 @@ const ofMachines: ReadonlySet<string> = new Set([
   'E_REVOKED',
 ]);
 
-interface Command {
+interface Command<Asked> {
   readonly id: string;
-  readonly signed: Attested;
+  readonly signed: Asked;
   take(): void;
 }
 
@@ -28,36 +28,37 @@ export interface Refusal {
   readonly message: string;
 }
 
-interface Taken {
+interface Taken<Answer> {
   readonly machine: string;
-  settle(refusal: Refusal | undefined): void;
+  settle(refusal: Refusal | undefined, value: Answer | undefined): void;
 }
 
 /**
  * Commands on their way to machines that make an object, in memory only: after a restart of control nothing is
- * commanded that a person does not command again.
+ * commanded that a person does not command again. Other questions to machines that wait for them take the same way.
  */
-export class CommandBoard {
+export class CommandBoard<Asked = Attested, Answer = undefined> {
   /** By print. */
-  readonly #waiting = new Map<string, Command[]>();
+  readonly #waiting = new Map<string, Command<Asked>[]>();
   /** The calls of machines that wait, by print. */
   readonly #asking = new Map<string, () => void>();
   /** By command. */
-  readonly #taken = new Map<string, Taken>();
+  readonly #taken = new Map<string, Taken<Answer>>();
 
   /**
    * Gives a command to the machine of a print, and waits until it has obeyed.
    * @throws {MillraceError} what the machine answered; E_UNAVAILABLE if it takes no command, E_TIMEOUT if it has taken
    *   the command and does not answer, E_QUOTA
    */
-  async submit(print: string, machine: string, id: string, signed: Attested): Promise<void> {
+  async submit(print: string, machine: string, id: string, signed: Asked): Promise<Answer | undefined> {
     const waiting = this.#waiting.get(print) ?? [];
     if (waiting.length >= MOST_WAITING)
       throw new MillraceError('E_QUOTA', `${MOST_WAITING} commands wait for this print`, { data: { print } });
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      await new Promise<void>((resolve, reject) => {
-        const settle = (refusal: Refusal | undefined) => (refusal === undefined ? resolve() : reject(errorOf(refusal)));
+      return await new Promise<Answer | undefined>((resolve, reject) => {
+        const settle: Taken<Answer>['settle'] = (refusal, value) =>
+          refusal === undefined ? resolve(value) : reject(errorOf(refusal));
         const unavailable = () => reject(new MillraceError('E_UNAVAILABLE', 'the machine cannot be reached'));
         const timeout = () =>
           reject(new MillraceError('E_TIMEOUT', 'the machine has the command, and does not answer'));
@@ -79,7 +80,7 @@ export class CommandBoard {
   }
 
   /** The next command for a print. @param waitMs how long to wait for one; undefined if none came */
-  async next(print: string, waitMs: number, gone: AbortSignal): Promise<Attested | undefined> {
+  async next(print: string, waitMs: number, gone: AbortSignal): Promise<Asked | undefined> {
     const deadline = AbortSignal.any([gone, AbortSignal.timeout(waitMs)]);
     for (;;) {
       if (gone.aborted) return undefined;
@@ -95,9 +96,9 @@ export class CommandBoard {
   }
 
   /** The machine has obeyed a command, or refused it. An answer that nobody waits for any more is dropped. */
-  answered(machine: string, command: string, refusal: Refusal | undefined): void {
+  answered(machine: string, command: string, refusal: Refusal | undefined, value?: Answer): void {
     const taken = this.#taken.get(command);
-    if (taken?.machine === machine) taken.settle(refusal);
+    if (taken?.machine === machine) taken.settle(refusal, value);
   }
 
   #remove(print: string, id: string): void {

@@ -8,6 +8,7 @@ import type { Changes } from './changes.ts';
 import type { CheckpointPublisher } from './checkpoint-publisher.ts';
 import type { CommandBoard } from './command-board.ts';
 import type { DamagedRecords } from './damaged.ts';
+import type { LookBoard } from './look-board.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { NodeMetrics } from './node-metrics.ts';
 import type { PrintQueue } from './print-queue.ts';
@@ -60,6 +61,7 @@ export interface ControlContext {
   readonly licensing: RwLock;
   readonly printQueue: PrintQueue;
   readonly commands: CommandBoard;
+  readonly looks: LookBoard;
   readonly changes: Changes;
   readonly webhooks: { readonly outbox: WebhookOutbox; readonly addresses: WebhookAddresses };
 }

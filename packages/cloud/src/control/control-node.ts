@@ -37,6 +37,7 @@ import { watchMachines } from './event-feeds.ts';
 import { finishInterrupted } from './interrupted.ts';
 import type { LedgerKeys } from './ledger-keys.ts';
 import { tracedStore } from './ledger-spans.ts';
+import { LookBoard } from './look-board.ts';
 import { readMail } from './mail-reader.ts';
 import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
@@ -171,6 +172,7 @@ export async function createControlNode(
     licensing: new RwLock(),
     printQueue,
     commands: new CommandBoard(),
+    looks: new LookBoard(),
     changes,
     webhooks: { outbox, addresses },
   };

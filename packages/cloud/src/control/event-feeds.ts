@@ -90,13 +90,15 @@ export class EventFeeds {
 }
 
 /** Tells which machines have come or gone. @returns how to end it */
-export function watchMachines({ changes, clock, machinesSeen }: ControlContext): () => void {
-  let online = new Set<string>();
+export function watchMachines({ changes, clock, machinesSeen, looks }: ControlContext): () => void {
+  /** With `true` for those whose camera can be looked through. */
+  let online = new Map<string, boolean>();
   const timer = setInterval(() => {
     const now = clock.now();
-    const seen = new Set([...machinesSeen].filter(([, at]) => now - at < ONLINE_MS).map(([machine]) => machine));
-    for (const machine of [...online, ...seen])
-      if (online.has(machine) !== seen.has(machine)) changes.tell({ kind: 'machine', id: machine, resource: {} });
+    const machines = [...machinesSeen].filter(([, at]) => now - at < ONLINE_MS).map(([machine]) => machine);
+    const seen = new Map(machines.map((machine) => [machine, looks.has(machine, now)]));
+    for (const machine of new Set([...online.keys(), ...machines]))
+      if (online.get(machine) !== seen.get(machine)) changes.tell({ kind: 'machine', id: machine, resource: {} });
     online = seen;
   }, BEAT_MS);
   return () => clearInterval(timer);

@@ -3,6 +3,7 @@ import { MillraceError } from '@millrace/base';
 import { machineSchema } from '@millrace/protocol';
 import type { Handlers } from '../node/mount.ts';
 import type { Actor } from '../node/policy.ts';
+import { nextLook } from './camera.ts';
 import type { ControlContext } from './context.ts';
 import { deletionsOf } from './designs.ts';
 import { mailNode } from './mailbox.ts';
@@ -113,6 +114,18 @@ export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
       commanded: ({ params: { machine }, body, allow }) => {
         allow();
         context.commands.answered(machine, body.command, body.refusal);
+        return {};
+      },
+      look: async ({ params: { machine }, body, allow, gone }) => {
+        allow();
+        machinesSeen.set(machine, clock.now());
+        const look = await nextLook(context, machine, body.wait, gone);
+        return look === undefined ? {} : { look };
+      },
+      looked: ({ params: { machine }, body, allow }) => {
+        allow();
+        if ('refusal' in body) context.looks.answered(machine, body.look, body.refusal);
+        else context.looks.answered(machine, body.look, undefined, body.picture);
         return {};
       },
       report: async ({ params: { machine }, body, allow }) => {

@@ -211,11 +211,9 @@ export async function verifyRequest<T extends 'certificate.request' | 'session.o
 }
 
 /** As `verifyRequest`, for a request that counts until it expires. */
-export async function verifyRepeatable<T extends 'certificate.request' | 'session.open' | 'upload.open'>(
-  context: ControlContext,
-  bytes: Bytes,
-  type: T,
-): Promise<{ readonly body: TransactionOf<T>; readonly key: string }> {
+export async function verifyRepeatable<
+  T extends 'certificate.request' | 'session.open' | 'upload.open' | 'camera.watch',
+>(context: ControlContext, bytes: Bytes, type: T): Promise<{ readonly body: TransactionOf<T>; readonly key: string }> {
   const { directory, records, clock } = context;
   const publicKeyOf = async (id: Bytes) => {
     const user = await records.users.get(toHex(id));

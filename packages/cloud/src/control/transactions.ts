@@ -167,6 +167,8 @@ function apply(context: ControlContext, signed: Submitted, attachments: Attachme
       return movePrintFirst(context, { ...signed, body });
     case 'print.command':
       throw new MillraceError('E_INPUT', 'print.command is for PUT /v1/prints/{id}/pause, resume, cancel or stop');
+    case 'camera.watch':
+      throw new MillraceError('E_INPUT', 'camera.watch is for POST /v1/machines/{id}/camera');
     case 'rehearsal.request':
       return requestRehearsal(context, { ...signed, body }, id);
     case 'case.report':

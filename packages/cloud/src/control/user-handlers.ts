@@ -5,6 +5,7 @@ import { isSignIn, logKeysOf, type PrintCommand } from '@millrace/protocol';
 import type { Handler, Handlers } from '../node/mount.ts';
 import { type Actor, authorize, permits } from '../node/policy.ts';
 import { logMap } from './account-map.ts';
+import { lookAt } from './camera.ts';
 import { caseView } from './cases.ts';
 import type { CheckBoard } from './checks.ts';
 import type { ControlContext } from './context.ts';
@@ -272,6 +273,12 @@ export function userHandlers(
       odometer: async ({ params, actor, allow }) => {
         allow(await printOn(context, actor, params.id));
         return records.odometers.require(params.id);
+      },
+      picture: async ({ params, body, actor, allow }) => {
+        const machine = await records.machines.require(params.id);
+        allow({ organisation: machine.organisation });
+        const watch = { bytes: base64(body.watch), nonce: body.nonce };
+        return { picture: toBase64(await lookAt(context, machine, watch, nameOf(actor))) };
       },
       list: ({ query, allow }) => {
         allow();

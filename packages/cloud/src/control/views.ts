@@ -245,6 +245,7 @@ export function machineView(context: ControlContext, record: MachineRecord) {
     ...(organisation === undefined ? {} : { organisation }),
     ...(assignment && { assignment: toBase64(assignment.transaction), assigned: assignment.number }),
     ...(cloud === undefined ? {} : { cloud }),
+    ...(context.looks.has(machine, context.clock.now()) ? { camera: true } : {}),
   };
 }
 

@@ -15,9 +15,9 @@ const MAX_CALLS = 4;
 
 type Call = Extract<LinkControl, { type: 'call' }>;
 
-const { next, callHome, report, command, commanded } = controlRoutes.machineCalls;
+const { next, callHome, report, command, commanded, look, looked } = controlRoutes.machineCalls;
 const visa = controlRoutes.visas.give;
-const routes = { next, 'call-home': callHome, report, visa, command, commanded } as const;
+const routes = { next, 'call-home': callHome, report, visa, command, commanded, look, looked } as const;
 /** A machine of another cloud gets its work and its visas there. */
 const visitorRoutes = {
   'call-home': controlRoutes.visitorCalls.callHome,
@@ -33,9 +33,9 @@ export interface CallingMachine {
 }
 
 /**
- * Passes the calls of one machine to control without reading them. A call that waits, for work or for commands, has its
- * own connection; a new one replaces the previous one of its kind. The number of other calls is limited, so that one machine cannot exhaust the
- * connections to control.
+ * Passes the calls of one machine to control without reading them. A call that waits, for work, for commands or for somebody who
+ * looks, has its own connection; a new one replaces the previous one of its kind. The number of other calls is limited,
+ * so that one machine cannot exhaust the connections to control.
  */
 export class MachineCalls {
   readonly #control: Transport;

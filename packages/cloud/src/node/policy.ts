@@ -165,6 +165,8 @@ const rules: Readonly<Record<Action, Rule>> = {
   'settings.read': either(administrator, member),
   'settings.set': both(member, either(acts('owner-admin'), acts('operator'))),
   'settings.report': machine,
+  // The machine verifies the signature again.
+  'camera.watch': both(member, acts('operator')),
   // Only organisations supply: a key without one cannot certify.
   'material.certify': both(member, acts('certifier')),
   'material.list': user,
@@ -274,6 +276,7 @@ const reasons: Partial<Record<Action, string>> = {
   'group.set': 'only an owner-admin or operator of the organisation sets the members of its groups and sites',
   'settings.set': 'only an owner-admin or operator of the organisation that holds a machine sets its settings',
   'settings.report': 'the settings are for another machine',
+  'camera.watch': 'only an operator of the organisation that holds a machine looks through its camera',
   'material.certify': 'only a certifier of a supplier signs material certificates',
   'spool.load': 'only an operator states what is loaded on a machine',
   'spool.unload': 'only an operator of the organisation that has loaded the spool, or the administrator, unloads it',

@@ -114,6 +114,7 @@ function perform({ origin, unlock, job }: JobRequest): Promise<unknown> {
     case 'first':
     case 'clear':
     case 'rehearse':
+    case 'watch-camera':
     case 'load-spool':
     case 'report-failure':
       return withKey(job.identity, unlock, (session) => performForOperator(job, session));

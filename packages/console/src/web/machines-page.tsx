@@ -1,5 +1,6 @@
 import type { MachineView, PrintView, SpoolView } from '@millrace/api';
 import type { ComponentChildren } from 'preact';
+import { Camera, mayLook } from './camera.tsx';
 import { type Live, STALE_MS, useLive } from './live.ts';
 import { Shown } from './parts.tsx';
 import { PrintCommands } from './print-commands.tsx';
@@ -112,6 +113,7 @@ export function Machine({
         <dt>{w.waiting}</dt>
         <dd>{formatCount(prints.filter(isActive).length === 0 ? 0 : waiting)}</dd>
       </dl>
+      {spools !== undefined && mayLook(machine) ? <Camera machine={machine.machine} /> : undefined}
       {running === undefined ? undefined : <PrintCommands print={running} again={again} />}
       {spools !== undefined && acts(session.view.value, 'operator') ? (
         <Spools machine={machine.machine} spools={spools} again={again} />

@@ -7,6 +7,7 @@ import {
   requestRehearsal,
   type Session,
   verifyRehearsal,
+  watchCamera,
   watchRehearsal,
 } from '@millrace/client';
 import { type CaseReason, parseMaterialText } from '@millrace/protocol';
@@ -24,6 +25,7 @@ export type OperatorJob = OfOperator &
     | { readonly type: 'command'; readonly print: string; readonly command: PrintCommand }
     | { readonly type: 'first'; readonly print: string }
     | { readonly type: 'clear'; readonly prints: readonly string[] }
+    | { readonly type: 'watch-camera'; readonly machine: string }
     | { readonly type: 'rehearse'; readonly licence: string; readonly machine: string }
     /** @param code text of the label of a certified spool */
     | { readonly type: 'load-spool'; readonly machine: string; readonly code: string }
@@ -56,6 +58,8 @@ export async function performForOperator(job: OperatorJob, session: Session): Pr
     case 'clear':
       for (const print of job.prints) await cancelPrint(session, print);
       return undefined;
+    case 'watch-camera':
+      return watchCamera(session, job.machine);
     case 'rehearse':
       return rehearse(session, job.licence, job.machine);
     case 'load-spool':

@@ -40,6 +40,7 @@ import type { MachineConfig } from './config.ts';
 import { type ControlCalls, createControlCalls, isPassing } from './control-calls.ts';
 import { type ControllerCheck, openControllerCheck } from './controller-check.ts';
 import { Inbox } from './inbox.ts';
+import { LiveCamera } from './live-camera.ts';
 import { createReports } from './machine-reports.ts';
 import { openOdometer } from './odometer.ts';
 import { Operator } from './operator.ts';
@@ -204,6 +205,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
         'the machine’s key is in a file: whoever copies this folder can act as the machine (docs/machines.md)',
       );
     // Nothing can be signed without the token, so the machine stops at once.
+    if (config.camera?.live === true) closer.add(new LiveCamera(parts, calls, config.camera));
     const working = work(parts, token === undefined ? stop.signal : AbortSignal.any([stop.signal, token.lost]));
     return {
       status: () => ({ ...activity.status(), held: operator.status.held?.cause }),

@@ -6,6 +6,7 @@ import {
   type MachineMembership,
   machineSchema,
   type OfferedSettings,
+  type OfferedWatch,
   type SpoolProof,
   spoolProof,
   type VisitingSpool,
@@ -14,10 +15,10 @@ import type { z } from 'zod';
 import type { CloudLink } from './cloud-link.ts';
 import type { Timing } from './timing.ts';
 
-const { next, callHome, report, command, commanded } = controlRoutes.machineCalls;
+const { next, callHome, report, command, commanded, look, looked } = controlRoutes.machineCalls;
 const { give } = controlRoutes.visas;
 /** Routes by the name of the call on the link. */
-const routes = { next, 'call-home': callHome, report, visa: give, command, commanded } as const;
+const routes = { next, 'call-home': callHome, report, visa: give, command, commanded, look, looked } as const;
 const { visitorCalls } = controlRoutes;
 
 /** What the machine's own cloud gives it for a visit. */
@@ -92,8 +93,25 @@ export interface CommandCalls {
   commanded(id: string, refusal: MillraceError | undefined, signal: AbortSignal): Promise<void>;
 }
 
+/** A request for a picture as control gives it: nothing in it is verified. */
+export interface Look extends OfferedWatch {
+  /** Control's number of this request, 32 hexadecimal digits. */
+  readonly look: string;
+  /** Of the viewer, 32 hexadecimal digits. */
+  readonly nonce: string;
+  readonly machine: Machine;
+}
+
+/** Calls of a machine with a camera. */
+export interface LookCalls {
+  /** Waits up to `Timing.waitMs` until somebody looks; undefined if nobody did. */
+  look(signal: AbortSignal): Promise<Look | undefined>;
+  /** @param given the sealed picture, or why there is none */
+  looked(id: string, given: Bytes | MillraceError, signal: AbortSignal): Promise<void>;
+}
+
 /** The agent's calls to control over its link (spec/protocol.md, 3). */
-export interface ControlCalls extends CommandCalls {
+export interface ControlCalls extends CommandCalls, LookCalls {
   /**
    * Waits up to `Timing.waitMs` for work, which comes with the loaded spool; undefined if none came.
    * @param licence only prints of its job package; by default only those that are made without one
@@ -157,9 +175,17 @@ export function createControlCalls(link: CloudLink, timing: Timing): ControlCall
       return answer(command.answer.schema, await call('command', { wait, print }, wait + callMs, signal)).command;
     },
     commanded: async (id, refusal, signal) => {
-      const told = refusal && { code: refusal.code, message: refusal.message.slice(0, 500) };
-      const body = told === undefined ? { command: id } : { command: id, refusal: told };
+      const body = refusal === undefined ? { command: id } : { command: id, refusal: told(refusal) };
       answer(commanded.answer.schema, await call('commanded', body, timing.callMs, signal));
+    },
+    look: async (signal) => {
+      const { waitMs: wait, callMs } = timing;
+      const { look: asked } = answer(look.answer.schema, await call('look', { wait }, wait + callMs, signal));
+      return asked && { ...asked, machine: parse(machineSchema, asked.machine, 'machine') };
+    },
+    looked: async (id, given, signal) => {
+      const body = given instanceof MillraceError ? { look: id, refusal: told(given) } : { look: id, picture: given };
+      answer(looked.answer.schema, await call('looked', body, timing.callMs, signal));
     },
     report: async (signed, signal) => {
       answer(report.answer.schema, await call('report', { report: signed }, timing.callMs, signal));
@@ -186,6 +212,8 @@ export function createVisitorCalls(
     },
   };
 }
+
+const told = ({ code, message }: MillraceError) => ({ code, message: message.slice(0, 500) });
 
 /** Whether the same call may succeed later: the error is not a decision. */
 export function isPassing(error: unknown): error is MillraceError {

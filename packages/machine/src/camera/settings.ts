@@ -19,6 +19,8 @@ export const cameraSchema = z.strictObject({
   ]),
   /** Interval between photos of a running print, minutes. */
   everyMinutes: z.number().int().min(1).max(1_440).default(10),
+  /** Operators of the organisation that holds the machine may look, too. */
+  live: z.boolean().default(true),
   /** Time for one photo, ms. The last photo delays the report of the print by this much, at most. */
   timeoutMs: z.number().int().min(100).max(60_000).default(10_000),
   /** Sealed photos on this computer: the oldest objects are removed above this, MB. */

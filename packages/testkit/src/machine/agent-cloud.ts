@@ -14,9 +14,6 @@ import {
 } from '@millrace/base';
 import {
   type Authority,
-  createAuthority,
-  fingerprint,
-  generateP256Key,
   generateUserKey,
   keyName,
   type MemorySigner,
@@ -33,7 +30,6 @@ import {
   type LinkControl,
   type Machine,
   type MachineReport,
-  type NodeRole,
   type OwnerState,
   objectId,
   offerSession,
@@ -57,6 +53,7 @@ import {
   verifyMachineDocument,
 } from '@millrace/protocol';
 import { WebSocket, WebSocketServer } from 'ws';
+import { makeInstallation } from './agent-cloud-keys.ts';
 import { type CallHomeAnswer, type CloudOptions, CloudStream, type Meddling } from './agent-cloud-stream.ts';
 import { sealedSecrets } from './agent-design.ts';
 
@@ -87,6 +84,9 @@ export class TestCloud {
   /** Signed commands that wait for the agent, and what became of those that it took. */
   readonly commands: Attested[] = [];
   readonly commanded: { readonly command: string; readonly refusal?: { readonly code: string } }[] = [];
+  /** Requests for pictures of the camera, and what the agent answered. */
+  readonly looks: object[] = [];
+  readonly looked: { look: string; picture?: Uint8Array; refusal?: { code: string } }[] = [];
   readonly requestBytes: Bytes[] = [];
   readonly telemetry: Telemetry[] = [];
   readonly sessions: CloudStream[] = [];
@@ -316,8 +316,8 @@ export class TestCloud {
   }
 
   async #call(link: WebSocket, { call, method, body }: Extract<LinkControl, { type: 'call' }>): Promise<void> {
-    // Calls that wait for commands are not counted: when they come depends on the time.
-    const number = method === 'command' ? 0 : ++this.#calls;
+    // Calls that wait for commands or viewers are not counted: when they come depends on the time.
+    const number = method === 'command' || method === 'look' ? 0 : ++this.#calls;
     const input = decodeCbor(body, method) as Record<string, unknown>;
     try {
       const refused = this.meddling.refuse?.(method, number);
@@ -337,23 +337,24 @@ export class TestCloud {
     switch (method) {
       case 'next': {
         if (this.settings !== undefined) return { settings: this.settings };
-        const deadline = Date.now() + (input.wait as number);
-        while (this.queue.length === 0 && Date.now() < deadline && link.readyState === WebSocket.OPEN) {
-          await new Promise((resolve) => setTimeout(resolve, 10));
-        }
+        await waitFor(() => this.queue.length > 0, input, link);
         const spool = this.spool && { spool: this.spool };
         return this.queue.length === 0 ? { ...spool } : { print: this.queue[0], ...spool };
       }
       case 'command': {
-        const deadline = Date.now() + (input.wait as number);
         const asked = ++this.#asked;
         const isNewest = () => asked === this.#asked && link.readyState === WebSocket.OPEN;
-        const waits = () => this.commands.length === 0 && Date.now() < deadline && isNewest();
-        while (waits()) await new Promise((resolve) => setTimeout(resolve, 10));
+        await waitFor(() => this.commands.length > 0 || !isNewest(), input, link);
         return isNewest() && this.commands.length > 0 ? { command: this.commands.shift() } : {};
       }
       case 'commanded':
         this.commanded.push(input as never);
+        return {};
+      case 'look':
+        await waitFor(() => this.looks.length > 0, input, link);
+        return this.looks.length === 0 ? {} : { look: this.looks.shift() };
+      case 'looked':
+        this.looked.push(input as never);
         return {};
       case 'call-home':
         return this.#callHome(copyBytes(input.request as Uint8Array), call);
@@ -470,30 +471,9 @@ export class TestCloud {
   }
 }
 
-async function makeInstallation({ publicKey }: Pick<CloudOptions, 'publicKey'>) {
-  const authority = await createAuthority('test', Date.now());
-  const machineKey = generateP256Key();
-  const permitKey = generateP256Key();
-  const keysNode = generateP256Key();
-  const admin = generateUserKey();
-  const tls = await authority.issue({ role: 'distribution', id: 'distribution-1' }, ['127.0.0.1']);
-  const machineTls = await authority.issue({ role: 'machine', name: keyName(publicKey ?? machineKey.publicKey) });
-  const node = (role: NodeRole, { publicKey } = generateP256Key()) => ({
-    id: `${role}-1`,
-    role,
-    addresses: [],
-    fingerprint: role === 'distribution' ? fingerprint(tls.certificate) : toHex(systemRandom(32)),
-    identity: toHex(publicKey),
-  });
-  const directory: Directory = {
-    version: 2,
-    installation: toHex(systemRandom(16)),
-    name: 'test',
-    authority: authority.identity.certificate,
-    nodes: [node('control'), node('segments'), node('keys', keysNode), node('distribution')],
-    permitKey: toHex(permitKey.publicKey),
-    logKey: 'test+00000000+AAAA',
-    adminKey: toHex(admin.publicKey),
-  };
-  return { authority, machineKey, permitKey, keysNode, admin, tls, machineTls, directory };
+/** Holds a call that waits as long as its caller asked. */
+async function waitFor(ready: () => boolean, { wait }: Record<string, unknown>, link: WebSocket): Promise<void> {
+  const deadline = Date.now() + (wait as number);
+  while (!ready() && Date.now() < deadline && link.readyState === WebSocket.OPEN)
+    await new Promise((resolve) => setTimeout(resolve, 10));
 }
