@@ -81,6 +81,8 @@ describe.runIf(chromium !== undefined)('the console', () => {
     await operator.locator('.strip [data-state=completed]').waitFor();
     await finish(operator, 'console-licence');
 
+    await compareStrip(owner);
+
     // A stranger has the certificate, and no session.
     const bytes = await operator.evaluate(
       `fetch('/v1/objects/${object}/certificate').then((a) => a.arrayBuffer()).then((b) => [...new Uint8Array(b)])`,
@@ -132,6 +134,30 @@ describe.runIf(chromium !== undefined)('the console', () => {
   });
 
   /** A page of another port is of the same site for cookies. Its requests carry the cookie, and are refused. */
+  /** The owner compares the strip with the ledger, of an honest server, and of one that shows another state. */
+  async function compareStrip(owner: Page): Promise<void> {
+    const compare = owner.getByRole('button', { name: 'Check against the ledger' });
+    await owner.goto(`${origin}/#/licences`);
+    await owner.locator('.strip [data-state=completed]').waitFor();
+    await compare.click();
+    await owner.locator('[data-strip=right]').waitFor();
+    expect(await owner.locator('.strip [data-checked=true]').count()).toBe(3);
+    await finish(owner, 'console-strip');
+    const objects = /\/v1\/objects\?/;
+    await owner.route(objects, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: (await response.text()).replaceAll('"completed"', '"failed"') });
+    });
+    await owner.reload();
+    await owner.locator('.strip [data-state=failed]').waitFor();
+    await compare.click();
+    await owner.locator('[data-strip=wrong]').getByText('E_LEDGER_PROOF').waitFor();
+    expect(await owner.locator('.strip [data-checked=false]').count()).toBe(1);
+    await finish(owner, 'console-strip-forged');
+    await owner.unroute(objects);
+    await owner.reload();
+  }
+
   async function attackAcrossSites(victim: Page): Promise<void> {
     const evil = createServer((_request, response) => {
       response.setHeader('content-type', 'text/html').end(`<title>evil</title><iframe src="${origin}/"></iframe>`);

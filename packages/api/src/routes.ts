@@ -116,7 +116,7 @@ export const consoleRoutes = {
   prints: printRoutes,
   events: eventRoutes,
   objects: objectRoutes,
-  ledger: { openings: ledgerRoutes.openings },
+  ledger: { openings: ledgerRoutes.openings, map: ledgerRoutes.map },
   boxes: { newest: boxRoutes.newest },
 };
 

@@ -1,5 +1,5 @@
 import { Closer, silentLogger, toHex } from '@millrace/base';
-import { certificatePage, checkCertificate, verdictGerman } from '@millrace/client';
+import { certificatePage, checkCertificate, labelSvg, labelText, verdictGerman } from '@millrace/client';
 import { type ConsoleServer, publicLedgerAnswer, serveConsole } from '@millrace/cloud/parts';
 import { cosign, formatNote, formatVerifierKey, parseNote } from '@millrace/ledger';
 import { certify, INSTALLATION, logKeyOf, logOf, makeKeys, makeStory } from '@millrace/testkit/client/certified';
@@ -28,6 +28,7 @@ describe.runIf(chromium !== undefined)('the console’s public pages in a browse
     readonly changed: Buffer;
     readonly hostile: Buffer;
     readonly page: Buffer;
+    readonly object: string;
   };
   let lines: readonly string[];
   let germanLines: readonly string[];
@@ -44,6 +45,7 @@ describe.runIf(chromium !== undefined)('the console’s public pages in a browse
       certificate: Buffer.from(certificate),
       changed,
       hostile: Buffer.from(await certify(keys, hostile.events, hostile.object)),
+      object: story.object,
       page: Buffer.from(certificatePage({ certificate, trust, script: '', title: 'a part', code: '' })),
     };
     const trusted = { logKey: trust.logKeys, authority: keys.admin.publicKey };
@@ -117,6 +119,20 @@ describe.runIf(chromium !== undefined)('the console’s public pages in a browse
     expect(text).toContain('1 of 2');
     await picture(page, 'console-certificate');
     expect(await findings(page)).toEqual([]);
+    // The label for the part: the code of this certificate, printed alone.
+    const code = labelSvg(labelText(files.object, files.certificate));
+    const path = await page.locator('.label path').getAttribute('d');
+    expect(code).toContain(`<path d="${path}"/>`);
+    await page.evaluate('globalThis.print = () => { globalThis.printed = document.body.className; }');
+    await page.getByRole('button', { name: 'Print the label' }).click();
+    expect(await page.evaluate('printed')).toBe('print-label');
+    await page.emulateMedia({ media: 'print' });
+    expect(await page.locator('.label-paper').isVisible()).toBe(true);
+    for (const hidden of ['h1', '.proven', '.label button', 'header', 'footer'])
+      expect([hidden, await page.locator(hidden).first().isVisible()]).toEqual([hidden, false]);
+    await page.evaluate("dispatchEvent(new Event('afterprint'))");
+    expect(await page.locator('.proven').isVisible()).toBe(true);
+    await page.emulateMedia({ media: 'screen' });
     // In another language it is verified again.
     await page.locator('header select').selectOption('de');
     await page.getByText('Register: Jeder Eintrag steht in').waitFor();

@@ -1,4 +1,4 @@
-import { fromHex, toMillraceError } from '@millrace/base';
+import { fromHex } from '@millrace/base';
 import {
   type CertificateSummary,
   checkCertificate,
@@ -11,6 +11,7 @@ import {
 } from '@millrace/client';
 import { computed } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
+import { CertificateLabel } from './certificate-label.tsx';
 import { Drop } from './drop.tsx';
 import { Card, Facts, Failure, Verdict } from './parts.tsx';
 import { api, installation } from './server.ts';
@@ -96,6 +97,7 @@ export function CertificatePage({ object }: { readonly object: string | undefine
     <>
       <h1>{w.certificate}</h1>
       {summary === undefined ? <NotGenuine error={error} /> : <Found summary={summary} />}
+      {summary?.made === true ? <CertificateLabel summary={summary} certificate={certificate} /> : undefined}
       <Keys trust={trust} ownKeys={ownKeys} onVerify={(named) => setGiven({ certificate, trust: named, ownKeys })} />
       <div>
         <button
@@ -115,9 +117,11 @@ export function CertificatePage({ object }: { readonly object: string | undefine
 }
 
 function NotGenuine({ error }: { readonly error: unknown }) {
-  const { code, message } = toMillraceError(error);
   return (
-    <Verdict tone="bad" title={words.value.notGenuine} text={`${words.value.notGenuineText} ${message}. (${code})`} />
+    <>
+      <Verdict tone="bad" title={words.value.notGenuine} text={words.value.notGenuineText} />
+      <Failure error={error} />
+    </>
   );
 }
 

@@ -1,6 +1,7 @@
-import type { LicenceView, MachineView, ObjectView, PrintView, SpoolView } from '@millrace/api';
+import type { LicenceView, MachineView, PrintView, SpoolView } from '@millrace/api';
 import { toMillraceError } from '@millrace/base';
 import { useState } from 'preact/hooks';
+import { errorText } from './error-text.ts';
 import { Signing } from './gesture.tsx';
 import { GrantForm } from './grant-form.tsx';
 import { useLive } from './live.ts';
@@ -9,10 +10,11 @@ import { Age } from './machines-page.tsx';
 import { Card, Facts, Shown } from './parts.tsx';
 import { type Check, checksFor } from './print-checks.ts';
 import { readLicences, readMachines, readObjects, readPrints, readSpools } from './reading.ts';
-import { type Cell, cellsOf, leftOf, machinesFor } from './reading-order.ts';
+import { leftOf, machinesFor } from './reading-order.ts';
 import { RehearseButton } from './rehearse-button.tsx';
 import { api } from './server.ts';
 import { acts, session } from './session.ts';
+import { Strip } from './strip.tsx';
 import { formatCount, formatMoney, formatTime, words } from './words.ts';
 
 async function read() {
@@ -83,6 +85,7 @@ function Licence({
           {refused.slice(0, 5).map(({ print, code, reason, next }) => (
             <li key={print}>
               <span aria-hidden="true">✕</span>
+              {errorText(code) === undefined ? undefined : <span>{errorText(code)} </span>}
               <span lang="en">
                 {code}: {reason} {next}
               </span>
@@ -95,37 +98,6 @@ function Licence({
       ) : undefined}
     </Card>
   );
-}
-
-/** N cells, from permit to certificate. */
-function Strip({ licence, objects }: { readonly licence: LicenceView; readonly objects: readonly ObjectView[] }) {
-  const w = words.value;
-  return (
-    <ol class="strip" aria-label={w.stripOf(formatCount(licence.objects))}>
-      {cellsOf(licence, objects).map((cell) => (
-        <li key={cell.number} class={`cell ${toneOf(cell)}`} data-state={cell.state}>
-          <span class="quiet">{formatCount(cell.number)}</span>
-          {cell.object === undefined ? (
-            <span>{cell.state === 'free' ? w.free : w.earlier}</span>
-          ) : (
-            <a href={`#/certificate/${cell.object}`}>{stateWord(cell.state)}</a>
-          )}
-        </li>
-      ))}
-    </ol>
-  );
-}
-
-/** States come from the ledger; a new kind is shown as it is. */
-function stateWord(state: string): string {
-  const known: Readonly<Record<string, string>> = words.value.objectStates;
-  return known[state] ?? state;
-}
-
-function toneOf({ state }: Cell): string {
-  if (state === 'completed') return 'done';
-  if (['failed', 'alarmed', 'alarm'].includes(state)) return 'wrong';
-  return state === 'free' ? 'free' : 'under-way';
 }
 
 function PrintForm({

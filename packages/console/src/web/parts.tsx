@@ -1,5 +1,6 @@
 import { toMillraceError } from '@millrace/base';
 import type { ComponentChildren } from 'preact';
+import { errorText } from './error-text.ts';
 import type { Loaded } from './loaded.ts';
 import { words } from './words.ts';
 
@@ -39,16 +40,19 @@ export function Verdict({ tone, title, text }: { readonly tone: Tone; readonly t
   );
 }
 
-export type FactRow = readonly [name: string, value: string | undefined, code?: 'code'];
+/** `code`: in a font of fixed width. `en`: in English, whatever the language of the page. */
+export type FactRow = readonly [name: string, value: string | undefined, kind?: 'code' | 'en' | undefined];
 
 export function Facts({ rows }: { readonly rows: readonly FactRow[] }) {
   return (
     <dl>
-      {rows.map(([name, value, code]) =>
+      {rows.map(([name, value, kind]) =>
         value === undefined ? undefined : (
           <>
             <dt>{name}</dt>
-            <dd class={code === undefined ? '' : 'mono'}>{value}</dd>
+            <dd class={kind === 'code' ? 'mono' : ''} lang={kind === 'en' ? 'en' : undefined}>
+              {value}
+            </dd>
           </>
         ),
       )}
@@ -61,15 +65,26 @@ export function Failure({ error, again }: { readonly error: unknown; readonly ag
   return (
     <div class="card notice error" role="alert">
       <h2>{words.value.failed}</h2>
-      <p>
-        <span lang="en">{message}</span> ({code})
-      </p>
+      <ErrorText code={code} message={message} />
       {again === undefined ? undefined : (
         <button type="button" class="plain" onClick={again}>
           {words.value.retry}
         </button>
       )}
     </div>
+  );
+}
+
+/** What an error says: in another language than English, what its code means first. */
+function ErrorText({ code, message }: { readonly code: string; readonly message: string }) {
+  const meaning = errorText(code);
+  return (
+    <>
+      {meaning === undefined ? undefined : <p>{meaning}</p>}
+      <p class={meaning === undefined ? '' : 'quiet small'}>
+        <span lang="en">{message}</span> ({code})
+      </p>
+    </>
   );
 }
 

@@ -53,8 +53,8 @@ export function PrintCommands({ print, again }: { readonly print: PrintView; rea
           <Facts
             rows={[
               [w.pausedBy, w.actors[halt.actor as keyof typeof w.actors] ?? halt.actor],
-              [w.cause, halt.cause],
-              [w.nextStep, halt.nextStep],
+              [w.cause, halt.cause, ['agent', 'controller'].includes(halt.actor) ? 'en' : undefined],
+              [w.nextStep, halt.nextStep, 'en'],
             ]}
           />
         </div>

@@ -1,4 +1,5 @@
 import type { PrintView } from '@millrace/api';
+import { errorText } from './error-text.ts';
 import { FailureForm } from './failure-form.tsx';
 import { lazy } from './lazy.tsx';
 import { STALE_MS, useLive } from './live.ts';
@@ -99,8 +100,9 @@ export function Print({
           [w.orderedBy, who === '' ? undefined : who],
           [w.ordered, formatTime(print.created)],
           [w.startBy, state === 'queued' ? formatTime(print.startBy) : undefined],
-          [w.reason, code === undefined ? undefined : `${code}: ${reason ?? ''}`],
-          [w.next, next],
+          [w.meaning, errorText(code)],
+          [w.reason, code === undefined ? undefined : `${code}: ${reason ?? ''}`, 'en'],
+          [w.next, next, 'en'],
         ]}
       />
       {state === 'queued' && holds(print) ? <QueueControls print={print} isNext={isNext} again={again} /> : undefined}

@@ -255,11 +255,15 @@ export function alarm(object: string): EventRequest {
   return { account: object, type: 'alarmed', actor: 'keys', body, eventId: toHex(systemRandom(8)) };
 }
 
-/** Writes arbitrary events with the log's key, as an attacker who has that key can. */
-export async function logOf(keys: Keys, events: readonly EventRequest[]): Promise<Ledger> {
+/** Writes arbitrary events with the log's key, as an attacker who has that key can. @param map of accounts, as control has */
+export async function logOf(
+  keys: Keys,
+  events: readonly EventRequest[],
+  map?: { readonly changes: number },
+): Promise<Ledger> {
   const origin = `millrace/${INSTALLATION}`;
   const signer = ed25519NoteSigner(origin, keys.log);
-  const ledger = await openLedger({ store: new MemoryLog(), signer, origin, clock: systemClock });
+  const ledger = await openLedger({ store: new MemoryLog(), signer, origin, clock: systemClock, ...(map && { map }) });
   for (const event of events) await ledger.append(event);
   return ledger;
 }
