@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { rootCertificates } from 'node:tls';
-import { sleep, u64be, utf8 } from '@millrace/base';
+import { MemoryMetrics, sleep, u64be, utf8 } from '@millrace/base';
 import { type Cassandra, openCassandra } from '@millrace/cluster';
 import { cellsCases, logCases, recordsCases } from '@millrace/stores/compliance';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
@@ -34,6 +34,7 @@ function needs(name: string, test: (engine: Engine) => Promise<void>): void {
 }
 
 let stores = 0;
+const metrics = new MemoryMetrics();
 
 let shared: Promise<Cassandra> | undefined;
 afterAll(async () => (await shared?.catch(() => undefined))?.close());
@@ -44,7 +45,7 @@ function open<Name extends string, Port>(name: Name, port: (cassandra: Cassandra
     if (typeof engine === 'string') throw new Error(engine);
     const own = options(engine);
     const store = `s${stores++}`;
-    shared ??= openCassandra(own);
+    shared ??= openCassandra(own, { metrics });
     const again: Cassandra[] = [];
     return {
       ...({ [name]: port(await shared, store) } as Record<Name, Port>),
@@ -84,6 +85,18 @@ describe('Cassandra in hostile hands', () => {
       { login: { user: engine.user, password: 'wrong' } },
     ])
       await expect(openCassandra({ ...own, ...wrong })).rejects.toMatchObject({ code: 'E_CONFIG' });
+  });
+
+  needs('its requests are measured', async () => {
+    await shared;
+    const samples = () => metrics.samples().filter(({ name }) => name === 'millrace_cassandra_seconds');
+    expect(
+      samples()
+        .map(({ labels }) => labels.level)
+        .sort(),
+    ).toEqual(['quorum', 'serial']);
+    for (const { value, count } of samples()) expect([value > 0, count > 100]).toEqual([true, true]);
+    expect(metrics.value('millrace_cassandra_waiting')).toBe(0);
   });
 
   needs('a process that did not notice a takeover writes neither to the log nor to a dropped epoch', async (engine) => {

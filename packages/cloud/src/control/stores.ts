@@ -27,7 +27,7 @@ export async function openControlStores(
   const data = join(folder, nodeFiles.data);
   try {
     if (cluster === undefined) await requireFiles(folder);
-    const cassandra = cluster && closer.add(await openNodeCluster(folder, cluster, clock));
+    const cassandra = cluster && closer.add(await openNodeCluster(folder, cluster, clock, metrics));
     const kafka = cluster?.kafka && closer.add(await openNodeQueue(folder, cluster.kafka, { clock, metrics }));
     const files = () => closer.add(openLmdb({ path: data }));
     const mail = kafka === undefined ? files() : undefined;

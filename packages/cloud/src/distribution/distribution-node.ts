@@ -4,7 +4,6 @@ import { distributionLinks } from '@millrace/api';
 import {
   type Closable,
   Closer,
-  type Counter,
   copyBytes,
   type Logger,
   MillraceError,
@@ -32,6 +31,7 @@ import { certificateOf, createTlsServer, listen, type TlsServer } from '../node/
 import { openBrowserUploads } from './browser-uploads.ts';
 import { callerAt } from './callers.ts';
 import type { Peer } from './calls.ts';
+import { countLinks, type LinkCounts } from './link-counts.ts';
 import { Relay } from './relay.ts';
 import { addRoutes } from './routes.ts';
 import { Tickets } from './tickets.ts';
@@ -54,10 +54,7 @@ export async function createDistributionNode(
 ): Promise<DistributionNode> {
   const closer = new Closer();
   const logger = modules.logger.child({ node: id, role: 'distribution' });
-  const links = metrics.counter(
-    'millrace_links_total',
-    'links that were accepted or refused, by the role of the caller',
-  );
+  const links = countLinks(metrics);
   const { directory } = config;
   const control = closer.add(
     createHttpClient({
@@ -119,7 +116,7 @@ function acceptLinks(
   server: TlsServer,
   { directory }: NodeConfig,
   relay: Relay,
-  { logger, links }: { logger: Logger; links: Counter },
+  { logger, links }: { logger: Logger; links: LinkCounts },
 ): void {
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_LINK_MESSAGE });
   server.server.on('upgrade', (request, socket: Duplex, head) => {
@@ -131,7 +128,8 @@ function acceptLinks(
       const accept = (open: (link: WebSocket) => void) =>
         sockets.handleUpgrade(request, socket, head, (link) => {
           open(link);
-          links.add(1, { role: party.role, outcome: 'accepted' });
+          links.opened(party.role);
+          link.once('close', () => links.closed(party.role));
         });
       if (party.role === 'machine')
         accept((link) => {
@@ -160,7 +158,7 @@ function acceptLinks(
       }
     } catch (error) {
       const { http, code } = toMillraceError(error);
-      links.add(1, { role: 'unknown', outcome: 'refused' });
+      links.refused();
       logger.info({ code }, 'link refused');
       socket.end(`HTTP/1.1 ${http} Refused\r\nconnection: close\r\n\r\n`);
     }

@@ -93,6 +93,7 @@ export class Maintenance implements Closable {
       storing,
       order,
       budget: this.#budget,
+      metrics: modules.metrics,
       onProblem: ({ design, segment }) => {
         this.#problems++;
         modules.logger.error(

@@ -1,4 +1,4 @@
-import { type RwLock, sleep, within } from '@millrace/base';
+import { type Counter, type Gauge, type Metrics, type RwLock, sleep, within } from '@millrace/base';
 import { type CellName, MAX_MOVED, type Playbook, POINTS_BYTES, SEGMENT_BYTES } from '@millrace/vault';
 import type { Budget } from './budget.ts';
 import type { SegmentsMembers } from './segments-members.ts';
@@ -27,6 +27,7 @@ export interface SweepDriverModules {
    */
   readonly order: RwLock;
   readonly signal: AbortSignal;
+  readonly metrics: Metrics;
   readonly onProblem: (cell: CellName) => void;
   readonly onStep: () => Promise<void>;
 }
@@ -43,10 +44,20 @@ export class SweepDriver {
   readonly #taken = new Set<number>();
   /** The nodes that work. */
   readonly #working = new Map<string, Promise<void>>();
+  readonly #lanes: Gauge;
+  readonly #answering: Gauge;
+  readonly #handedOver: Counter;
   #to: number | undefined;
 
   constructor(modules: SweepDriverModules) {
     this.#modules = modules;
+    const { metrics } = modules;
+    this.#lanes = metrics.gauge('millrace_sweep_lanes', 'lanes of the present sweep that have not ended');
+    this.#answering = metrics.gauge('millrace_segments_answering', 'segments nodes that answered in the last sweep');
+    this.#handedOver = metrics.counter(
+      'millrace_sweep_lanes_handed_over_total',
+      'lanes that were taken from a segments node because it fell silent',
+    );
   }
 
   /** Resolves when the epoch is committed. @throws the first error of a lane; call it again to continue */
@@ -56,6 +67,8 @@ export class SweepDriver {
     for (let { sweep } = playbook.status(); sweep !== undefined; { sweep } = playbook.status()) {
       if (sweep.to !== this.#to) this.#holders.clear();
       this.#to = sweep.to;
+      this.#lanes.set(sweep.lanes.length);
+      this.#answering.set(members.answering.length);
       for (const node of members.answering) {
         if (this.#working.has(node) || this.#freeLane() === undefined) continue;
         const work = this.#work(node)
@@ -69,6 +82,7 @@ export class SweepDriver {
       if (failure !== undefined) break;
     }
     await Promise.all(this.#working.values());
+    this.#lanes.set(playbook.status().sweep?.lanes.length ?? 0);
     if (failure !== undefined) throw failure.error;
   }
 
@@ -95,7 +109,10 @@ export class SweepDriver {
     const { playbook, budget, turn, signal, onProblem, onStep } = this.#modules;
     while (playbook.status().sweep?.lanes.includes(lane)) {
       const step = await turn.read(() => this.#step(lane, node));
-      if (step === 'silent') return true;
+      if (step === 'silent') {
+        this.#handedOver.add();
+        return true;
+      }
       if (step === undefined) {
         if (playbook.status().sweep?.lanes.includes(lane)) await sleep(HELD_MS, signal); // a check holds the vault
         continue;

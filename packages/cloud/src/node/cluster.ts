@@ -1,6 +1,6 @@
 import { open, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Clock, MillraceError } from '@millrace/base';
+import { type Clock, type Metrics, MillraceError, noMetrics } from '@millrace/base';
 import type { Cassandra, CassandraOptions, EngineTls, Login } from '@millrace/cluster';
 import { readSettings } from '../config.ts';
 import type { ClusterSettings } from '../settings.ts';
@@ -15,11 +15,16 @@ const MAX_PASSWORD_BYTES = 1_024;
  * @throws {MillraceError} E_CONFIG, also if the folder or another keyspace holds the node's state
  * @throws {MillraceError} E_STATE while the state is being moved; E_UNAVAILABLE, E_TIMEOUT
  */
-export async function openNodeCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
+export async function openNodeCluster(
+  folder: string,
+  settings: ClusterSettings,
+  clock: Clock,
+  metrics: Metrics,
+): Promise<Cassandra> {
   await requireNoMigration(folder);
   const place = placeOf(settings);
   await requireKeyspace(folder, place);
-  const cassandra = await connectCluster(folder, settings, clock);
+  const cassandra = await connectCluster(folder, settings, clock, metrics);
   try {
     await writeKeyspace(folder, place);
     return cassandra;
@@ -34,7 +39,12 @@ export async function openNodeCluster(folder: string, settings: ClusterSettings,
  * @param folder names of files are relative to it
  * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
  */
-export async function connectCluster(folder: string, settings: ClusterSettings, clock: Clock): Promise<Cassandra> {
+export async function connectCluster(
+  folder: string,
+  settings: ClusterSettings,
+  clock: Clock,
+  metrics: Metrics = noMetrics,
+): Promise<Cassandra> {
   const { login, tls, copies, kafka: _, ...rest } = settings;
   const options: CassandraOptions = {
     ...rest,
@@ -42,7 +52,7 @@ export async function connectCluster(folder: string, settings: ClusterSettings, 
     ...(await readAccess(folder, { login, tls })),
   };
   const { openCassandra } = await import('@millrace/cluster');
-  return openCassandra(options, clock);
+  return openCassandra(options, { clock, metrics });
 }
 
 /**

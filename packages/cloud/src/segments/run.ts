@@ -10,6 +10,6 @@ export async function runSegmentsNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   modules: ProcessModules,
 ): Promise<SegmentsNode> {
-  const stores = await openSegmentsStores(config.folder, config.cluster, modules.clock);
+  const stores = await openSegmentsStores(config.folder, config.cluster, modules);
   return closeWith(stores, () => createSegmentsNode({ id: config.id, config, addresses }, { ...modules, stores }));
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Clock, type Closable, Closer, systemClock } from '@millrace/base';
+import { type Clock, type Closable, Closer, type Metrics, noMetrics, systemClock } from '@millrace/base';
 import { openLmdb, type RecordStore } from '@millrace/stores';
 import { type CellEngine, InProcessEngine, openFileEngine, openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
@@ -22,14 +22,14 @@ export interface SegmentsStores {
 export async function openSegmentsStores(
   folder: string,
   cluster?: ClusterSettings,
-  clock: Clock = systemClock,
+  { clock = systemClock, metrics = noMetrics }: { clock?: Clock; metrics?: Metrics } = {},
 ): Promise<SegmentsStores & Closable> {
   const closer = new Closer();
   const data = join(folder, nodeFiles.data);
   try {
     const boxes = async () => ({ mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) });
     if (cluster !== undefined) {
-      const engine = closer.add(await openNodeCluster(folder, cluster, clock));
+      const engine = closer.add(await openNodeCluster(folder, cluster, clock, metrics));
       return {
         records: engine.records('records'),
         cells: new InProcessEngine(engine.cells('cells')),

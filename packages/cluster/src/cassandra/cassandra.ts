@@ -1,4 +1,4 @@
-import { type Clock, type Closable, systemClock } from '@millrace/base';
+import { type Clock, type Closable, type Metrics, noMetrics, systemClock } from '@millrace/base';
 import type { Cells, Log, RecordStore } from '@millrace/stores';
 import { CassandraCells } from './cells.ts';
 import { CassandraLog } from './log.ts';
@@ -20,8 +20,11 @@ export interface Cassandra extends Closable {
  * Connects to a cluster, makes the keyspace if it is missing, and brings its schema up to date.
  * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
  */
-export async function openCassandra(options: CassandraOptions, clock: Clock = systemClock): Promise<Cassandra> {
-  const session = await Session.open(options);
+export async function openCassandra(
+  options: CassandraOptions,
+  { clock = systemClock, metrics = noMetrics }: { readonly clock?: Clock; readonly metrics?: Metrics } = {},
+): Promise<Cassandra> {
+  const session = await Session.open(options, { clock, metrics });
   try {
     await migrate(session);
   } catch (error) {

@@ -8,6 +8,11 @@ export class InFlight {
     this.#most = most;
   }
 
+  /** Tasks that wait. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   async run<T>(task: () => Promise<T>): Promise<T> {
     if (this.#running < this.#most) this.#running++;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve)); // takes over the place of an ended task

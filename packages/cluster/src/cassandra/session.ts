@@ -1,7 +1,8 @@
-import { type Closable, isTransient, MillraceError, retry } from '@millrace/base';
+import { type Clock, type Closable, isTransient, type Metrics, MillraceError, retry } from '@millrace/base';
 import cassandra from 'cassandra-driver';
 import { cassandraError, isUnknownTable } from './errors.ts';
 import { InFlight } from './in-flight.ts';
+import { Measure } from './measure.ts';
 
 /** A user of an engine, with a password. */
 export interface Login {
@@ -67,10 +68,12 @@ export class Session implements Closable {
   readonly keyspace: string;
   readonly #client: cassandra.Client;
   readonly #inFlight = new InFlight(MOST_IN_FLIGHT);
+  readonly #measure: Measure;
   #open = true;
 
-  private constructor(client: cassandra.Client, keyspace: string, patienceMs: number) {
+  private constructor(client: cassandra.Client, keyspace: string, patienceMs: number, measure: Measure) {
     this.keyspace = keyspace;
+    this.#measure = measure;
     this.#client = client;
     this.patienceMs = patienceMs;
   }
@@ -80,10 +83,18 @@ export class Session implements Closable {
    * @throws {MillraceError} E_CONFIG if the login is refused, or if the cluster would keep dropped tables or lose
    * acknowledged writes
    */
-  static async open(options: CassandraOptions): Promise<Session> {
+  static async open(
+    options: CassandraOptions,
+    modules: { readonly clock: Clock; readonly metrics: Metrics },
+  ): Promise<Session> {
     const { keyspace, patienceMs = PATIENCE_MS } = options;
     if (!KEYSPACE.test(keyspace)) throw new MillraceError('E_CONFIG', `${keyspace} is not a name of a keyspace`);
-    const session = new Session(new cassandra.Client(clientOptions(options)), keyspace, patienceMs);
+    const session = new Session(
+      new cassandra.Client(clientOptions(options)),
+      keyspace,
+      patienceMs,
+      new Measure(modules),
+    );
     try {
       await session.#connect();
       await session.#checkSettings();
@@ -103,21 +114,21 @@ export class Session implements Closable {
     { level = 'quorum', prepare = true, host, answerMs }: SendOptions = {},
   ): Promise<Row[]> {
     this.#check();
+    this.#measure.waiting(this.#inFlight.waiting);
     return this.#inFlight.run(async () => {
       this.#check();
-      try {
-        const result = await this.#client.execute(statement, values.map(parameter), {
-          prepare,
-          consistency: level === 'serial' ? consistencies.serial : consistencies.quorum,
-          serialConsistency: consistencies.serial,
-          fetchSize: 5_000,
-          ...(host && { host }),
-          ...(answerMs !== undefined && { readTimeout: answerMs }),
-        });
-        return result.rows ?? [];
-      } catch (error) {
-        throw cassandraError(error);
-      }
+      const options = {
+        prepare,
+        consistency: level === 'serial' ? consistencies.serial : consistencies.quorum,
+        serialConsistency: consistencies.serial,
+        fetchSize: 5_000,
+        ...(host && { host }),
+        ...(answerMs !== undefined && { readTimeout: answerMs }),
+      };
+      const result = await this.#measure.request(level, () =>
+        this.#client.execute(statement, values.map(parameter), options),
+      );
+      return result.rows ?? [];
     });
   }
 
@@ -139,11 +150,9 @@ export class Session implements Closable {
         () => {
           this.#check();
           const at = pageState === undefined ? {} : { pageState };
-          return this.#client
-            .execute(statement, [], { prepare: true, consistency: consistencies.quorum, ...at })
-            .catch((error: unknown) => {
-              throw cassandraError(error);
-            });
+          return this.#measure.request('quorum', () =>
+            this.#client.execute(statement, [], { prepare: true, consistency: consistencies.quorum, ...at }),
+          );
         },
         { forMs: this.patienceMs, firstMs: 50, mostMs: 1_000, when: (error) => this.#open && isTransient(error) },
       );
