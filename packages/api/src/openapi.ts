@@ -37,6 +37,8 @@ function contentOf(content: Exclude<Content, { kind: 'empty' }>): object {
   if (content.kind === 'none') return { [mediaOf(contentTypes.json)]: { schema: { type: 'object' } } };
   if (content.kind === 'json' || content.kind === 'optional')
     return { [mediaOf(contentTypes.json)]: { schema: schemaOf(content.schema) } };
+  // An event stream has no schema: tools take one for the form of each event.
+  if (content.kind === 'events') return { [contentTypes.events]: {} };
   const binary = content.kind === 'text' ? {} : { format: 'binary' };
   return { [mediaOf(contentTypes[content.kind])]: { schema: { type: 'string', ...binary } } };
 }

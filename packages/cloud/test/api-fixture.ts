@@ -21,7 +21,7 @@ import { addRoutes as addDistributionRoutes } from '../src/distribution/routes.t
 import { Tickets } from '../src/distribution/tickets.ts';
 import { Uploads } from '../src/distribution/uploads.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
-import { type Actor, actorOf } from '../src/node/policy.ts';
+import { type Actor, actorOf, guest } from '../src/node/policy.ts';
 import { frameworkErrors, setUp, type TlsServer } from '../src/node/server.ts';
 import { controlFixture } from './control-fixture.ts';
 
@@ -91,6 +91,7 @@ export async function apiFixture() {
     control: { role: 'control', id: 'control' },
   };
   const actorBy = (request: FastifyRequest): Actor => {
+    if (request.headers['x-actor'] === 'guest') return guest;
     const actor = parties[String(request.headers['x-actor']) as keyof typeof parties];
     if (actor === undefined) throw new MillraceError('E_AUTH', 'the certificate names no party');
     return actor;
@@ -132,7 +133,7 @@ export async function apiFixture() {
     actorOf: actorBy,
   });
 
-  const ask = async (who: ActorName, { node = 'control', method, path, json, body, headers = {} }: Asked) => {
+  const ask = async (who: ActorName | 'guest', { node = 'control', method, path, json, body, headers = {} }: Asked) => {
     const payload = json === undefined ? body && Buffer.from(body) : JSON.stringify(json);
     const type = json === undefined ? 'application/octet-stream' : 'application/json';
     const answer = await servers[node].inject({

@@ -22,8 +22,9 @@ afterAll(() => system?.close());
 interface Operation {
   readonly parameters?: readonly { name: string; in: string; schema: Schema }[];
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> };
+  /** An event stream has no schema. */
   readonly responses: Readonly<
-    Record<string, { readonly content?: Readonly<Record<string, { readonly schema: Schema }>> }>
+    Record<string, { readonly content?: Readonly<Record<string, { readonly schema?: Schema }>> }>
   >;
 }
 type Schema = Readonly<Record<string, unknown>>;
@@ -83,7 +84,7 @@ function requestOf(node: ServedNode, path: string, method: string, operation: Op
   const body =
     media === 'application/json' ? mostly(arbitraryOf(content?.schema ?? {}), fc.jsonValue()) : fc.uint8Array();
   return fc.record({
-    who: fc.constantFrom(...actors),
+    who: fc.constantFrom(...actors, 'guest' as const),
     node: fc.constant(node),
     path: fc.constant(path),
     method: fc.constant(method),
@@ -151,8 +152,8 @@ describe('the API against its OpenAPI document', () => {
           expect(answer, what).toBe('');
           return;
         }
+        expect(declared.content[media], what).toBeDefined();
         const schema = declared.content[media]?.schema;
-        expect(schema, what).toBeDefined();
         if (status >= 400) expect(problem.safeParse(JSON.parse(answer)).error, what).toBeUndefined();
         else if (media === 'application/json')
           expect(schemaOf(schema as Schema).safeParse(JSON.parse(answer)).error, what).toBeUndefined();
@@ -198,6 +199,62 @@ describe('the API against its OpenAPI document', () => {
     expect([polled.status, polled.headers.allow]).toEqual([405, 'GET, OPTIONS']);
     const unknown = await system.ask('owner', { method: 'GET', path: '/v1/nothing' });
     expect([unknown.status, unknown.media]).toEqual([404, 'application/problem+json']);
+  });
+});
+
+// Kinds of faults that scripts/api-fuzz.mjs has found.
+describe('the OpenAPI document', () => {
+  const every = nodes.flatMap((node) =>
+    Object.entries(documents[node].paths).flatMap(([path, operations]) =>
+      Object.entries(operations).map(([method, operation]) => ({ node, path, method, operation })),
+    ),
+  );
+
+  it('states the limits of every number in a query or path, and they are those of the route', async () => {
+    let tried = 0;
+    for (const { node, path, method, operation } of every) {
+      for (const { name, in: where, schema } of operation.parameters ?? []) {
+        if (!['number', 'integer'].includes(String(schema.type))) continue;
+        const what = `${method} ${path} ${name}`;
+        expect(schema, what).toMatchObject({
+          type: 'integer',
+          minimum: expect.any(Number),
+          maximum: expect.any(Number),
+        });
+        if (node !== 'control' || where !== 'query' || method !== 'get' || name === 'wait' || name === 'seconds')
+          continue;
+        const refused = async (value: number) => {
+          const asked = path.replace(/\{(\w+)\}/g, '0'.repeat(32));
+          const { status, text } = await system.ask('owner', { method: 'GET', path: `${asked}?${name}=${value}` });
+          return status === 400 && (JSON.parse(text) as { data: { field?: string } }).data.field === name;
+        };
+        const [least, most] = [Number(schema.minimum), Number(schema.maximum)];
+        expect([await refused(least), await refused(most)], what).toEqual([false, false]);
+        expect([await refused(least - 1), await refused(2 * most)], what).toEqual([true, true]);
+        tried++;
+      }
+    }
+    expect(tried).toBeGreaterThan(10);
+  });
+
+  it('gives event streams no schema, because tools take one for the form of each event', () => {
+    const streams = every.flatMap(({ operation }) => operation.responses['200']?.content?.['text/event-stream'] ?? []);
+    expect(streams).toEqual([{}]);
+  });
+
+  it('refuses a malformed idempotency key of any caller, also of those whose answers are not kept', async () => {
+    for (const who of ['guest', 'owner'] as const) {
+      const asked = { method: 'PUT', path: `/v1/pairings/${'0'.repeat(32)}`, json: { offer: '' } };
+      const { status, text } = await system.ask(who, { ...asked, headers: { 'idempotency-key': 'with space' } });
+      expect([who, status, JSON.parse(text).code]).toEqual([who, 400, 'E_INPUT']);
+    }
+  });
+
+  it('names nothing by a path of the ledger that is no tile: 404, as for every name that is not there', async () => {
+    for (const path of ['x', '0/999', '00/000', '0'.repeat(300)]) {
+      const { status, text } = await system.ask('owner', { method: 'GET', path: `/v1/ledger/tile/${path}` });
+      expect([path, status, JSON.parse(text).code]).toEqual([path, 404, 'E_NOT_FOUND']);
+    }
   });
 });
 

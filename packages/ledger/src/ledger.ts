@@ -336,7 +336,7 @@ class StoredLedger implements Ledger {
 
   async tile(path: string): Promise<Bytes> {
     const name = parseTilePath(path);
-    if (name === undefined) throw new MillraceError('E_INPUT', 'not the path of a tile or entry bundle');
+    if (name === undefined) throw new MillraceError('E_NOT_FOUND', 'not the path of a tile or entry bundle');
     const first = name.index * TILE_WIDTH;
     const available = name.kind === 'entries' ? this.size : tileHashes(name.level, this.size);
     if (first + name.width > available) throw new MillraceError('E_NOT_FOUND', `the ledger has no ${path} yet`);

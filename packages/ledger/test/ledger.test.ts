@@ -213,7 +213,7 @@ describe('the ledger', () => {
       'tile/0/x000/000',
       'tile/0/000.p/256',
     ]) {
-      expect(await codeOf(() => ledger.tile(path))).toBe('E_INPUT');
+      expect(await codeOf(() => ledger.tile(path))).toBe('E_NOT_FOUND');
     }
   });
 

@@ -1,6 +1,6 @@
 import { hexOf } from '@millrace/base';
 import { z } from 'zod';
-import { id, uint } from '../fields.ts';
+import { id } from '../fields.ts';
 import { json, optional, route } from '../route.ts';
 
 const signedDirectory = z
@@ -16,7 +16,12 @@ export const directoryRoutes = {
     callers: ['guest', 'user', 'machine', 'control', 'segments', 'keys', 'distribution'],
     action: 'directory.read',
     query: z.strictObject({
-      after: z.coerce.number<number>().pipe(uint).default(0).describe('sequence number of the caller’s directory'),
+      after: z.coerce
+        .number<number>()
+        .int()
+        .nonnegative()
+        .default(0)
+        .describe('sequence number of the caller’s directory'),
       held: hexOf(32).optional().describe('hash of the caller’s directory: another one with its number is answered'),
     }),
     answer: optional(signedDirectory),

@@ -127,16 +127,16 @@ function mountRoute(server: TlsServer, route: Route, handler: AnyHandler, option
       const actor = actors.get(request) as Actor;
       // Answers of guests are not kept, because strangers must not fill the store.
       const renewed = async () => (options.renewedActor ?? options.actorOf)(request);
-      const kept = isWrite(route) && actor.role !== 'guest';
-      const key = kept ? request.headers[IDEMPOTENCY_HEADER] : undefined;
+      const given = isWrite(route) ? request.headers[IDEMPOTENCY_HEADER] : undefined;
+      const key = given === undefined ? undefined : parse(idempotencyKey, given, IDEMPOTENCY_HEADER);
       const write = () => run(route, handler, request, reply, { actor, renewed });
       const answer: Answer | EventFeed =
-        key === undefined
+        key === undefined || actor.role === 'guest'
           ? await write()
           : await options.answers.once(
               {
                 caller: callerName(actor),
-                key: parse(idempotencyKey, key, IDEMPOTENCY_HEADER),
+                key,
                 parts: [request.method, request.url, bytesOf(request.body)],
               },
               async () => (await write()) as Answer,
