@@ -1,4 +1,4 @@
-import { type Bytes, copyBytes, MillraceError } from '@millrace/base';
+import { type Bytes, concatBytes, copyBytes, MillraceError } from '@millrace/base';
 import {
   type PreparedDesign,
   type PreparedState,
@@ -65,10 +65,10 @@ function preparedOf(designs: Map<string, Kept>, kept: Kept, earlier: boolean): P
     manifest: async () => copyBytes(manifest),
     keys: async () => copyBytes(keys),
     openSegments: async () => ({
-      read: async (number) => {
-        const sealed = segments[number];
-        if (sealed === undefined) throw new MillraceError('E_UPLOAD', `there is no segment ${number}`);
-        return copyBytes(sealed);
+      read: async (first, count = 1) => {
+        if (first + count > segments.length)
+          throw new MillraceError('E_UPLOAD', `there is no segment ${first + count}`);
+        return concatBytes(...segments.slice(first, first + count));
       },
       close: async () => undefined,
     }),

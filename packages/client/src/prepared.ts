@@ -34,9 +34,17 @@ export interface PreparedDesign {
   readonly earlier: boolean;
   manifest(): Promise<Bytes>;
   keys(): Promise<Bytes>;
-  /** Reads single sealed segments; concurrent calls of `read` are safe. */
-  openSegments(): Promise<{ read(segment: number): Promise<Bytes>; close(): Promise<void> }>;
+  openSegments(): Promise<SealedSegments>;
   remove(): Promise<void>;
+}
+
+export interface SealedSegments {
+  /**
+   * Reads consecutive sealed segments, one by default. Concurrent calls are safe.
+   * @throws {MillraceError} E_UPLOAD if the design ends before
+   */
+  read(first: number, count?: number): Promise<Bytes>;
+  close(): Promise<void>;
 }
 
 /** Writes a prepared design. It can be found only once it is complete. */

@@ -1,5 +1,5 @@
 import type { DesignView } from '@millrace/api';
-import { concatBytes, isErrorCode, MillraceError, sleep } from '@millrace/base';
+import { isErrorCode, MillraceError, sleep } from '@millrace/base';
 import { sha256 } from '@millrace/protocol';
 import { shareDesign } from './design-shares.ts';
 import { ownParty } from './people.ts';
@@ -99,8 +99,7 @@ async function uploadMissing(
       let done = have;
       progress(done);
       await inFlight(runsOf(missing), async ([first, count]) => {
-        const numbers = Array.from({ length: count }, (_, n) => first + n);
-        await api.upload(design, first, concatBytes(...(await Promise.all(numbers.map((n) => file.read(n))))));
+        await api.upload(design, first, await file.read(first, count));
         done += count;
         progress(done);
       });

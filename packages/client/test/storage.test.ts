@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { systemRandom, utf8 } from '@millrace/base';
+import { concatBytes, systemRandom, utf8 } from '@millrace/base';
 import { codeOf } from '@millrace/testkit/client/helpers';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { createMemoryStorage } from '../src/memory-storage.ts';
@@ -57,7 +57,9 @@ describe.each([
     expect([await design.manifest(), await design.keys()]).toEqual([utf8('manifest'), utf8('keys')]);
     const segments = await design.openSegments();
     expect(await Promise.all([segments.read(1), segments.read(0)])).toEqual([sealed(2), sealed(1)]);
-    expect(await codeOf(segments.read(2))).toBe('E_UPLOAD');
+    expect(await segments.read(0, 2)).toEqual(concatBytes(sealed(1), sealed(2)));
+    for (const [first, count] of [[2], [1, 2], [0, 3]] as const)
+      expect(await codeOf(segments.read(first, count))).toBe('E_UPLOAD');
     await segments.close();
     expect(await storage.prepared.find(source)).toMatchObject({ state, earlier: true });
     for (const other of [{ path: '/x' }, { size: 1 }, { mtimeMs: 2 }, { profile: 'cd'.repeat(32) }])

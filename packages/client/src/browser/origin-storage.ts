@@ -129,11 +129,11 @@ function preparedIn(parent: OriginFolder, name: string, state: PreparedState, ea
       const folder = await parent.getDirectoryHandle(name);
       const blob = await (await folder.getFileHandle(files.segments)).getFile();
       return {
-        read: async (segment) => {
-          const at = segment * SEALED_BYTES;
-          const sealed = new Uint8Array(await blob.slice(at, at + SEALED_BYTES).arrayBuffer());
-          if (sealed.length !== SEALED_BYTES)
-            throw new MillraceError('E_UPLOAD', `the prepared design ends before segment ${segment}`);
+        read: async (first, count = 1) => {
+          const [from, to] = [first * SEALED_BYTES, (first + count) * SEALED_BYTES];
+          const sealed = new Uint8Array(await blob.slice(from, to).arrayBuffer());
+          if (sealed.length !== to - from)
+            throw new MillraceError('E_UPLOAD', `the prepared design ends before segment ${first + count}`);
           return sealed;
         },
         close: async () => undefined,

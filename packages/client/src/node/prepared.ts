@@ -100,11 +100,11 @@ function preparedIn(folder: string, state: PreparedState, earlier: boolean): Pre
     openSegments: async () => {
       const file = await open(join(folder, files.segments), 'r');
       return {
-        read: async (segment) => {
-          const sealed = new Uint8Array(SEALED_BYTES);
-          const { bytesRead } = await file.read(sealed, 0, SEALED_BYTES, segment * SEALED_BYTES);
-          if (bytesRead !== SEALED_BYTES) {
-            throw new MillraceError('E_UPLOAD', `${join(folder, files.segments)} ends before segment ${segment}`);
+        read: async (first, count = 1) => {
+          const sealed = new Uint8Array(count * SEALED_BYTES);
+          const { bytesRead } = await file.read(sealed, 0, sealed.length, first * SEALED_BYTES);
+          if (bytesRead !== sealed.length) {
+            throw new MillraceError('E_UPLOAD', `${join(folder, files.segments)} ends before segment ${first + count}`);
           }
           return sealed;
         },
