@@ -10,6 +10,7 @@ export default defineConfig({
   test: {
     include: ['packages/*/test/**/*.test.ts', 'tests/**/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**', ...(process.env.MILLRACE_HEAVY ? [] : ['tests/heavy/**'])],
+    globalSetup: process.env.MILLRACE_TEST_STATE === 'cluster' ? ['packages/testkit/src/test-engines.ts'] : [],
     testTimeout: 240_000,
     hookTimeout: 240_000,
     pool: 'forks',

@@ -24,6 +24,7 @@ import { Managed, type ProcessEnvironment } from './process.ts';
 import { Recorder } from './recorder.ts';
 import type { Recording } from './recording.ts';
 import { type MachineChoice, type MaintenanceChoice, setMachine, setMaintenance, setNode } from './settings.ts';
+import { createTestCluster } from './test-engines.ts';
 import { type CountingProxy, createCountingProxy, type ProxyOptions } from './wire.ts';
 
 export const MACHINE = 'virtual-1';
@@ -52,6 +53,8 @@ export interface TestInstallationOptions {
   readonly console?: boolean;
   /** Puts a proxy that counts bytes between the machine and distribution. */
   readonly count?: boolean;
+  /** `files` also where tests use a cluster: the test is about files. */
+  readonly engine?: 'files';
 }
 
 /** An installation in a temporary folder, run as its real processes. */
@@ -100,6 +103,11 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   const { layout } = await initInstallation({ home, users: plainUsers, clock: systemClock, random: systemRandom });
   await setMachine(layout, MACHINE, options.machine ?? {});
   if (options.maintenance !== undefined) await setMaintenance(layout, options.maintenance);
+  const cluster = options.engine === 'files' ? undefined : await createTestCluster(join(base, 'cluster'));
+  if (cluster !== undefined) {
+    closer.add(cluster);
+    for (const role of ['control', 'segments'] as const) await setNode(layout, role, cluster.settings[role]);
+  }
   for (const [role, fields] of Object.entries(options.settings ?? {})) await setNode(layout, role as NodeRole, fields);
   const installation = await openInstallation(home);
   const scratch = join(base, 'scratch');
