@@ -51,7 +51,7 @@ describe('baseline: a print server that sends the design over TLS', () => {
       pin,
       callers: [caller],
     });
-    const client = createHttpClient({ address: () => between.address, tls: { authority, identity: caller, pin } });
+    const client = createHttpClient({ addresses: () => [between.address], tls: { authority, identity: caller, pin } });
     try {
       const { body } = await client.call('GET', '/part.gcode');
       expect(hashOf(body)).toBe(hashOf(design));

@@ -47,7 +47,7 @@ beforeAll(async () => {
   });
   evil = await startProvider({ dora: { ...dora, groups: ['makers', 'owners'] } });
   guest = createHttpClient({
-    address: () => system.addresses.control,
+    addresses: () => [system.addresses.control],
     tls: { directory: system.installation.directory },
   });
   brand = await withSignIn('Brand', provider);

@@ -34,7 +34,7 @@ afterAll(() => {
 /** The thief: no certificate, only the token. */
 function thief(token: string): HttpClient {
   const { directory } = system.installation;
-  const client = createHttpClient({ address: () => system.addresses.control, tls: { directory, token } });
+  const client = createHttpClient({ addresses: () => [system.addresses.control], tls: { directory, token } });
   clients.push(client);
   return client;
 }

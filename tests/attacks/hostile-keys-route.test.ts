@@ -38,7 +38,7 @@ async function connect(caller: 'keys' | 'segments' | 'machine'): Promise<Party> 
   const addressed = caller !== 'machine';
   const link = connectLink(
     {
-      address: () => system.addresses.distribution,
+      addresses: () => [system.addresses.distribution],
       path: addressed ? '/v1/node' : '/v1/machine',
       tls: {
         authority: directory.authority,

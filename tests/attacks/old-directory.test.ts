@@ -86,7 +86,7 @@ describe('while the nodes run', () => {
     const { directory } = system.installation;
     const link = connectLink(
       {
-        address: () => system.addresses.distribution,
+        addresses: () => [system.addresses.distribution],
         path: '/v1/node',
         tls: tlsTo(directory, 'distribution', () => second),
         logger: silentLogger,
@@ -153,7 +153,7 @@ describe('the newest directory over the network', () => {
     expect(file.sequence).toBe(1);
     const identity = await system.identity('owner');
     const http: HttpClient = createHttpClient({
-      address: () => system.addresses[node],
+      addresses: () => [system.addresses[node]],
       tls: tlsTo(directory, node, () => identity),
     });
     const { newest } = createApiClient(distributionRoutes, { transport: http }).directory;
@@ -181,7 +181,7 @@ describe('the newest directory over the network', () => {
     expect(file.sequence).toBe(directories.sequence);
     const identity = await system.identity('owner');
     const http: HttpClient = createHttpClient({
-      address: () => system.addresses.control,
+      addresses: () => [system.addresses.control],
       tls: tlsTo(directory, 'control', () => identity),
     });
     const { newest } = createApiClient(distributionRoutes, { transport: http }).directory;

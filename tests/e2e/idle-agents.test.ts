@@ -39,7 +39,12 @@ beforeAll(async () => {
   for (const [agent, name] of machines.entries()) {
     const identity = await authority.issue({ role: 'machine', name });
     const tls = { authority: directory.authority, identity, pin: nodeOf(directory, 'distribution').fingerprint };
-    const options = { address: () => system.addresses.distribution, path: '/v1/machine', tls, logger: silentLogger };
+    const options = {
+      addresses: () => [system.addresses.distribution],
+      path: '/v1/machine',
+      tls,
+      logger: silentLogger,
+    };
     const message = (bytes: Uint8Array) => {
       const told = decodeLink(bytes, false);
       if (told.kind !== 'control') return;

@@ -148,7 +148,7 @@ describe('the control node', () => {
     const { directory } = system.installation;
     const { authority } = directory;
     const client = createHttpClient({
-      address: () => system.addresses.control,
+      addresses: () => [system.addresses.control],
       tls: { authority, identity: tls, pin: nodeOf(directory, 'control').fingerprint },
     });
     for (let round = 0; round < 5; round++)

@@ -101,7 +101,7 @@ it('a script reads with a token, within its scopes, until it is revoked', { time
 
 it('a guest client without a token stays a guest', async () => {
   const { directory } = system.installation;
-  const client = createHttpClient({ address: () => system.addresses.control, tls: { directory } });
+  const client = createHttpClient({ addresses: () => [system.addresses.control], tls: { directory } });
   await expect(client.call('GET', '/v1/tokens/current')).rejects.toMatchObject({ code: 'E_AUTH' });
   client.close();
 });

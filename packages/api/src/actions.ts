@@ -3,6 +3,7 @@ export const actions = [
   'api.read',
   'directory.read',
   'directory.publish',
+  'control.join',
   'transaction.submit',
   'user.register',
   'machine.register',

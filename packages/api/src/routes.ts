@@ -11,7 +11,7 @@ import { licenceRoutes } from './routes/licences.ts';
 import { machineRoutes } from './routes/machines.ts';
 import { materialRoutes, spoolRoutes, spoolStatementRoutes } from './routes/materials.ts';
 import { metricsRoutes } from './routes/metrics.ts';
-import { machineCallRoutes, mailRoutes, nodeRoutes } from './routes/nodes.ts';
+import { activeRoutes, machineCallRoutes, mailRoutes, nodeRoutes } from './routes/nodes.ts';
 import { pairingRoutes } from './routes/pairings.ts';
 import { enrolmentRoutes, keyRoutes, organisationRoutes, revocationRoutes } from './routes/people.ts';
 import { objectRoutes, printRoutes } from './routes/prints.ts';
@@ -74,6 +74,7 @@ export const controlRoutes = {
   boxes: boxRoutes,
   mail: mailRoutes,
   nodes: nodeRoutes,
+  active: activeRoutes,
   machineCalls: machineCallRoutes,
   visas: visaRoutes,
   visitorCalls: visitorCallRoutes,

@@ -48,6 +48,13 @@ export const errorCodes = {
     'Another process has become the writer.',
     'Stop the process that was there before; run one process of each node.',
   ),
+  E_STANDBY: code(
+    503,
+    5,
+    true,
+    'This control node is on standby: another one is active. Nothing was done.',
+    'Ask the other control nodes that the directory lists. One of them becomes active within seconds.',
+  ),
   E_IDEMPOTENCY: code(
     422,
     3,

@@ -44,10 +44,14 @@ let first: Requested[];
 let made = 0;
 
 /** A node's keys in a folder of their own, and its request. */
-async function requested(role: NodeRole, id: string, changes: { adminKey?: string } = {}): Promise<Requested> {
+async function requested(
+  role: NodeRole,
+  id: string,
+  { joins, ...changes }: { adminKey?: string; joins?: boolean } = {},
+): Promise<Requested> {
   const folder = join(base, `host-${made++}`);
   const node = { ...anchor, role, id, addresses: addresses[role] ?? [], ...changes };
-  const signed = await requestNode(folder, node, { listeners: {}, random, now: clock.now() });
+  const signed = await requestNode(folder, node, { listeners: {}, random, now: clock.now(), joins });
   return { folder, signed };
 }
 
@@ -186,6 +190,30 @@ describe('nodes on hosts of their own', () => {
     ]);
     for (const role of ['keys', 'control'] as const)
       expect(await codeOf(admit([await requested(role, `${role}-2`)]))).toBe('E_STATE');
+  });
+
+  it('of a role that shares keys join those that are there, without keys of their own', async () => {
+    const joining = await requested('control', 'control-2', { joins: true });
+    // The first one makes the keys.
+    expect(await codeOf(admit([joining, ...first.slice(1)]))).toBe('E_STATE');
+    await admit(first);
+    expect(await codeOf(admit([await requested('control', 'control-3')]))).toBe('E_STATE');
+    expect(await codeOf(admit([joining], { replaces: 'control-1' }))).toBe('E_STATE');
+    expect(await admit([joining])).toMatchObject({ sequence: 2 });
+    await accept(joining);
+    const config = await loadNodeConfig(joining.folder);
+    expect(config.directory.permitKey).toBe(first[0]?.signed.request.control?.permitKey);
+    for (const secret of ['permitKey', 'logKey', 'userAuthorityKey'] as const)
+      expect(await codeOf(config.secret(secret))).toBe('E_CONFIG');
+    // Not the node for which these keys were admitted.
+    const { installation, adminKey, role, id, addresses: reached } = joining.signed.request;
+    const node = { installation, adminKey, role, id, addresses: reached };
+    const again = (joins: boolean) =>
+      requestNode(joining.folder, node, { listeners: {}, random, now: clock.now(), joins });
+    expect(await again(true)).toEqual(joining.signed);
+    expect(await codeOf(again(false))).toBe('E_CONFLICT');
+    expect(await retireNode(home, 'control-1', clock)).toMatchObject({ sequence: 3 });
+    expect(await codeOf(retireNode(home, 'control-2', clock))).toBe('E_STATE');
   });
 
   it('get another certificate for the same key before the first one expires', async () => {

@@ -44,8 +44,8 @@ async function start(config: NodeConfig, given: Addresses, tracer: Tracer | unde
   const addresses = parseAddresses(given);
   switch (config.role) {
     case 'control': {
-      const { runControlNode } = await import('./control/run.ts');
-      return runControlNode(
+      const { runControl } = await import('./control/run.ts');
+      return runControl(
         {
           config,
           address: addresses.control,

@@ -195,6 +195,8 @@ export const clusterSchema = z
     /** Without it, the contact points have to be on this computer. */
     tls: engineTls.optional(),
     kafka: kafkaSchema.optional(),
+    /** Control: after this time without a sign of life of the active node, another one becomes active, ms. */
+    takeoverMs: z.number().int().min(2_000).max(600_000).optional(),
   })
   .refine(({ contactPoints, tls }) => tls !== undefined || contactPoints.every((point) => LOOPBACK.test(point)), {
     error: 'a cluster on other computers needs tls',

@@ -3,11 +3,13 @@ import type { AddressInfo } from 'node:net';
 import { Closer, silentLogger, systemClock, systemRandom, toBase64 } from '@millrace/base';
 import { type MemorySigner, userKey } from '@millrace/identity';
 import { providerKeyThumbprint, signInNonce, signInPerson } from '@millrace/protocol';
+import { MemoryRecords } from '@millrace/stores';
 import { CLIENT, startProvider, type TestProvider } from '@millrace/testkit/sign-in-provider';
 import { fastify } from 'fastify';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { CheckBoard } from '../src/control/checks.ts';
 import { addConsoleRoutes } from '../src/control/console/routes.ts';
+import { Sessions } from '../src/control/console/sessions.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { setUp, type TlsServer } from '../src/node/server.ts';
 import { fixtureWithMachine } from './control-fixture.ts';
@@ -39,6 +41,7 @@ beforeAll(async () => {
   server = fastify() as unknown as TlsServer;
   setUp(server, silentLogger);
   addConsoleRoutes(server, system.fixture.context, {
+    sessions: new Sessions(new MemoryRecords(), system.fixture.context.clock, systemRandom),
     checks: new CheckBoard(systemClock),
     answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
     directories: undefined,

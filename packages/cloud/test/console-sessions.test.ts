@@ -2,11 +2,12 @@ import type { SignInView } from '@millrace/api';
 import { Closer, silentLogger, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { generateUserKey, keyName, type MemorySigner } from '@millrace/identity';
 import { signTransaction, type TransactionOf } from '@millrace/protocol';
+import { MemoryRecords } from '@millrace/stores';
 import { fastify } from 'fastify';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { CheckBoard } from '../src/control/checks.ts';
 import { addConsoleRoutes } from '../src/control/console/routes.ts';
-import { IDLE_MS, WHOLE_MS } from '../src/control/console/sessions.ts';
+import { IDLE_MS, Sessions, WHOLE_MS } from '../src/control/console/sessions.ts';
 import { forgetSignIns, SIGN_IN_LOG_MS } from '../src/control/sign-in-log.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { setUp, type TlsServer } from '../src/node/server.ts';
@@ -21,11 +22,13 @@ const closer = new Closer();
 let now = systemClock.now();
 let system: Awaited<ReturnType<typeof fixtureWithMachine>>;
 let server: TlsServer;
+const store = new MemoryRecords();
 beforeAll(async () => {
   system = await fixtureWithMachine(() => now);
   server = fastify() as unknown as TlsServer;
   setUp(server, silentLogger);
   addConsoleRoutes(server, system.fixture.context, {
+    sessions: new Sessions(store, system.fixture.context.clock, systemRandom),
     checks: new CheckBoard(systemClock),
     answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
     directories: undefined,
@@ -283,4 +286,30 @@ it('refuses a request for a session that is larger than any, and counts it', asy
   const large = await open('A'.repeat(16_385));
   expect([large.status, large.body.code]).toEqual([413, 'E_TOO_LARGE']);
   expect((await open('A'.repeat(16_000))).body.code).toBe('E_SIGNATURE');
+});
+
+it('a session goes on at the next active control node, which has the same store, and nowhere else', async () => {
+  const { clock } = system.fixture.context;
+  const next = new Sessions(store, clock, systemRandom);
+  const holder = { kind: 'key', name: 'bb' } as const;
+  const opened = await new Sessions(store, clock, systemRandom).open(holder);
+  expect(await next.use(opened.secret)).toMatchObject({ holder, until: opened.until });
+  expect(await new Sessions(new MemoryRecords(), clock, systemRandom).use(opened.secret)).toBeUndefined();
+  // The store does not tell the secret.
+  const { entries } = await store.collection('session').page({ limit: 1_000 });
+  expect(entries.length).toBeGreaterThan(0);
+  for (const { key, value } of entries)
+    expect(`${key} ${Buffer.from(value).toString('latin1')}`).not.toContain(opened.secret);
+  await next.close(opened.secret);
+  expect(await new Sessions(store, clock, systemRandom).use(opened.secret)).toBeUndefined();
+});
+
+it('a key has at most 20 sessions, also if it asks for many at once; ended ones do not count', async () => {
+  const clock = { now: () => now, monotonic: () => now };
+  const sessions = new Sessions(new MemoryRecords(), clock, systemRandom);
+  const holder = { kind: 'key', name: 'aa' } as const;
+  const many = await Promise.allSettled(Array.from({ length: 30 }, () => sessions.open(holder)));
+  expect(many.filter(({ status }) => status === 'fulfilled')).toHaveLength(20);
+  now += IDLE_MS + 1;
+  await sessions.open(holder);
 });

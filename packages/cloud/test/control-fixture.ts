@@ -42,6 +42,7 @@ import { finishInterrupted } from '../src/control/interrupted.ts';
 import { LookBoard } from '../src/control/look-board.ts';
 import { Mailbox } from '../src/control/mailbox.ts';
 import { NodeMetrics } from '../src/control/node-metrics.ts';
+import { OwnMail } from '../src/control/own-mail.ts';
 import { PrintQueue } from '../src/control/print-queue.ts';
 import { openRecords } from '../src/control/records.ts';
 import { type Attachments, handleTransaction } from '../src/control/transactions.ts';
@@ -155,6 +156,10 @@ export async function controlFixture(stores = newStores()) {
       logger: silentLogger,
     }),
     mailbox: mailboxOf(stores),
+    ownMail: new OwnMail({
+      ...{ queue, id: 'control-1', directory, logger: silentLogger },
+      boxes: { keyOf: () => undefined },
+    }),
     boxes,
     permitKey: keys.permit,
     permitKeyDocument: new Uint8Array(9),

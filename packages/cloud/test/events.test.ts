@@ -1,11 +1,13 @@
 import { connect, type Socket } from 'node:net';
 import { Closer, silentLogger, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
 import { signTransaction } from '@millrace/protocol';
+import { MemoryRecords } from '@millrace/stores';
 import { fastify } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Change, Changes, isTold } from '../src/control/changes.ts';
 import { CheckBoard } from '../src/control/checks.ts';
 import { addConsoleRoutes } from '../src/control/console/routes.ts';
+import { Sessions } from '../src/control/console/sessions.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { setUp, type TlsServer } from '../src/node/server.ts';
 import { fixtureWithMachine } from './control-fixture.ts';
@@ -83,6 +85,7 @@ describe('a stream of events for a browser', () => {
     server = fastify({ forceCloseConnections: true }) as unknown as TlsServer;
     setUp(server, silentLogger);
     addConsoleRoutes(server, system.fixture.context, {
+      sessions: new Sessions(new MemoryRecords(), system.fixture.context.clock, systemRandom),
       checks: new CheckBoard(systemClock),
       answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
       directories: undefined,

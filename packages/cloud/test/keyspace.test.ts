@@ -2,10 +2,12 @@ import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MemoryMetrics, systemClock } from '@millrace/base';
+import { MemoryLog, openLogQueue } from '@millrace/stores';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withRecords } from '../src/admin/offline.ts';
 import { nodeFiles } from '../src/config.ts';
-import { openControlStores } from '../src/control/stores.ts';
+import { openControlStores, openSharedStores, takeEarlierMail } from '../src/control/stores.ts';
 import { placeOf, requireKeyspace, writeKeyspace } from '../src/node/keyspace.ts';
 import { openSegmentsStores } from '../src/segments/stores.ts';
 import type { ClusterSettings } from '../src/settings.ts';
@@ -28,7 +30,13 @@ function closedPort(): Promise<number> {
   });
 }
 
-const nodes = { control: openControlStores, segments: openSegmentsStores };
+const modules = { clock: systemClock, metrics: new MemoryMetrics() };
+/** As a control node opens its stores. */
+const openControl = (of: string, settings?: ClusterSettings) =>
+  settings === undefined
+    ? openControlStores(of)
+    : openSharedStores(of, settings, { check: () => undefined, end: () => undefined }, modules);
+const nodes = { control: openControl, segments: openSegmentsStores };
 const dataOf = (file: string) => join(folder, nodeFiles.data, file);
 
 describe.each(Object.entries(nodes))('a %s node', (_role, openStores) => {
@@ -71,12 +79,12 @@ it('keeps apart mail in Kafka, under each prefix, and mail elsewhere', async () 
   const withKafka = (prefix: string) => ({ ...cluster, kafka: { brokers: ['127.0.0.1:1'], prefix } });
   await writeKeyspace(folder, placeOf(withKafka('ours')));
   for (const other of [cluster, withKafka('theirs')])
-    await expect(openControlStores(folder, other)).rejects.toMatchObject({
+    await expect(openControl(folder, other)).rejects.toMatchObject({
       code: 'E_CONFIG',
       message: expect.stringMatching(/in keyspace ours \(mail: Kafka, ours\)/),
     });
   await expect(openControlStores(folder)).rejects.toMatchObject({ code: 'E_CONFIG' });
-  await expect(openControlStores(folder, withKafka('ours'))).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
+  await expect(openControl(folder, withKafka('ours'))).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
 });
 
 it('accepts the recorded keyspace although control keeps its mail in the folder, and refuses a damaged record', async () => {
@@ -87,4 +95,17 @@ it('accepts the recorded keyspace although control keeps its mail in the folder,
   await writeFile(join(folder, nodeFiles.keyspace), '');
   await expect(requireKeyspace(folder, 'ours')).rejects.toMatchObject({ code: 'E_CONFIG' });
   await expect(openControlStores(folder)).rejects.toMatchObject({ code: 'E_CONFIG' });
+});
+
+it('takes mail into the cluster that an earlier version kept in the folder, and erases it there', async () => {
+  const stores = await openControlStores(folder);
+  await stores.queue.publish('keys-1', 'mail', 'm1', Uint8Array.of(1, 2, 3));
+  await stores.close();
+  const mail = new MemoryLog();
+  await takeEarlierMail(join(folder, nodeFiles.data), mail);
+  await expect(access(dataOf('data.mdb'))).rejects.toMatchObject({ code: 'ENOENT' });
+  await takeEarlierMail(join(folder, nodeFiles.data), mail);
+  const queue = await openLogQueue(mail, { clock: systemClock });
+  const claimed = await queue.claim('keys-1', { consumer: 'c', limit: 10, leaseMs: 1_000 });
+  expect(claimed.map(({ message }) => message)).toEqual([Uint8Array.of(1, 2, 3)]);
 });

@@ -334,6 +334,13 @@ describe('a print that has claimed an object and got no permit', () => {
     expect(await claims()).toBe(1);
   });
 
+  it('keeps that object when the claim of a control node that was active before arrives late', async () => {
+    await records.claims.create(`${licence}/1`, { print });
+    expect(await call(0)).toBe('permitted');
+    expect(await records.prints.require(print)).toMatchObject({ number: 1 });
+    expect(await claims()).toBe(1);
+  });
+
   it('keeps that object when it was cancelled meanwhile', async () => {
     const create = records.claims.create.bind(records.claims);
     records.claims.create = async (...claim) => {

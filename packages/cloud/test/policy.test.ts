@@ -14,6 +14,7 @@ const byAction: Readonly<Record<Action, string>> = {
   'api.read': 'yyyyyfffff',
   'directory.read': 'yyyyyyyyyy',
   'directory.publish': 'yfffffffff',
+  'control.join': 'fffffffffy',
   'transaction.submit': 'fyffffffff',
   'user.register': 'yfffffffff',
   'machine.register': 'yfffffffff',

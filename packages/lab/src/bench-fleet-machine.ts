@@ -102,7 +102,7 @@ export class FleetMachine {
     const pin = nodeOf(fleet.directory, 'distribution').fingerprint;
     this.#link = connectLink(
       {
-        address: () => ({ host, port: fleet.addresses.distribution.port }),
+        addresses: () => [{ host, port: fleet.addresses.distribution.port }],
         path: distributionLinks.machine.path,
         tls: { authority: fleet.directory.authority, identity: tls, pin },
         logger: silentLogger,

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Bytes, noMetrics, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import { type Bytes, MillraceError, noMetrics, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import {
   addMailRoutes,
   answersInMemory,
@@ -64,7 +64,11 @@ async function startControl(fleet: FleetSetup): Promise<void> {
   });
   const server = createTlsServer({ directory: fleet.directory, tls: config.tls, logger, bodyLimit: 1 << 20 });
   const answers = await IdempotentAnswers.open(answersInMemory(), systemClock);
-  addMailRoutes(server, { directory, mailbox, boxes }, { answers });
+  const ownMail = {
+    requireActive: () => undefined,
+    receive: () => Promise.reject(new MillraceError('E_NOT_FOUND', 'this control reads no mail')),
+  };
+  addMailRoutes(server, { directory, mailbox, ownMail, boxes }, { answers });
   await listen(server, fleet.addresses.control);
 }
 

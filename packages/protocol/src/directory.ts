@@ -127,15 +127,17 @@ export function nodeOf(directory: Pick<Directory, 'nodes'>, name: string): Direc
 }
 
 /**
- * Current address of a node: the first address of its entry in the directory, otherwise the configured address of its
- * role. A newer directory can therefore move a node without a restart of the other nodes.
+ * Where the nodes of a role can be reached: every node's first address, then its others, or the configured address if
+ * the directory lists none. A newer directory can therefore move or add a node without a restart of the other nodes.
  */
-export function addressOf(
+export function addressesOf(
   directory: Pick<Directory, 'nodes'>,
   role: 'control' | 'distribution',
-  bootstrap: () => Address,
-): Address {
-  return nodesOf(directory, role)[0]?.addresses[0] ?? bootstrap();
+  bootstrap: (() => Address) | undefined,
+): readonly Address[] {
+  const lists = nodesOf(directory, role).map(({ addresses }) => addresses);
+  const listed = [...lists.flatMap(([first]) => first ?? []), ...lists.flatMap(([, ...others]) => others)];
+  return listed.length > 0 || bootstrap === undefined ? listed : [bootstrap()];
 }
 
 /** SHA-256 fingerprints of the accepted certificates of a node, or of all nodes of a role; each node's newest first. */

@@ -2,6 +2,7 @@ import { Agent, request as httpsRequest, type RequestOptions } from 'node:https'
 import type { PeerCertificate } from 'node:tls';
 import { type Bytes, concatBytes, errorOfProblem, MillraceError, utf8 } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
+import { Callers } from './callers.ts';
 import { type Address, type Directory, fingerprintsOf, type NodeRole } from './directory.ts';
 
 export interface TlsOptions {
@@ -102,11 +103,15 @@ const MAX_REPLY = 64 * 1024 * 1024;
  */
 const ASK_FIRST = 1 << 20;
 
+/** Time for an answer to the question whether a node is active, ms. */
+const HEALTH_MS = 2_000;
+
 /** Maximum number of connections for calls. Further calls wait. */
 const CALLS_AT_ONCE = 16;
 
+/** @param options.addresses of the node, or of several nodes of a role, of which one is asked */
 export function createHttpClient(options: {
-  address: () => Address;
+  addresses: () => readonly Address[];
   tls: TlsOptions | GuestTls;
   /** W3C `traceparent` of the work that a call belongs to. */
   traceparent?: () => string | undefined;
@@ -117,13 +122,18 @@ export function createHttpClient(options: {
   const tls = () => ('directory' in options.tls ? guestTls(options.tls) : clientTls(options.tls));
   const token = 'directory' in options.tls ? options.tls.token : undefined;
   const own = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const callers = new Callers(options.addresses, async (address) => {
+    const { status } = await send(polls, tls(), address, 'GET', '/healthz', { timeoutMs: HEALTH_MS });
+    return status === 200;
+  });
   return {
     call: (method, path, call = {}) =>
-      send(call.poll === true ? polls : calls, tls(), options.address(), method, path, {
-        ...call,
-        headers: { ...call.headers, ...own, ...traceHeader(options.traceparent?.()) },
-      }),
+      callers.call((address, give) => {
+        const headers = { ...call.headers, ...own, ...traceHeader(options.traceparent?.()) };
+        return send(call.poll === true ? polls : calls, tls(), address, method, path, { ...call, headers }, give);
+      }, call.signal),
     close: () => {
+      callers.close();
       calls.destroy();
       polls.destroy();
     },
@@ -141,6 +151,7 @@ function send(
   method: string,
   path: string,
   { json, body, timeoutMs = 30_000, signal, headers = {} }: CallOptions,
+  give?: AbortSignal,
 ): Promise<Reply> {
   const payload = json === undefined ? body : utf8(JSON.stringify(json));
   const asking = payload !== undefined && payload.length > ASK_FIRST;
@@ -193,6 +204,7 @@ function send(
       outgoing.destroy(new MillraceError('E_TIMEOUT', `${method} ${path}: no answer in time`)),
     );
     outgoing.on('error', fail);
+    give?.addEventListener('abort', () => outgoing.destroy(give.reason), { once: true });
     if (!asking) return void outgoing.end(payload);
     outgoing.once('continue', () => outgoing.end(payload));
     outgoing.flushHeaders();

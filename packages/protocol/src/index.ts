@@ -1,5 +1,6 @@
 export * from './address-classes.ts';
 export * from './browser.ts';
+export * from './callers.ts';
 export * from './directory-fetch.ts';
 export * from './directory-file.ts';
 export * from './host-port.ts';

@@ -226,6 +226,11 @@ export function encodeMail(message: Message): Bytes {
   return plain;
 }
 
+/** Reads the output of `encodeMail`. @throws {MillraceError} E_INPUT */
+export function readMessage(plain: Uint8Array): Message {
+  return parse(messageSchema, decodeCbor(plain, 'message'), 'message');
+}
+
 /**
  * Seals the output of `encodeMail`, authenticated as the sender (HPKE auth mode), so that the mailbox can neither read
  * nor forge it.
@@ -257,7 +262,7 @@ export async function openMessage(
   const info = infoOf(directory, sender, recipient.id);
   const senders = identitiesOf(directory, sender).map(fromHex);
   const plain = await openBySome(senders, (sender) => openFromBox(recipient.boxes, info, sealed, { sender }));
-  const message = parse(messageSchema, decodeCbor(plain, 'message'), 'message');
+  const message = readMessage(plain);
   requireRoute(message.type, from.role, to.role);
   return message;
 }

@@ -21,7 +21,7 @@ const requestSchema = z
     identity: hexOf(65),
     /** SubjectPublicKeyInfo of the TLS key (P-256), hexadecimal. */
     tlsKey: hexOf(91),
-    /** Keys that only control has. */
+    /** Keys that only control has. Absent if the node joins control nodes that have them. */
     control: z
       .strictObject({
         permitKey: hexOf(65),
@@ -30,8 +30,8 @@ const requestSchema = z
       })
       .optional(),
   })
-  .refine(({ role, control }) => (role === 'control') === (control !== undefined), {
-    error: 'a control node, and no other, names its permit key, log key and authority of users',
+  .refine(({ role, control }) => role === 'control' || control === undefined, {
+    error: 'only a control node names a permit key, log key and authority of users',
   })
   .refine(({ role, addresses }) => isPassive(role) === addresses.length > 0, {
     error: 'control and distribution nodes have an address, and no others',

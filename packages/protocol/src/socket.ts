@@ -2,6 +2,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type TLSSocket } from 'node:tls';
 import { Backoff, type Bytes, type Closable, copyBytes, type Logger, MillraceError, sleep } from '@millrace/base';
 import WebSocket from 'ws';
+import { Choice } from './callers.ts';
 import type { Address } from './directory.ts';
 import { clientTls, isPinned, type TlsOptions } from './http.ts';
 
@@ -34,18 +35,22 @@ export interface LinkHandlers {
   closed?(): void;
 }
 
-/** Opens a WebSocket over mutual TLS 1.3 and reopens it when the connection is lost. */
+/**
+ * Opens a WebSocket over mutual TLS 1.3 and reopens it when the connection is lost, at the next of several addresses.
+ */
 export function connectLink(
-  options: { address: () => Address; path: string; tls: TlsOptions; logger: Logger; beatMs?: number },
+  options: { addresses: () => readonly Address[]; path: string; tls: TlsOptions; logger: Logger; beatMs?: number },
   handlers: LinkHandlers,
 ): LinkSocket {
   const stop = new AbortController();
   let socket: WebSocket | undefined;
   let tcp: Socket | undefined;
 
-  const connectOnce = () =>
+  const choice = new Choice(options.addresses);
+
+  const connectOnce = (address: Address) =>
     new Promise<void>((resolve) => {
-      const { host, port } = options.address();
+      const { host, port } = address;
       let peer: TLSSocket | undefined;
       const current = new WebSocket(`wss://${host}:${port}${options.path}`, {
         createConnection: () => {
@@ -101,7 +106,9 @@ export function connectLink(
     const backoff = new Backoff({ firstMs: 100, mostMs: 2_000 });
     while (!stop.signal.aborted) {
       const started = performance.now();
-      await connectOnce();
+      const address = choice.current;
+      await connectOnce(address);
+      choice.leave(address);
       if (performance.now() - started > 5_000) backoff.reset();
       await sleep(backoff.next(), stop.signal).catch(() => undefined);
     }

@@ -38,7 +38,7 @@ async function startNode() {
     server.close();
   });
   const options = {
-    address: () => ({ host: '127.0.0.1', port: node.port }),
+    addresses: () => [{ host: '127.0.0.1', port: node.port }],
     path: '/v1/machine',
     tls: { authority: authority.identity.certificate, identity: client, pin: fingerprint(tls.certificate) },
     logger: createLogger('test', { level: 'silent' }),

@@ -9,6 +9,7 @@ export type * from './cells.ts';
 export { keepStores } from './keep-stores.ts';
 export { type Lmdb, type LmdbOptions, openLmdb } from './lmdb.ts';
 export type * from './log.ts';
+export * from './log-queue.ts';
 export type { QueueOptions } from './map-queue.ts';
 export * from './memory-cells.ts';
 export * from './memory-log.ts';

@@ -36,19 +36,22 @@ const DEFAULT_REMEMBER_MS = 3_600_000;
  */
 const PRUNE_LIMIT = 64;
 
+/** What a queue needs of an ordered map. */
+export type QueueMap = Pick<TransactionalStore, 'get' | 'getMany' | 'has' | 'batch' | 'range' | 'keys'>;
+
 /**
  * A queue in one ordered map, owned by one process. Leases are in memory, so messages claimed by a crashed process are
  * redelivered at once. The keys of a topic's messages are read once, when it is first used.
  */
 export class MapQueue implements Queue {
-  readonly #map: TransactionalStore;
+  readonly #map: QueueMap;
   readonly #clock: Clock;
   readonly #rememberMs: number;
   readonly #topics = new Map<string, Promise<Topic>>();
   readonly #listeners = new Map<string, Set<() => void>>();
   #open = true;
 
-  constructor(map: TransactionalStore, options: QueueOptions) {
+  constructor(map: QueueMap, options: QueueOptions) {
     this.#map = map;
     this.#clock = options.clock;
     this.#rememberMs = options.rememberMs ?? DEFAULT_REMEMBER_MS;

@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest';
 import { cellsCases, logCases, queueCases, recordsCases } from '../src/compliance/index.ts';
-import { cellsEngines, engines, logEngines, openQueueOn, recordEngines } from './harness.ts';
+import { cellsEngines, engines, logEngines, openQueueIn, openQueueOn, recordEngines } from './harness.ts';
 import { storeCases } from './store-cases.ts';
 
 for (const [name, open] of Object.entries(engines)) {
@@ -21,6 +21,9 @@ for (const [name, open] of Object.entries(recordEngines)) {
 for (const [name, open] of Object.entries(logEngines)) {
   describe(`a log in ${name}`, () => {
     for (const { name: promise, run } of logCases) it(promise, () => run(open));
+  });
+  describe(`the queue on a log in ${name}`, () => {
+    for (const { name: promise, run } of queueCases) it(promise, () => run(openQueueIn(open)));
   });
 }
 

@@ -11,6 +11,7 @@ import {
   MemoryLog,
   MemoryRecords,
   openLmdb,
+  openLogQueue,
   type Queue,
   type RecordStore,
 } from '../src/index.ts';
@@ -144,6 +145,20 @@ export const cellsEngines: Record<string, () => Promise<CellsHarness>> = {
     lmdb.cellFile('test', { path: join(folder, 'cells.bin'), slotBytes: 16_384 }),
   ),
 };
+
+/** Opens a queue in a log, which each opening takes over. */
+export function openQueueIn(open: () => Promise<LogHarness>): (rememberMs: number) => Promise<QueueHarness> {
+  return async (rememberMs) => {
+    const clock = new ManualClock();
+    const { log, reopen, dispose } = await open();
+    return {
+      queue: await openLogQueue(log, { clock, rememberMs }),
+      advance: (milliseconds) => clock.advance(milliseconds),
+      reopen: async () => openLogQueue(await reopen(), { clock, rememberMs }),
+      dispose,
+    };
+  };
+}
 
 /** Opens a queue over an engine. */
 export function openQueueOn(engine: () => Promise<Engine>): (rememberMs: number) => Promise<QueueHarness> {

@@ -135,7 +135,7 @@ export async function pair(options: PairOptions, modules: PairModules): Promise<
 
 /** Control, reached without a certificate. What it sends is verified. */
 function guestOf(cloud: Address) {
-  const transport = createHttpClient({ address: () => cloud, tls: { directory: undefined } });
+  const transport = createHttpClient({ addresses: () => [cloud], tls: { directory: undefined } });
   const { pairings, directory } = createApiClient(controlRoutes, { transport });
   return { pairings, directory, close: () => transport.close() };
 }

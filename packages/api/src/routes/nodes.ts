@@ -107,6 +107,23 @@ export const nodeRoutes = {
 /** Why a machine does not do what it was asked for. */
 const refusal = z.strictObject({ code: z.string().max(40), message: z.string().max(500) });
 
+/** Of control nodes, of which one is active and answers. */
+export const activeRoutes = {
+  health: route('GET', '/healthz', {
+    summary: 'answered by the active control node; one on standby refuses it with E_STANDBY',
+    callers: ['guest', 'user', 'control', 'segments', 'keys', 'distribution'],
+    action: 'directory.read',
+    answer: json(z.strictObject({ active: z.literal(true), node: nodeId })),
+  }),
+  sharedKeys: route('POST', '/v1/control-keys', {
+    summary: 'the keys that control nodes share, sealed to the identity of the one that asks',
+    callers: ['control'],
+    action: 'control.join',
+    answer: bytes,
+    errors: ['E_STATE'],
+  }),
+};
+
 const callers = ['distribution'] as const;
 const action = 'machine.relay';
 const params = z.strictObject({ machine: id });

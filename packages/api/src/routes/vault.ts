@@ -78,7 +78,7 @@ export const boxRoutes = {
     action: 'box.read',
     params: z.strictObject({ node: nodeId, use: boxUse }),
     answer: bytes,
-    errors: ['E_NOT_FOUND'],
+    errors: ['E_NOT_FOUND', 'E_BOX_KEY'],
   }),
   announce: route('POST', '/v1/boxes/{use}', {
     summary: 'a node announces its newest key, and the lowest number that may still be sealed to',

@@ -33,6 +33,7 @@ export interface CreateNodeOptions {
   readonly ledger?: string;
   readonly console?: string;
   readonly cluster?: string;
+  readonly join?: boolean;
 }
 
 /** Makes a node's keys on its host, and the request for the administrator. */
@@ -48,6 +49,8 @@ export async function create(context: Context, options: CreateNodeOptions): Prom
     throw new MillraceError('E_INPUT', `--listen: ${role} nodes open no port`);
   if (role !== 'control' && (options.ledger ?? options.console) !== undefined)
     throw new MillraceError('E_INPUT', '--ledger and --console are served by control nodes');
+  if (role !== 'control' && options.join === true)
+    throw new MillraceError('E_INPUT', '--join: only control nodes share keys with others of their role');
   const given = (option: 'listen' | 'ledger' | 'console') => {
     const text = options[option];
     return text === undefined ? {} : { [option]: addressOption(`--${option}`, text) };
@@ -57,7 +60,7 @@ export async function create(context: Context, options: CreateNodeOptions): Prom
   const signed = await requestNode(
     home,
     { installation, adminKey, role, id, addresses },
-    { listeners, cluster, random, now: clock.now() },
+    { listeners, cluster, random, now: clock.now(), joins: options.join },
   );
   const out = context.path(options.out);
   await writeDurably(out, toJsonFile(signed), 0o644);

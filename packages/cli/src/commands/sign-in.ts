@@ -8,7 +8,7 @@ import {
   type SignInTerms,
   setSignIn,
 } from '@millrace/client';
-import { addressOf, createHttpClient, signInRoles } from '@millrace/protocol';
+import { addressesOf, createHttpClient, signInRoles } from '@millrace/protocol';
 import { discoverProvider } from '@millrace/protocol/provider';
 import { readAddresses } from '../installation/open.ts';
 import { referenceOf } from '../installation/reference.ts';
@@ -122,7 +122,7 @@ async function current(session: InstallationSession, org: string | undefined): P
   const { organisation } = await organisationOf(session, org);
   const addresses = await readAddresses(installation);
   const control = createHttpClient({
-    address: () => addressOf(directory, 'control', () => addresses.control),
+    addresses: () => addressesOf(directory, 'control', () => addresses.control),
     tls: { directory },
   });
   try {

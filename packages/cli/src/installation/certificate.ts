@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Clock, MillraceError, type RandomSource, utf8, writeDurably } from '@millrace/base';
 import { requestCertificate } from '@millrace/client';
 import { certificatesOf, expiryOf, isIssuedBy, tlsPublicKey } from '@millrace/identity';
-import { type Addresses, addressOf, createHttpClient, type Directory } from '@millrace/protocol';
+import { type Addresses, addressesOf, createHttpClient, type Directory } from '@millrace/protocol';
 import { userFiles } from './layout.ts';
 import type { InstallationUser } from './open.ts';
 
@@ -33,7 +33,7 @@ export async function renewCertificate({ user, directory, addresses, clock, rand
   const isCurrent = isIssuedBy(certificate, newest) && expiryOf(newest) > clock.now();
   if (isCurrent && left > DUE_MS) return;
   const control = createHttpClient({
-    address: () => addressOf(directory, 'control', () => addresses.control),
+    addresses: () => addressesOf(directory, 'control', () => addresses.control),
     tls: { directory },
   });
   try {

@@ -50,7 +50,7 @@ export async function joinInstallation(options: JoinOptions): Promise<Joined> {
   const folder = await makeFolder(layout.user(user));
   const [secret, tlsKey] = await ownKeys(folder, random, existingKey);
   const signer = userKey(secret);
-  const control = createHttpClient({ address: () => reference.addresses.control, tls: { directory } });
+  const control = createHttpClient({ addresses: () => [reference.addresses.control], tls: { directory } });
   try {
     const enrolling: Enrolling = { control, directory, signer, clock, random };
     const sealing = ownerSealingKey(secret);

@@ -3,7 +3,7 @@ import { type Contacts, createSession, guestDirectory, type Session } from '@mil
 import { connectNodes, createFolderStorage } from '@millrace/client/node';
 import {
   type Addresses,
-  addressOf,
+  addressesOf,
   createHttpClient,
   type Directory,
   type DirectoryFile,
@@ -89,9 +89,9 @@ export async function takeNewerDirectory(
 }
 
 /** As a client without a certificate: control may have replaced the authority that issued the user's. */
-async function directoryForGuests(directory: Directory, addresses: Addresses): Promise<unknown> {
-  const address = () => addressOf(directory, 'control', () => addresses.control);
-  const guest = createHttpClient({ address, tls: { directory } });
+async function directoryForGuests(directory: Directory, given: Addresses): Promise<unknown> {
+  const addresses = () => addressesOf(directory, 'control', () => given.control);
+  const guest = createHttpClient({ addresses, tls: { directory } });
   try {
     return await guestDirectory(guest);
   } finally {

@@ -29,7 +29,7 @@ export async function setUpInstallation(
 async function create(home: string, reference: InstallationReference, clock: Clock): Promise<void> {
   const layout = layoutOf(home);
   const { installation, adminKey, addresses } = reference;
-  const guest = createHttpClient({ address: () => addresses.control, tls: { directory: undefined } });
+  const guest = createHttpClient({ addresses: () => [addresses.control], tls: { directory: undefined } });
   try {
     const signed = verifySigned(await guestDirectory(guest), { installation, adminKey });
     await makeFolder(layout.run.folder);

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Clock, fromBase64, MillraceError, type RandomSource } from '@millrace/base';
 import { createSession, currentToken, refusingSigner } from '@millrace/client';
 import { createFolderStorage } from '@millrace/client/node';
-import { addressOf, createHttpClient, type HttpClient, tokenIdOf } from '@millrace/protocol';
+import { addressesOf, createHttpClient, type HttpClient, tokenIdOf } from '@millrace/protocol';
 import { type Installation, readAddresses } from './open.ts';
 import { type InstallationSession, takeNewerDirectory } from './session.ts';
 
@@ -30,7 +30,7 @@ export async function openTokenSession(options: {
   const addresses = await readAddresses(installation);
   const folder = join(layout.home, 'tokens', tokenIdOf(token));
   const control = createHttpClient({
-    address: () => addressOf(directory, 'control', () => addresses.control),
+    addresses: () => addressesOf(directory, 'control', () => addresses.control),
     tls: { directory, token },
   });
   try {

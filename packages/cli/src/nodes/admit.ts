@@ -149,7 +149,9 @@ function requireAdmissible(
       throw state(`the first admission names a node of each role; missing: ${missing.join(', ')}`);
     for (const role of nodeRoles)
       if (role !== 'distribution' && requests.filter((request) => request.role === role).length > 1)
-        throw state(`an installation has one ${role} node`);
+        throw state(`the first admission names one ${role} node`);
+    if (requests.some(({ role, control }) => role === 'control' && control === undefined))
+      throw state('the first control node makes the keys of the installation: create it without --join');
     return;
   }
   const added = requests.filter(({ id, role, identity }) => {
@@ -160,9 +162,12 @@ function requireAdmissible(
     return false;
   });
   if (replaces !== undefined && requests.length !== 1) throw state('a replacement is admitted alone');
-  for (const { id, role } of added) {
-    if (role === 'control' || role === 'keys')
-      throw state(`the installation has a ${role} node; to move it to another host, move its folder`);
+  for (const { id, role, control } of added) {
+    if (role === 'keys') throw state('the installation has a keys node; to move it to another host, move its folder');
+    if (role === 'control' && control !== undefined)
+      throw state(`the control nodes of an installation share their keys: create ${id} with --join`);
+    if (role === 'control' && replaces !== undefined)
+      throw state(`${id} gets its keys from the control nodes that run: admit it beside them, then retire ${replaces}`);
     const present = before.nodes.find((node) => node.id === replaces);
     if (replaces !== undefined && present?.role !== role)
       throw new MillraceError('E_NOT_FOUND', `the directory lists no ${role} node ${replaces}`);

@@ -133,7 +133,10 @@ export async function publishToNodes(
       if (address === undefined) continue;
       const { authority } = directory;
       const pin = fingerprintsOf({ nodes: [node] }, node.id);
-      const client = createHttpClient({ address: () => address, tls: { authority, identity: session.user.tls, pin } });
+      const client = createHttpClient({
+        addresses: () => [address],
+        tls: { authority, identity: session.user.tls, pin },
+      });
       try {
         await publishDirectoryAt(client, directories.signed, { timeoutMs: DISTRIBUTION_MS, signal });
       } catch {

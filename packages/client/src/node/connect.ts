@@ -1,5 +1,5 @@
 import type { TlsIdentity } from '@millrace/identity';
-import { type Addresses, addressOf, createHttpClient, type Directory, tlsTo } from '@millrace/protocol';
+import { type Addresses, addressesOf, createHttpClient, type Directory, tlsTo } from '@millrace/protocol';
 import type { Transports } from '../api.ts';
 
 export interface ConnectOptions {
@@ -14,7 +14,7 @@ export interface ConnectOptions {
 export function connectNodes({ directory, addresses, user }: ConnectOptions): Transports {
   const connect = (role: 'control' | 'distribution') =>
     createHttpClient({
-      address: () => addressOf(directory, role, () => addresses[role]),
+      addresses: () => addressesOf(directory, role, () => addresses[role]),
       tls: tlsTo(directory, role, () => user.tls),
     });
   return { control: connect('control'), distribution: connect('distribution') };

@@ -15,6 +15,8 @@ export interface NodeState {
   readonly records: RecordStore;
   /** Control. */
   readonly ledger?: Log;
+  /** Control: the queue of the nodes' mail, which is the same in every ordered map. */
+  readonly mail?: Log;
   /** Segments. */
   readonly cells?: Cells;
 }
@@ -28,6 +30,7 @@ export interface Tally {
 export interface StateTally {
   readonly records: Tally;
   readonly ledger?: Tally;
+  readonly mail?: Tally;
   readonly cells?: Tally;
 }
 
@@ -37,26 +40,32 @@ export interface StateTally {
  * @throws as the stores
  */
 export async function copyState(from: NodeState, to: NodeState, oldestEpoch: number): Promise<StateTally> {
-  const { ledger, cells } = from;
+  const { ledger, mail, cells } = from;
   return {
     records: await copyRecords(from.records, to.records),
     ...(ledger && { ledger: await copyLog(ledger, required(to.ledger)) }),
+    ...(mail && { mail: await copyLog(mail, required(to.mail)) }),
     ...(cells && { cells: await copyCells(cells, required(to.cells), oldestEpoch) }),
   };
 }
 
 /** Reads a whole state. @param oldestEpoch cells of earlier epochs are not counted */
-export async function tallyState({ records, ledger, cells }: NodeState, oldestEpoch: number): Promise<StateTally> {
+export async function tallyState(
+  { records, ledger, mail, cells }: NodeState,
+  oldestEpoch: number,
+): Promise<StateTally> {
   return {
     records: await copyRecords(records),
     ...(ledger && { ledger: await copyLog(ledger) }),
+    ...(mail && { mail: await copyLog(mail) }),
     ...(cells && { cells: await copyCells(cells, undefined, oldestEpoch) }),
   };
 }
 
 /** Whether there is nothing to lose. */
-export async function isEmpty({ records, ledger, cells }: NodeState): Promise<boolean> {
+export async function isEmpty({ records, ledger, mail, cells }: NodeState): Promise<boolean> {
   for await (const _entry of ledger?.range({ limit: 1 }) ?? []) return false;
+  for await (const _entry of mail?.range({ limit: 1 }) ?? []) return false;
   for await (const _head of cells?.outline() ?? []) return false;
   for (const name of await records.collections())
     if ((await records.collection(name).page({ limit: 1 })).entries.length > 0) return false;

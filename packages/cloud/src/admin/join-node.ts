@@ -65,21 +65,24 @@ export async function requestNode(
     readonly cluster?: ClusterSettings | undefined;
     readonly random: RandomSource;
     readonly now: number;
+    /** A control node that gets the keys that only control has from the one that made them. */
+    readonly joins?: boolean | undefined;
   },
 ): Promise<SignedNodeRequest> {
-  const { listeners, cluster, random, now } = options;
+  const { listeners, cluster, random, now, joins = false } = options;
   const { installation, adminKey, role, id, addresses } = node;
   const present = await readPending(folder);
   if (present !== undefined) {
     if (JSON.stringify(present.cluster) !== JSON.stringify(cluster))
       throw new MillraceError('E_CONFLICT', `${folder} contains a node, requested with another cluster`);
-    return requireSame(present.signed, node, folder);
+    return requireSame(present.signed, { ...node, joins }, folder);
   }
   if (await fileExists(join(folder, nodeFiles.settings)))
     throw new MillraceError('E_CONFLICT', `${folder} already contains a node`);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const { tlsKey, identity } = await createNodeKeys(folder);
-  const control = role === 'control' ? await createControlKeys(folder, { installation, random, now }) : undefined;
+  const makes = role === 'control' && !joins;
+  const control = makes ? await createControlKeys(folder, { installation, random, now }) : undefined;
   if (role === 'keys') await createWrappingKey(folder, random);
   const signer = await openIdentity(folder);
   try {
@@ -167,10 +170,15 @@ async function readIfThere(path: string): Promise<string | undefined> {
   return (await fileExists(path)) ? readFile(path, 'utf8') : undefined;
 }
 
-function requireSame(signed: SignedNodeRequest, node: RequestedNode, folder: string): SignedNodeRequest {
+function requireSame(
+  signed: SignedNodeRequest,
+  node: RequestedNode & { readonly joins: boolean },
+  folder: string,
+): SignedNodeRequest {
   const fields = ({ installation, adminKey, role, id, addresses }: RequestedNode) =>
     JSON.stringify([installation, adminKey, role, id, addresses]);
-  if (fields(signed.request) !== fields(node))
+  const { role, control } = signed.request;
+  if (fields(signed.request) !== fields(node) || (role === 'control' && (control === undefined) !== node.joins))
     throw new MillraceError(
       'E_CONFLICT',
       `${folder} contains the ${signed.request.role} node ${signed.request.id}, requested with other options`,

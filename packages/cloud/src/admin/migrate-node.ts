@@ -193,7 +193,10 @@ async function openFiles(folder: string, role: MovableRole): Promise<NodeState &
     const environment = closer.add(openLmdb({ path: data }));
     const records = environment.records('records');
     const close = () => closer.close();
-    if (role === 'control') return { records, ledger: environment.log('ledger'), close };
+    if (role === 'control') {
+      const [ledger, mail] = [environment.log('ledger'), environment.log('mail')];
+      return { records, ledger, mail, close };
+    }
     const path = join(data, nodeFiles.cells);
     const { cells } = closer.add(await openFileEngine({ lmdb: environment, index: 'cell-index', path }));
     return { records, cells, close };
@@ -211,11 +214,11 @@ async function openCluster(
   const records = engine.records('records');
   const close = () => engine.close();
   return role === 'control'
-    ? { records, ledger: engine.log('ledger'), close }
+    ? { records, ledger: engine.log('ledger'), mail: engine.log('mail'), close }
     : { records, cells: engine.cells('cells'), close };
 }
 
-/** Erases the state in one place. Control keeps its mail, which is in its folder in either case. */
+/** Erases the state in one place. */
 async function erase(
   { folder, role, clock, connect = connectCluster }: Place,
   where: Migration['to'],
@@ -227,7 +230,7 @@ async function erase(
     return;
   }
   const data = join(folder, nodeFiles.data);
-  await keepStores(data, role === 'control' ? ['mail'] : []);
+  await keepStores(data, []);
   if (role === 'segments') await eraseDurably(join(data, nodeFiles.cells));
 }
 

@@ -11,6 +11,7 @@ import type { DamagedRecords } from './damaged.ts';
 import type { LookBoard } from './look-board.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { NodeMetrics } from './node-metrics.ts';
+import type { OwnMail } from './own-mail.ts';
 import type { PrintQueue } from './print-queue.ts';
 import type { Records } from './records.ts';
 import type { WebhookAddresses } from './webhooks/addresses.ts';
@@ -36,6 +37,7 @@ export interface ControlContext {
   readonly ledger: Ledger;
   readonly publisher: CheckpointPublisher;
   readonly mailbox: Mailbox;
+  readonly ownMail: Pick<OwnMail, 'receive' | 'requireActive'>;
   /** Public keys that mail and attachments are sealed to. */
   readonly boxes: BoxRegistry;
   readonly permitKey: P256Key;

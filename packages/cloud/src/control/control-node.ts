@@ -21,7 +21,7 @@ import { IdempotentAnswers } from '../node/idempotency.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { OwnBoxes } from '../node/own-boxes.ts';
 import { withProcessMetrics } from '../node/process-metrics.ts';
-import { createTlsServer, listen } from '../node/server.ts';
+import { createTlsServer, listen, type TlsServer } from '../node/server.ts';
 import { logMapRegularly, MAP_CHANGES } from './account-map.ts';
 import { takeAlarm } from './alarms.ts';
 import { BoxRegistry } from './boxes.ts';
@@ -30,6 +30,7 @@ import { createCheckpointPublisher } from './checkpoint-publisher.ts';
 import { CheckBoard } from './checks.ts';
 import { CommandBoard } from './command-board.ts';
 import { openConsole } from './console/open.ts';
+import { Sessions } from './console/sessions.ts';
 import type { ControlContext } from './context.ts';
 import { DamagedRecords } from './damaged.ts';
 import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
@@ -38,10 +39,10 @@ import { finishInterrupted } from './interrupted.ts';
 import type { LedgerKeys } from './ledger-keys.ts';
 import { tracedStore } from './ledger-spans.ts';
 import { LookBoard } from './look-board.ts';
-import { readMail } from './mail-reader.ts';
 import { Mailbox } from './mailbox.ts';
 import { takeMaintained } from './modes.ts';
 import { NodeMetrics } from './node-metrics.ts';
+import { OwnMail } from './own-mail.ts';
 import { countingActor } from './people.ts';
 import type { PermitKey } from './permit-key.ts';
 import { PrintQueue } from './print-queue.ts';
@@ -50,6 +51,7 @@ import { refuseExpired } from './queued-prints.ts';
 import { forgetSeen, openRecords } from './records.ts';
 import { takeRefusedOpening } from './refused-openings.ts';
 import { addRoutes } from './routes.ts';
+import type { SharedKeys } from './shared-keys.ts';
 import { forgetSignIns } from './sign-in-log.ts';
 import type { ControlStores } from './stores.ts';
 import { forgetTokens } from './tokens.ts';
@@ -61,6 +63,9 @@ import { WebhookSender } from './webhooks/sender.ts';
 
 /** Time within which a witness must sign a checkpoint, ms. */
 const WITNESS_TIMEOUT_MS = 5_000;
+
+/** Largest body of a request, bytes. */
+export const CONTROL_BODY_LIMIT = 64 * 1024 * 1024;
 
 /** Interval between checks for expired prints in the queue, ms. */
 const EXPIRY_MS = 5_000;
@@ -75,6 +80,8 @@ export interface ControlOptions {
   readonly consoleAddress?: Address | undefined;
   /** Address of distribution's listener for browsers, if it is on this computer. */
   readonly uploadsAddress?: Address | undefined;
+  /** Of a control node that shares its state with others: its keys, and how its API is served in its turn. */
+  readonly shared?: { readonly keys: SharedKeys; serve(server: TlsServer): Promise<Closable> } | undefined;
 }
 
 export interface ControlModules extends NodeModules<ControlStores> {
@@ -98,7 +105,7 @@ export interface ControlNode extends Closable {
  * content keys.
  */
 export async function createControlNode(
-  { id, config, address, ledgerAddress, consoleAddress, uploadsAddress }: ControlOptions,
+  { id, config, address, ledgerAddress, consoleAddress, uploadsAddress, shared }: ControlOptions,
   { stores, queue, keys, clock, metrics, tracer = noTracer, ...modules }: ControlModules,
 ): Promise<ControlNode> {
   const closer = new Closer();
@@ -120,7 +127,7 @@ export async function createControlNode(
   closer.add(logMapRegularly(ledger, logger));
   const registry = new BoxRegistry(stores.records, directory);
   const mailbox = new Mailbox({ queue, id, directory, identity, boxes: registry, clock, tracer });
-  const boxes = closer.add(
+  const boxes: OwnBoxes = closer.add(
     await OwnBoxes.open({
       slots: stores.boxes.mail,
       directory,
@@ -130,7 +137,11 @@ export async function createControlNode(
       period: config.boxes.mail,
       clock,
       logger,
-      announce: (document, floor) => mailbox.announce(id, 'mail', document, floor),
+      announce: async (document, floor) => {
+        await registry.take(id, 'mail', document, floor);
+        // Mail is opened when it arrives: none waits that is sealed to an older key.
+        void boxes.drained(floor).catch(() => undefined); // repeated with the next key
+      },
     }),
   );
   await boxes.start().catch((error: unknown) => {
@@ -138,6 +149,7 @@ export async function createControlNode(
     logger.warn({ err: error }, 'mail box key not renewed yet: the disk refused the write');
   });
 
+  const ownMail = new OwnMail({ queue, id, directory, boxes, logger, tracer });
   const printQueue = new PrintQueue(clock);
   const checks = new CheckBoard(clock);
   const damaged = new DamagedRecords(logger, metrics);
@@ -160,6 +172,7 @@ export async function createControlNode(
     publisher,
     boxes: registry,
     mailbox,
+    ownMail,
     permitKey: keys.permit.key,
     permitKeyDocument: keys.permit.document,
     userAuthority: keys.users,
@@ -179,11 +192,12 @@ export async function createControlNode(
 
   await finishInterrupted(context);
   const { seen } = context.records;
+  const sessions = new Sessions(stores.sessions, clock, systemRandom);
   const answers = await IdempotentAnswers.open(context.records.answers, clock);
   const forget = () =>
     Promise.all([
       ...[forgetSeen(seen, clock.now()), answers.forget(), forgetTokens(context), forgetSignIns(context)],
-      outbox.forget(),
+      ...[outbox.forget(), sessions.forget()],
     ]).catch((error: unknown) =>
       logger.warn({ err: error }, 'expired records not removed: the next attempt is in an hour'),
     );
@@ -199,21 +213,23 @@ export async function createControlNode(
   const expiry = setInterval(() => void expire(), EXPIRY_MS);
   closer.add({ close: () => clearInterval(expiry) });
   closer.add({ close: watchMachines(context) });
-  closer.add(readMail(context, boxes, (message, from) => handle(context, checks, message, from)));
+  closer.add(ownMail.read((message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({
     ...{ directory, tls: config.tls, logger, metrics, tracer },
-    ...{ bodyLimit: 64 * 1024 * 1024, guests: true },
+    ...{ bodyLimit: CONTROL_BODY_LIMIT, guests: true },
   });
-  addRoutes(server, context, { checks, answers, directories: config.directories });
+  addRoutes(server, context, { checks, answers, directories: config.directories, sharedKeys: shared?.keys });
   closer.add(followDirectory(config, { server, logger }));
-  closer.add(await listen(server, address));
+  closer.add(await (shared?.serve(server) ?? listen(server, address)));
   closer.add(
     await openPublicLedger({
       ...{ config, address: ledgerAddress, ledger, publisher, logger },
       isServing: () => !context.quarantine.has(id),
     }),
   );
-  closer.add(await openConsole({ config, address: consoleAddress, uploadsAddress, context, checks, answers }));
+  closer.add(
+    await openConsole({ config, address: consoleAddress, uploadsAddress, context, checks, answers, sessions }),
+  );
   return { context, close: () => closer.close() };
 }
 

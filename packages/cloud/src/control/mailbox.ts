@@ -29,7 +29,7 @@ import type { Claimed, Queue } from '@millrace/stores';
 import { z } from 'zod';
 import type { BoxRegistry } from './boxes.ts';
 
-const envelopeSchema = z.union([
+export const mailEnvelope = z.union([
   z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array), trace: traceparent.optional() }),
   /** A message from control itself. Stored in clear, because control wrote it; sealed when it is delivered. */
   z.strictObject({ own: z.instanceof(Uint8Array), trace: traceparent.optional() }),
@@ -138,7 +138,7 @@ export class Mailbox {
         for (const { id } of claimed) held.add(id);
         return await Promise.all(
           claimed.map(async ({ id, message, attempts }) => {
-            const envelope = parse(envelopeSchema, decodeCbor(message, 'mail', 'E_STORE'), 'mail', 'E_STORE');
+            const envelope = parse(mailEnvelope, decodeCbor(message, 'mail', 'E_STORE'), 'mail', 'E_STORE');
             if ('from' in envelope) return { id, attempts, ...envelope };
             const { own, ...rest } = envelope;
             return { id, attempts, from: this.#id, sealed: await this.#sealOwn(recipient, own), ...rest };

@@ -14,21 +14,24 @@ import { takeProgress } from './progress.ts';
 import { rehearsalFor } from './rehearsals.ts';
 import { takeReport } from './reports.ts';
 import { settingsFor } from './settings.ts';
+import type { SharedKeys } from './shared-keys.ts';
 import { loadedOn } from './spools.ts';
 import { giveVisa } from './visits.ts';
 
 type MailRoutes = Pick<typeof controlRoutes, 'boxes' | 'mail'>;
-type NodeRoutes = Pick<typeof controlRoutes, 'nodes' | 'machineCalls' | 'visas' | 'visitorCalls'>;
+type NodeRoutes = Pick<typeof controlRoutes, 'nodes' | 'active' | 'machineCalls' | 'visas' | 'visitorCalls'>;
 
-type MailContext = Pick<ControlContext, 'directory' | 'mailbox' | 'boxes'>;
+type MailContext = Pick<ControlContext, 'directory' | 'mailbox' | 'ownMail' | 'boxes'>;
 
 /** Routes for box keys and mail. */
-export function mailHandlers({ directory, mailbox, boxes }: MailContext): Handlers<MailRoutes> {
+export function mailHandlers({ directory, mailbox, ownMail, boxes }: MailContext): Handlers<MailRoutes> {
   return {
     boxes: {
       newest: async ({ params: { node, use }, allow }) => {
         allow();
-        return (await boxes.newest(mailNode(directory, node).id, use)).document;
+        const { id, role } = mailNode(directory, node);
+        if (role === 'control') ownMail.requireActive(id);
+        return (await boxes.newest(id, use)).document;
       },
       announce: async ({ params, body, actor, allow }) => {
         allow();
@@ -40,6 +43,7 @@ export function mailHandlers({ directory, mailbox, boxes }: MailContext): Handle
         const recipient = mailNode(directory, params.recipient);
         allow({ recipient: recipient.role });
         if (!('id' in actor)) throw new MillraceError('E_AUTH', `not for the role ${actor.role}`);
+        if (recipient.role === 'control') return ownMail.receive(recipient.id, actor.id, query.id, body);
         await mailbox.put(recipient.id, actor.id, query.id, body);
       },
       poll: async ({ query: { wait, consumer }, actor, allow, gone }) => {
@@ -59,9 +63,21 @@ export function mailHandlers({ directory, mailbox, boxes }: MailContext): Handle
 }
 
 /** Routes for telemetry and for the calls of machines, which the distribution node passes on. */
-export function nodeHandlers(context: ControlContext): Handlers<NodeRoutes> {
+export function nodeHandlers(context: ControlContext, sharedKeys: SharedKeys | undefined): Handlers<NodeRoutes> {
   const { machinesSeen, clock } = context;
   return {
+    active: {
+      health: ({ allow }) => {
+        allow();
+        return { active: true as const, node: context.id };
+      },
+      sharedKeys: async ({ actor, allow }) => {
+        allow();
+        if (sharedKeys === undefined || actor.role !== 'control')
+          throw new MillraceError('E_STATE', 'the state of this control node is in its folder: it shares no keys');
+        return sharedKeys(actor.id);
+      },
+    },
     nodes: {
       head: async ({ body, actor, allow }) => {
         allow();

@@ -369,7 +369,10 @@ function claimObject(
 }
 
 async function claimOnce(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
-  for (let number = (await countClaims(context, licence)) + 1; number <= allowedObjects(licence); number++)
+  const taken = await countClaims(context, licence);
+  // A control node that was active before has claimed it for this print, and ended before it recorded the number.
+  if ((await context.records.claims.get(`${licence.licence}/${taken}`))?.print === print) return taken;
+  for (let number = taken + 1; number <= allowedObjects(licence); number++)
     if (await context.records.claims.create(`${licence.licence}/${number}`, { print })) return number;
   const all = allowedObjects(licence);
   throw new MillraceError('E_LICENCE_EXHAUSTED', `all ${all} objects of the licence have been permitted`);

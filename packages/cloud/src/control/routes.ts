@@ -8,12 +8,13 @@ import type { ControlContext } from './context.ts';
 import { mailHandlers, nodeHandlers } from './node-handlers.ts';
 import { PairingBoard } from './pairings.ts';
 import { requireEnrolmentCounting, signingActor } from './people.ts';
+import type { SharedKeys } from './shared-keys.ts';
 import { TokenCallers } from './tokens.ts';
 import { userHandlers } from './user-handlers.ts';
 
 export const openApi = openApiOf(controlRoutes, 'Millrace control node');
 
-type MailContext = Pick<ControlContext, 'directory' | 'mailbox' | 'boxes'>;
+type MailContext = Pick<ControlContext, 'directory' | 'mailbox' | 'ownMail' | 'boxes'>;
 type Options = Pick<MountOptions, 'answers'> & Partial<MountOptions>;
 
 /** The API of the control node. */
@@ -23,10 +24,13 @@ export function addRoutes(
   {
     checks,
     directories,
+    sharedKeys,
     ...options
   }: Options & {
     readonly checks: CheckBoard;
     readonly directories: DirectorySource | undefined;
+    /** Of a control node that shares its state with others. */
+    readonly sharedKeys?: SharedKeys | undefined;
   },
 ): void {
   const { seen, clock } = context;
@@ -34,7 +38,7 @@ export function addRoutes(
     ...commonHandlers(openApi, directories),
     ...userHandlers(context, checks, new PairingBoard(clock)),
     ...mailHandlers(context),
-    ...nodeHandlers(context),
+    ...nodeHandlers(context, sharedKeys),
   };
   mountRoutes(server, controlRoutes, handlers, {
     actorOf: memberByCertificate(context),

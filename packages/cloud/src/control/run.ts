@@ -1,40 +1,76 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Closer, wipe } from '@millrace/base';
+import { type Closable, Closer, MillraceError, noMetrics, wipe } from '@millrace/base';
 import { type Authority, openAuthority } from '@millrace/identity';
-import type { Address } from '@millrace/protocol';
+import { nodesOf } from '@millrace/protocol';
 import { type NodeConfig, nodeFiles } from '../config.ts';
+import { openNodeCluster } from '../node/cluster.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import { closeWith } from '../node/run.ts';
-import { type ControlNode, createControlNode } from './control-node.ts';
+import { type ControlNode, type ControlOptions, createControlNode } from './control-node.ts';
+import { DEFAULT_TAKEOVER_MS } from './lease.ts';
 import { openLedgerKeys } from './ledger-keys.ts';
+import { runMember } from './member.ts';
 import { openPermitKey } from './permit-key.ts';
-import { openControlStores } from './stores.ts';
+import { shareKeys } from './shared-keys.ts';
+import { openControlStores, openSharedStores } from './stores.ts';
+
+type RunOptions = Pick<ControlOptions, 'config' | 'address' | 'ledgerAddress' | 'consoleAddress' | 'uploadsAddress'>;
+
+/**
+ * Starts a control node. Its state is in its folder, or in a cluster, which it shares with other control nodes.
+ * @throws {MillraceError} E_CONFIG if the directory lists several control nodes and the state is in the folder
+ */
+export async function runControl(options: RunOptions, modules: ProcessModules): Promise<Closable> {
+  const { config, address } = options;
+  const { cluster, directory, folder } = config;
+  const takeoverMs = cluster?.takeoverMs ?? DEFAULT_TAKEOVER_MS;
+  if (cluster !== undefined)
+    return runMember(
+      {
+        ...{ config, address },
+        takeoverMs,
+        // Given up early, because a late renewal is worth nothing.
+        openLeases: () =>
+          openNodeCluster(folder, cluster, modules.clock, noMetrics, {
+            ...{ patienceMs: takeoverMs / 4, requestMs: takeoverMs / 4 },
+          }),
+        activate: ({ lease, holder, serve }) =>
+          openNode({ ...options, shared: { keys: shareKeys(config, holder), serve } }, modules, () =>
+            openSharedStores(folder, cluster, lease, modules),
+          ),
+      },
+      modules,
+    );
+  if (nodesOf(directory, 'control').length > 1)
+    throw new MillraceError(
+      'E_CONFIG',
+      'the directory lists several control nodes: each needs the same cluster in node.json (docs/cluster.md)',
+    );
+  return runControlNode(options, modules);
+}
 
 /** Starts a control node on the keys and stores of its folder. Closing the node closes them. */
-export async function runControlNode(
-  {
-    config,
-    ...addresses
-  }: {
-    config: NodeConfig;
-    address: Address;
-    ledgerAddress?: Address | undefined;
-    consoleAddress?: Address | undefined;
-    uploadsAddress?: Address | undefined;
-  },
+export function runControlNode(options: RunOptions, modules: ProcessModules): Promise<ControlNode> {
+  return openNode(options, modules, () => openControlStores(options.config.folder));
+}
+
+/** Opens stores, and the node on them; closing the node closes them. */
+export async function openNode(
+  { config, ...options }: Omit<ControlOptions, 'id'>,
   modules: ProcessModules,
+  openStores: () => ReturnType<typeof openControlStores>,
 ): Promise<ControlNode> {
   const opened = new Closer();
   return closeWith(opened, async () => {
-    const { queue, ...stores } = opened.add(await openControlStores(config.folder, config.cluster, modules));
+    const { queue, ...stores } = opened.add(await openStores());
     const permit = opened.add(await openPermitKey(config, modules.clock));
     const keys = {
       permit,
       ledger: await openLedgerKeys(config, modules),
       users: await openUserAuthority(config, modules),
     };
-    return createControlNode({ id: config.id, config, ...addresses }, { ...modules, stores, queue, keys });
+    return createControlNode({ id: config.id, config, ...options }, { ...modules, stores, queue, keys });
   });
 }
 

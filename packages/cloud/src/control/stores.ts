@@ -1,46 +1,127 @@
 import { join } from 'node:path';
-import { type Clock, type Closable, Closer, type Metrics, noMetrics, systemClock } from '@millrace/base';
-import { type Log, openLmdb, type Queue, type RecordStore } from '@millrace/stores';
+import { type Closable, Closer, fileExists, MillraceError } from '@millrace/base';
+import {
+  keepStores,
+  type Log,
+  MemoryRecords,
+  openLmdb,
+  openLogQueue,
+  type Queue,
+  type RecordStore,
+} from '@millrace/stores';
 import { openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 import { openNodeCluster, requireFiles } from '../node/cluster.ts';
 import { openNodeQueue } from '../node/cluster-queue.ts';
+import type { ProcessModules } from '../node/modules.ts';
 import type { ClusterSettings } from '../settings.ts';
+import type { Lease } from './lease.ts';
 
 /** The stores of a control node. */
 export interface ControlStores {
   readonly records: RecordStore;
   readonly ledger: Log;
+  /** Sessions of browsers. */
+  readonly sessions: RecordStore;
   readonly boxes: { readonly mail: Slots };
 }
 
+type OpenStores = ControlStores & { readonly queue: Queue } & Closable;
+
 /**
+ * Opens the stores of a node whose state is in its folder.
  * @param folder folder of the node, which no running process uses
- * @param cluster where records and ledger are, if not in the folder, and, if it names Kafka, the mail of the nodes
  */
-export async function openControlStores(
-  folder: string,
-  cluster?: ClusterSettings,
-  { clock = systemClock, metrics = noMetrics }: { clock?: Clock; metrics?: Metrics } = {},
-): Promise<ControlStores & { readonly queue: Queue } & Closable> {
-  const closer = new Closer();
-  const data = join(folder, nodeFiles.data);
-  try {
-    if (cluster === undefined) await requireFiles(folder);
-    const cassandra = cluster && closer.add(await openNodeCluster(folder, cluster, clock, metrics));
-    const kafka = cluster?.kafka && closer.add(await openNodeQueue(folder, cluster.kafka, { clock, metrics }));
-    const files = () => closer.add(openLmdb({ path: data }));
-    const mail = kafka === undefined ? files() : undefined;
-    const engine = cassandra ?? mail ?? files();
+export async function openControlStores(folder: string): Promise<OpenStores> {
+  return opening(async (closer) => {
+    await requireFiles(folder);
+    const environment = closer.add(openLmdb({ path: join(folder, nodeFiles.data) }));
     return {
-      records: engine.records('records'),
-      ledger: engine.log('ledger'),
-      queue: kafka ?? (mail ?? files()).queue('mail'),
-      boxes: { mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) },
-      close: () => closer.close(),
+      records: environment.records('records'),
+      ledger: environment.log('ledger'),
+      sessions: new MemoryRecords(),
+      queue: environment.queue('mail'),
+      boxes: { mail: closer.add(await openBoxes(folder)) },
     };
+  });
+}
+
+/**
+ * Opens the stores of a node whose state is in a cluster, where other control nodes use them in turn. The mail of the
+ * nodes is in Kafka if the settings name it. Every request to Cassandra is refused with E_FENCED once the lease has
+ * ended, and the lease ends when another writer has taken over a log.
+ * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
+ */
+export async function openSharedStores(
+  folder: string,
+  cluster: ClusterSettings,
+  lease: Pick<Lease, 'check' | 'end'>,
+  modules: Pick<ProcessModules, 'clock' | 'metrics'>,
+): Promise<OpenStores> {
+  const { clock, metrics } = modules;
+  return opening(async (closer) => {
+    const cassandra = closer.add(
+      await openNodeCluster(folder, cluster, clock, metrics, { guard: () => lease.check() }),
+    );
+    const { kafka } = cluster;
+    const log = (name: string) => endingLease(cassandra.log(name), lease);
+    if (kafka === undefined) await takeEarlierMail(join(folder, nodeFiles.data), log('mail'));
+    return {
+      records: cassandra.records('records'),
+      ledger: log('ledger'),
+      sessions: cassandra.records('sessions'),
+      queue: closer.add(
+        kafka === undefined ? await openLogQueue(log('mail'), { clock }) : await openNodeQueue(folder, kafka, modules),
+      ),
+      boxes: { mail: closer.add(await openBoxes(folder)) },
+    };
+  });
+}
+
+/** Before several control nodes were possible, the mail of a node in a cluster was in its folder. */
+export async function takeEarlierMail(data: string, mail: Log): Promise<void> {
+  if (!(await fileExists(join(data, 'data.mdb')))) return;
+  const environment = openLmdb({ path: data });
+  try {
+    const writer = await mail.acquire();
+    for await (const { key, value } of environment.log('mail').range()) await writer.append([{ put: key, value }]);
+  } finally {
+    await environment.close();
+  }
+  await keepStores(data, []);
+}
+
+const openBoxes = (folder: string) => openSlots(join(folder, nodeFiles.data, nodeFiles.boxes.mail));
+
+async function opening(open: (closer: Closer) => Promise<Omit<OpenStores, 'close'>>): Promise<OpenStores> {
+  const closer = new Closer();
+  try {
+    return { ...(await open(closer)), close: () => closer.close() };
   } catch (error) {
     await closer.close();
     throw error;
   }
+}
+
+/** A log of which this process must be the only writer. */
+export function endingLease(log: Log, lease: Pick<Lease, 'end'>): Log {
+  return {
+    get: (key) => log.get(key),
+    getMany: (keys) => log.getMany(keys),
+    range: (range) => log.range(range),
+    acquire: async () => {
+      const writer = await log.acquire();
+      return {
+        token: writer.token,
+        append: (writes) =>
+          writer.append(writes).catch((error: unknown) => {
+            // A writer whose last batch has an unknown fate writes no more. Whoever takes over settles the batch.
+            const code = error instanceof MillraceError ? error.code : undefined;
+            if (code === 'E_FENCED' || code === 'E_TIMEOUT') lease.end((error as MillraceError).message);
+            throw error;
+          }),
+      };
+    },
+    close: () => log.close(),
+  };
 }

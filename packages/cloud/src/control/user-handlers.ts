@@ -56,7 +56,16 @@ import { webhookMessagesPage, webhooksPage } from './webhooks/transactions.ts';
 
 type UserRoutes = Omit<
   typeof controlRoutes,
-  'openapi' | 'directory' | 'mail' | 'nodes' | 'machineCalls' | 'visas' | 'visitorCalls' | 'boxes' | 'revocations'
+  | 'openapi'
+  | 'directory'
+  | 'mail'
+  | 'nodes'
+  | 'active'
+  | 'machineCalls'
+  | 'visas'
+  | 'visitorCalls'
+  | 'boxes'
+  | 'revocations'
 >;
 
 /**

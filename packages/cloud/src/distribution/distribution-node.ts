@@ -12,7 +12,7 @@ import {
 } from '@millrace/base';
 import {
   type Addresses,
-  addressOf,
+  addressesOf,
   createHttpClient,
   linkName,
   MAX_LINK_MESSAGE,
@@ -58,13 +58,16 @@ export async function createDistributionNode(
   const { directory } = config;
   const control = closer.add(
     createHttpClient({
-      address: () => addressOf(directory, 'control', () => addresses.control),
+      addresses: () => addressesOf(directory, 'control', () => addresses.control),
       tls: tlsTo(directory, 'control', () => config.tls),
       traceparent: tracer.traceparent,
     }),
   );
   const guest = closer.add(
-    createHttpClient({ address: () => addressOf(directory, 'control', () => addresses.control), tls: { directory } }),
+    createHttpClient({
+      addresses: () => addressesOf(directory, 'control', () => addresses.control),
+      tls: { directory },
+    }),
   );
   const relay = new Relay(control, logger, tracer);
   const api = controlClient(control);

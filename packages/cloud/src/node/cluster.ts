@@ -9,9 +9,13 @@ import { requireNoMigration } from './migration.ts';
 
 const MAX_PASSWORD_BYTES = 1_024;
 
+/** Options that are not in the settings. */
+type MoreOptions = Pick<CassandraOptions, 'guard' | 'patienceMs' | 'requestMs'>;
+
 /**
  * Opens the cluster of a node. Call it before the node opens files of its own.
  * @param folder the node's folder; names of files are relative to it
+ * @param more in addition to the settings
  * @throws {MillraceError} E_CONFIG, also if the folder or another keyspace holds the node's state
  * @throws {MillraceError} E_STATE while the state is being moved; E_UNAVAILABLE, E_TIMEOUT
  */
@@ -20,11 +24,12 @@ export async function openNodeCluster(
   settings: ClusterSettings,
   clock: Clock,
   metrics: Metrics,
+  more: MoreOptions = {},
 ): Promise<Cassandra> {
   await requireNoMigration(folder);
   const place = placeOf(settings);
   await requireKeyspace(folder, place);
-  const cassandra = await connectCluster(folder, settings, clock, metrics);
+  const cassandra = await connectCluster(folder, settings, clock, metrics, more);
   try {
     await writeKeyspace(folder, place);
     return cassandra;
@@ -44,10 +49,12 @@ export async function connectCluster(
   settings: ClusterSettings,
   clock: Clock,
   metrics: Metrics = noMetrics,
+  more: MoreOptions = {},
 ): Promise<Cassandra> {
-  const { login, tls, copies, kafka: _, ...rest } = settings;
+  const { contactPoints, localDataCenter, keyspace, login, tls, copies } = settings;
   const options: CassandraOptions = {
-    ...rest,
+    ...{ contactPoints, localDataCenter, keyspace },
+    ...more,
     ...(copies !== undefined && { copies }),
     ...(await readAccess(folder, { login, tls })),
   };

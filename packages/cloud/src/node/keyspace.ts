@@ -25,7 +25,6 @@ export async function requireKeyspace(folder: string, keyspace: string): Promise
         `put ${known} back, or remove ${fileIn(folder)} to start without that state`,
     );
   const data = join(folder, nodeFiles.data);
-  // A node in a cluster makes this file (control, for mail) only after it has recorded its keyspace.
   if (await exists(join(data, 'data.mdb')))
     throw new MillraceError(
       'E_CONFIG',

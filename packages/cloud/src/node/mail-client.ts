@@ -25,6 +25,7 @@ import {
   encodeMail,
   type Message,
   nodeOf,
+  nodesOf,
   openMessage,
   type Recipient,
   recipientIn,
@@ -82,6 +83,8 @@ export function createMailClient(options: {
   setMaxListeners(0, stop.signal); // one for each message in progress
   const consumer = toHex(systemRandom(8));
   const unfinished = new Map<string, Promise<void>>();
+  /** The control node that took mail last, or said that it is the active one. */
+  let active: string | undefined;
   let running: Promise<void> | undefined;
   // One request at a time, so that messages are acknowledged in the order in which they were handled.
   const acknowledgements = new Batcher<string>(ACKNOWLEDGED, async (ids) => {
@@ -107,13 +110,20 @@ export function createMailClient(options: {
     );
   };
 
+  /** Resolved for each attempt, because a newer directory may name another node, or another control node be active. */
+  const recipientOf = (to: Recipient): string => {
+    const chosen = recipientIn(directory, to);
+    if (chosen.role !== 'control') return chosen.id;
+    const known = nodesOf(directory, 'control').find(({ id }) => id === active);
+    return (known ?? chosen).id;
+  };
+
   const send: MailClient['send'] = async (to, message, id = toHex(systemRandom(16))) => {
     const plain = encodeMail(message);
     let sealed: { readonly to: string; readonly number: number; readonly bytes: Uint8Array } | undefined;
     try {
       for (const backoff = new Backoff(delays); ; ) {
-        // Resolved for each attempt, because a newer directory may name another node.
-        const recipient = recipientIn(directory, to).id;
+        const recipient = recipientOf(to);
         try {
           const box = await known.of(recipient);
           if (sealed?.to !== recipient || sealed.number !== box.number) {
@@ -124,7 +134,9 @@ export function createMailClient(options: {
           return;
         } catch (error) {
           if (stop.signal.aborted || !(error instanceof MillraceError)) throw error;
-          if (await isSuperseded(error, recipient, sealed?.number)) continue;
+          const named = error.code === 'E_BOX_KEY' ? error.data.active : undefined;
+          if (typeof named === 'string') active = named;
+          else if (await isSuperseded(error, recipient, sealed?.number)) continue;
           if (!error.retryable && error.code !== 'E_BOX_KEY') throw error;
           await sleep(backoff.next(), stop.signal);
         }

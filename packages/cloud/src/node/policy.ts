@@ -118,6 +118,7 @@ const rules: Readonly<Record<Action, Rule>> = {
   'api.read': either(user, ({ role }) => role === 'guest'),
   'directory.read': () => true,
   'directory.publish': administrator,
+  'control.join': node('control'),
   'transaction.submit': signer,
   'user.register': administrator,
   'machine.register': administrator,

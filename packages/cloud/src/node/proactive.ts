@@ -12,7 +12,7 @@ import {
 } from '@millrace/base';
 import {
   type Addresses,
-  addressOf,
+  addressesOf,
   type BoxUse,
   connectLink,
   createHttpClient,
@@ -58,17 +58,22 @@ export async function connectOutbound(options: {
   const { id, directory, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
-  const addressFor = (node: 'control' | 'distribution') => () => addressOf(directory, node, () => addresses[node]);
+  const addressesFor = (node: 'control' | 'distribution') => () => addressesOf(directory, node, () => addresses[node]);
   const connect = (node: 'control' | 'distribution') =>
-    closer.add(createHttpClient({ address: addressFor(node), tls: tlsFor(node), traceparent: tracer.traceparent }));
+    closer.add(createHttpClient({ addresses: addressesFor(node), tls: tlsFor(node), traceparent: tracer.traceparent }));
   const control = controlClient(connect('control'));
   const distribution = distributionClient(connect('distribution'));
   const guest = controlClient(
-    closer.add(createHttpClient({ address: addressFor('control'), tls: { directory: config.directory } })),
+    closer.add(createHttpClient({ addresses: addressesFor('control'), tls: { directory: config.directory } })),
   );
   const link = closer.add(
     connectLink(
-      { address: addressFor('distribution'), path: distributionLinks.node.path, tls: tlsFor('distribution'), logger },
+      {
+        addresses: addressesFor('distribution'),
+        path: distributionLinks.node.path,
+        tls: tlsFor('distribution'),
+        logger,
+      },
       {
         message: (bytes: Bytes) => receive(bytes, onMessage, logger),
         open: () => following.askNow(),

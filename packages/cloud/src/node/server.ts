@@ -165,6 +165,7 @@ export function serverTls({ directory, tls, visitors = false }: TlsSettings) {
 }
 
 function sendProblem(reply: FastifyReply, error: MillraceError) {
+  if (error.code === 'E_STANDBY') reply.header('retry-after', '1');
   return reply
     .code(error.http)
     .type(PROBLEM_TYPE)
@@ -172,6 +173,9 @@ function sendProblem(reply: FastifyReply, error: MillraceError) {
 }
 
 function codedError(error: unknown): MillraceError {
+  // The caller can only ask again: the active control node answers then.
+  if (error instanceof MillraceError && error.code === 'E_FENCED')
+    return new MillraceError('E_UNAVAILABLE', 'this node is no longer the active one; ask again', { cause: error });
   if (error instanceof MillraceError) return error;
   const status = error instanceof Error && 'statusCode' in error ? error.statusCode : undefined;
   if (status === 413) return new MillraceError('E_TOO_LARGE', 'the body is larger than its limit', { cause: error });

@@ -36,6 +36,8 @@ export interface CassandraOptions {
   readonly patienceMs?: number;
   /** Time for the answer to one request, ms. Default 6,000. */
   readonly requestMs?: number;
+  /** Called before each request is sent, also before each repetition; throws if it may not be sent any more. */
+  readonly guard?: (() => void) | undefined;
 }
 
 export type Value = Uint8Array | string | number | bigint | null;
@@ -68,14 +70,20 @@ export class Session implements Closable {
   readonly keyspace: string;
   readonly #client: cassandra.Client;
   readonly #inFlight = new InFlight(MOST_IN_FLIGHT);
+  readonly #guard: () => void;
   readonly #measure: Measure;
   #open = true;
 
-  private constructor(client: cassandra.Client, keyspace: string, patienceMs: number, measure: Measure) {
+  private constructor(
+    client: cassandra.Client,
+    { keyspace, patienceMs = PATIENCE_MS, guard }: CassandraOptions,
+    measure: Measure,
+  ) {
     this.keyspace = keyspace;
     this.#measure = measure;
     this.#client = client;
     this.patienceMs = patienceMs;
+    this.#guard = guard ?? (() => undefined);
   }
 
   /**
@@ -87,14 +95,9 @@ export class Session implements Closable {
     options: CassandraOptions,
     modules: { readonly clock: Clock; readonly metrics: Metrics },
   ): Promise<Session> {
-    const { keyspace, patienceMs = PATIENCE_MS } = options;
+    const { keyspace } = options;
     if (!KEYSPACE.test(keyspace)) throw new MillraceError('E_CONFIG', `${keyspace} is not a name of a keyspace`);
-    const session = new Session(
-      new cassandra.Client(clientOptions(options)),
-      keyspace,
-      patienceMs,
-      new Measure(modules),
-    );
+    const session = new Session(new cassandra.Client(clientOptions(options)), options, new Measure(modules));
     try {
       await session.#connect();
       await session.#checkSettings();
@@ -117,6 +120,7 @@ export class Session implements Closable {
     this.#measure.waiting(this.#inFlight.waiting);
     return this.#inFlight.run(async () => {
       this.#check();
+      this.#guard();
       const options = {
         prepare,
         consistency: level === 'serial' ? consistencies.serial : consistencies.quorum,

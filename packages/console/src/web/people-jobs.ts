@@ -12,7 +12,7 @@ import {
   revokeToken,
   type Session,
 } from '@millrace/client';
-import { addressOf, type PersonRole, type TokenScope } from '@millrace/protocol';
+import { addressesOf, type PersonRole, type TokenScope } from '@millrace/protocol';
 import type { Identity } from './identity-shape.ts';
 
 // Jobs of the key's worker for people, keys, API tokens and failure cases.
@@ -108,11 +108,11 @@ function textOf(
   { directory }: Session,
   sequence: number,
 ): InvitationText {
-  const address = (role: 'control' | 'distribution') =>
-    addressOf(directory, role, () => {
-      if (addresses !== undefined) return addresses[role];
-      throw new MillraceError('E_STATE', 'this browser knows no addresses of the nodes: enrol it once more');
-    });
+  const address = (role: 'control' | 'distribution') => {
+    const [first] = addressesOf(directory, role, addresses && (() => addresses[role]));
+    if (first !== undefined) return first;
+    throw new MillraceError('E_STATE', 'this browser knows no addresses of the nodes: enrol it once more');
+  };
   try {
     const at = { control: address('control'), distribution: address('distribution') };
     return { text: formatInvitation({ installation, adminKey, directory: sequence, addresses: at, secret }), expires };

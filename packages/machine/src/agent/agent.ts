@@ -22,7 +22,7 @@ import { keyName } from '@millrace/identity';
 import { createEngine, createReceiver, secretMemory } from '@millrace/live-matrix';
 import {
   type Address,
-  addressOf,
+  addressesOf,
   createHttpClient,
   type DirectoryPolling,
   fetchRevocations,
@@ -124,7 +124,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const link = closer.add(
       connectCloud(
         {
-          address: () => addressOf(config.directory, 'distribution', options.distribution),
+          addresses: () => addressesOf(config.directory, 'distribution', options.distribution),
           directory: config.directory,
           tls: () => config.tls,
           logger,
@@ -143,7 +143,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       closer.add(watchDirectory(renewal, () => undefined, logger));
       const tls = tlsTo(config.directory, 'distribution', () => config.tls);
       const http = closer.add(
-        createHttpClient({ address: () => addressOf(config.directory, 'distribution', options.distribution), tls }),
+        createHttpClient({ addresses: () => addressesOf(config.directory, 'distribution', options.distribution), tls }),
       );
       const everyMs = timing.directoryMs;
       const { directory, revocations } = createApiClient(distributionRoutes, {

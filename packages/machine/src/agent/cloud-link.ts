@@ -44,7 +44,7 @@ interface Waiting {
 }
 
 export function connectCloud(
-  options: { address: () => Address; directory: Directory; tls: () => TlsIdentity; logger: Logger },
+  options: { addresses: () => readonly Address[]; directory: Directory; tls: () => TlsIdentity; logger: Logger },
   handlers: {
     stream(message: StreamMessage): void;
     lost(): void;
@@ -97,7 +97,7 @@ export function connectCloud(
 
   const socket = connectLink(
     {
-      address: options.address,
+      addresses: options.addresses,
       path: distributionLinks.machine.path,
       tls: tlsTo(directory, 'distribution', options.tls),
       logger,

@@ -72,16 +72,16 @@ export async function openVisitedCloud(
     },
   };
   const config = { ...own, directory };
-  const address = () => distribution;
+  const addresses = () => [distribution];
   const tls = () => own.tls;
   const inbox = new Inbox(linkName(keyName(own.machineKey.publicKey), own.directory.installation));
   const link = closer.add(
     connectCloud(
-      { address, directory, tls, logger },
+      { addresses, directory, tls, logger },
       { stream: (message) => inbox.deliver(message), lost: () => inbox.linkLost() },
     ),
   );
-  const http = closer.add(createHttpClient({ address, tls: tlsTo(directory, 'distribution', tls) }));
+  const http = closer.add(createHttpClient({ addresses, tls: tlsTo(directory, 'distribution', tls) }));
   const { revocations } = createApiClient(distributionRoutes, {
     transport: http,
     cbor: {

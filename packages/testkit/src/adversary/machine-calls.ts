@@ -33,7 +33,7 @@ export async function callAsMachine(system: HostileInstallation, name: string): 
   const config = await loadMachineConfig(join(system.installation.layout.machine(name)));
   const { directory, machineKey, serial, material } = config;
   const link = connectCloud(
-    { address: () => system.addresses.distribution, directory, tls: () => config.tls, logger: silentLogger },
+    { addresses: () => [system.addresses.distribution], directory, tls: () => config.tls, logger: silentLogger },
     { stream: () => undefined, lost: () => undefined },
   );
   const stop = new AbortController();

@@ -70,7 +70,7 @@ export async function linkTo(
 ): Promise<CloudLink | undefined> {
   const { directory } = installation;
   const link = connectCloud(
-    { address: () => addresses.distribution, directory, tls: () => tls, logger: silentLogger },
+    { addresses: () => [addresses.distribution], directory, tls: () => tls, logger: silentLogger },
     { stream: () => undefined, lost: () => undefined },
   );
   try {

@@ -10,6 +10,7 @@ import type { ControlContext } from '../context.ts';
 import { publicLedgerAnswer } from '../public-ledger.ts';
 import { addConsoleRoutes } from './routes.ts';
 import { serveConsole } from './server.ts';
+import type { Sessions } from './sessions.ts';
 
 export interface ConsoleOptions {
   readonly config: Pick<NodeConfig, 'console' | 'directories' | 'ledger'>;
@@ -19,6 +20,7 @@ export interface ConsoleOptions {
   readonly context: ControlContext;
   readonly checks: CheckBoard;
   readonly answers: IdempotentAnswers;
+  readonly sessions: Sessions;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface ConsoleOptions {
  * @throws {MillraceError} E_CONFIG for settings with which browsers could not be served safely
  */
 export async function openConsole(options: ConsoleOptions): Promise<Closable> {
-  const { config, address, uploadsAddress, context, checks, answers } = options;
+  const { config, address, uploadsAddress, context, checks, answers, sessions } = options;
   const closer = new Closer();
   const { directories } = config;
   // A provider on this computer: for tests.
@@ -46,7 +48,9 @@ export async function openConsole(options: ConsoleOptions): Promise<Closable> {
         ...{ address: listen, origin, uploads, tls: files?.identity, files: await readConsoleFiles() },
         ...{ logger: context.logger, metrics: context.metrics, tracer: context.tracer },
         mount: (mounted, at) =>
-          addConsoleRoutes(mounted, context, { checks, answers, directories, uploads, origin: at, providers }),
+          addConsoleRoutes(mounted, context, {
+            ...{ checks, answers, directories, sessions, uploads, origin: at, providers },
+          }),
         ledger:
           config.ledger.listen === false
             ? undefined

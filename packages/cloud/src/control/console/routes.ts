@@ -18,12 +18,13 @@ import { logCompanySignIn, logSignIn } from '../sign-in-log.ts';
 import { userHandlers } from '../user-handlers.ts';
 import { CompanySignIns, requireCompanyCounting } from './company-sign-ins.ts';
 import { sessionCookie, signInCookie } from './cookie.ts';
-import { IDLE_MS, type SessionHolder, Sessions } from './sessions.ts';
+import { IDLE_MS, type SessionHolder, type Sessions } from './sessions.ts';
 
 export interface ConsoleRoutesOptions {
   readonly checks: CheckBoard;
   readonly answers: IdempotentAnswers;
   readonly directories: DirectorySource | undefined;
+  readonly sessions: Sessions;
   /** Origin of distribution's listener for browsers. */
   readonly uploads?: string | undefined;
   /** Address that people open; known when the server listens. */
@@ -36,11 +37,10 @@ export interface ConsoleRoutesOptions {
 export function addConsoleRoutes(
   server: FastifyInstance,
   context: ControlContext,
-  { checks, answers, directories, uploads, origin, providers }: ConsoleRoutesOptions,
+  { checks, answers, directories, sessions, uploads, origin, providers }: ConsoleRoutesOptions,
 ): void {
   const { clock, records } = context;
   const cookie = () => sessionCookie(origin());
-  const sessions = new Sessions(clock, systemRandom);
   const failures = new FailureLimit(clock, 'too many failed sign-ins came from this address');
 
   const companySignIns = new CompanySignIns(context, {
@@ -61,22 +61,22 @@ export function addConsoleRoutes(
   };
   const actorOf = async (request: FastifyRequest, how: 'use' | 'find' = 'use'): Promise<Actor> => {
     const secret = cookie().read(request);
-    const session = secret === undefined ? undefined : sessions[how](secret);
+    const session = secret === undefined ? undefined : await sessions[how](secret);
     if (secret === undefined || session === undefined) return guest;
     try {
       await requireHolderCounting(context, session.holder);
     } catch (error) {
       // Otherwise the browser, which cannot remove the cookie, could not sign in with another key either.
-      if (['E_REVOKED', 'E_EXPIRED'].includes(toMillraceError(error).code)) sessions.close(secret);
+      if (['E_REVOKED', 'E_EXPIRED'].includes(toMillraceError(error).code)) await sessions.close(secret);
       throw error;
     }
     return holderActor(context, session.holder);
   };
   /** The browser's former session ends: a sign-in always gets a new secret. */
-  const opened = ({ request, answerHeader }: SessionCall, holder: SessionHolder) => {
+  const opened = async ({ request, answerHeader }: SessionCall, holder: SessionHolder) => {
     const former = cookie().read(request);
-    if (former !== undefined) sessions.close(former);
-    const { secret, until } = sessions.open(holder);
+    if (former !== undefined) await sessions.close(former);
+    const { secret, until } = await sessions.open(holder);
     answerHeader('set-cookie', cookie().set(secret));
     return viewOf(holder, until);
   };
@@ -147,13 +147,13 @@ export function addConsoleRoutes(
         open,
         current: async ({ actor, request, allow }) => {
           allow();
-          const session = sessions.use(cookie().read(request) ?? '');
+          const session = await sessions.use(cookie().read(request) ?? '');
           if (session === undefined || actor.role !== 'user') return undefined;
           return viewOf(session.holder, session.until);
         },
         close: async ({ request, answerHeader, allow }) => {
           allow();
-          sessions.close(cookie().read(request) ?? '');
+          await sessions.close(cookie().read(request) ?? '');
           answerHeader('set-cookie', cookie().clear());
         },
       },

@@ -1,46 +1,54 @@
-import { type Bytes, type Clock, MillraceError, type RandomSource, toHex, utf8 } from '@millrace/base';
+import { type Clock, KeyedMutex, MillraceError, type RandomSource, toHex, utf8 } from '@millrace/base';
 import { sha256 } from '@millrace/base/crypto';
-import type { SignInRole } from '@millrace/protocol';
+import { signInRoles } from '@millrace/protocol';
+import type { RecordStore } from '@millrace/stores';
+import { z } from 'zod';
+import { Table } from '../../node/table.ts';
 
 /** A session ends after this time without a request, and after this time in any case, ms. */
 export const IDLE_MS = 30 * 60_000;
 export const WHOLE_MS = 12 * 3_600_000;
+/** A use is written only if the last one that was written is older, ms. */
+const USE_MS = 60_000;
 const MOST_OF_ONE = 20;
 
 /** Who opened a session: a key, or a person at the company's provider, who has none. */
-export type SessionHolder =
-  | { readonly kind: 'key'; readonly name: string }
-  | {
-      readonly kind: 'company';
-      /** The person. */
-      readonly name: string;
-      readonly email: string;
-      readonly organisation: string;
-      readonly roles: readonly SignInRole[];
-      /** Id of the organisation's sign-in. The session ends with it. */
-      readonly signIn: string;
-      /** When the membership has to be renewed by another sign-in. */
-      readonly until: number;
-    };
+const holderSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('key'), name: z.string() }),
+  z.strictObject({
+    kind: z.literal('company'),
+    /** The person. */
+    name: z.string(),
+    email: z.string(),
+    organisation: z.string(),
+    roles: z.array(z.enum(signInRoles)).readonly(),
+    /** Id of the organisation's sign-in. The session ends with it. */
+    signIn: z.string(),
+    /** When the membership has to be renewed by another sign-in. */
+    until: z.number(),
+  }),
+]);
+export type SessionHolder = z.output<typeof holderSchema>;
 
-interface Session {
-  readonly holder: SessionHolder;
-  readonly until: number;
-  used: number;
-}
+const sessionSchema = z.strictObject({ holder: holderSchema, until: z.number(), used: z.number() });
+type Session = z.output<typeof sessionSchema>;
 
 /**
- * Sessions of browsers, by the hash of their secret. They are kept in memory: a restart of control ends them, and no
- * backup can bring one back.
+ * Sessions of browsers, by the hash of their secret. No backup has them. They are in memory, so that a restart of
+ * control ends them, or in the cluster, so that the next active control node knows them.
  */
 export class Sessions {
   readonly #clock: Clock;
   readonly #random: RandomSource;
-  readonly #sessions = new Map<string, Session>();
+  readonly #sessions: Table<Session>;
+  readonly #opening = new KeyedMutex();
 
-  constructor(clock: Clock, random: RandomSource) {
+  constructor(store: RecordStore, clock: Clock, random: RandomSource) {
     this.#clock = clock;
     this.#random = random;
+    this.#sessions = new Table(store, 'session', sessionSchema, {
+      indexes: { holder: ({ holder, until }) => [{ group: holder.name, order: until }] },
+    });
   }
 
   /**
@@ -48,46 +56,56 @@ export class Sessions {
    * @returns the secret, 43 characters
    * @throws {MillraceError} E_QUOTA if the holder has too many
    */
-  open(holder: SessionHolder): { readonly secret: string; readonly until: number } {
-    this.#forgetEnded();
-    const own = [...this.#sessions.values()].filter((session) => session.holder.name === holder.name);
-    if (own.length >= MOST_OF_ONE)
-      throw new MillraceError('E_QUOTA', `a key or person has at most ${MOST_OF_ONE} sessions: sign out elsewhere`);
+  open(holder: SessionHolder): Promise<{ readonly secret: string; readonly until: number }> {
+    return this.#opening.run(holder.name, () => this.#open(holder));
+  }
+
+  async #open(holder: SessionHolder) {
     const now = this.#clock.now();
+    let own = 0;
+    for await (const [id, session] of this.#sessions.list({ index: 'holder', group: holder.name }))
+      if (hasEnded(session, now)) await this.#sessions.remove(id);
+      else own++;
+    if (own >= MOST_OF_ONE)
+      throw new MillraceError('E_QUOTA', `a key or person has at most ${MOST_OF_ONE} sessions: sign out elsewhere`);
     const secret = Buffer.from(this.#random(32)).toString('base64url');
     const until = Math.min(now + WHOLE_MS, holder.kind === 'company' ? holder.until : Number.MAX_SAFE_INTEGER);
-    this.#sessions.set(nameOf(secret), { holder, until, used: now });
+    await this.#sessions.create(nameOf(secret), { holder, until, used: now });
     return { secret, until };
   }
 
   /** The session of a secret; undefined if there is none or it has ended. */
-  use(secret: string): Pick<Session, 'holder' | 'until'> | undefined {
-    const session = this.#sessions.get(nameOf(secret));
+  async use(secret: string): Promise<Pick<Session, 'holder' | 'until'> | undefined> {
+    const session = await this.find(secret);
     const now = this.#clock.now();
-    if (session === undefined || hasEnded(session, now)) return undefined;
-    session.used = now;
+    if (session !== undefined && now >= session.used + USE_MS)
+      // The session may have been closed meanwhile.
+      await this.#sessions
+        .update(nameOf(secret), (current) => ({ ...current, used: now }))
+        .catch((error: unknown) => {
+          if (!(error instanceof MillraceError && error.code === 'E_NOT_FOUND')) throw error;
+        });
     return session;
   }
 
   /** The same without counting as a use: an open stream keeps no session from ending. */
-  find(secret: string): Pick<Session, 'holder' | 'until'> | undefined {
-    const session = this.#sessions.get(nameOf(secret));
+  async find(secret: string): Promise<Session | undefined> {
+    const session = await this.#sessions.get(nameOf(secret));
     return session === undefined || hasEnded(session, this.#clock.now()) ? undefined : session;
   }
 
-  close(secret: string): void {
-    this.#sessions.delete(nameOf(secret));
+  close(secret: string): Promise<void> {
+    return this.#sessions.remove(nameOf(secret));
   }
 
-  #forgetEnded(): void {
+  /** Removes the sessions that have ended. */
+  async forget(): Promise<void> {
     const now = this.#clock.now();
-    for (const [name, session] of this.#sessions) if (hasEnded(session, now)) this.#sessions.delete(name);
+    for await (const [id, session] of this.#sessions.list())
+      if (hasEnded(session, now)) await this.#sessions.remove(id);
   }
 }
 
 const hasEnded = ({ used, until }: Session, now: number) => now > until || now > used + IDLE_MS;
 
-function nameOf(secret: string): string {
-  const hash: Bytes = sha256(utf8(secret));
-  return toHex(hash);
-}
+const nameOf = (secret: string): string => toHex(sha256(utf8(secret)));

@@ -1,0 +1,136 @@
+import { MillraceError, sleep } from '@millrace/base';
+import type { Address } from './directory.ts';
+
+/** How long a call is repeated while every node is on standby, ms: one becomes active within seconds. */
+const STANDBY_MS = 20_000;
+const ROUND_MS = 250;
+/** A call without an answer for this time makes the client ask whether another node is active, ms. */
+const SUSPECT_MS = 3_000;
+
+/** One of several addresses: the one that worked last. */
+export class Choice {
+  readonly #list: () => readonly Address[];
+  #current: Address | undefined;
+
+  /** @param list at least one address, read when needed */
+  constructor(list: () => readonly Address[]) {
+    this.#list = list;
+  }
+
+  get current(): Address {
+    const list = this.#list();
+    const kept = list.find((address) => isSame(address, this.#current)) ?? list[0];
+    if (kept === undefined) throw new MillraceError('E_CONFIG', 'no address of the node is known');
+    return kept;
+  }
+
+  get count(): number {
+    return this.#list().length;
+  }
+
+  others(): readonly Address[] {
+    return this.#list().filter((address) => !isSame(address, this.current));
+  }
+
+  use(address: Address): void {
+    this.#current = address;
+  }
+
+  /** Turns to the address after this one, which has failed, unless another call has already done so. */
+  leave(failed: Address): void {
+    if (!isSame(this.current, failed)) return;
+    const list = this.#list();
+    const at = list.findIndex((address) => isSame(address, failed));
+    this.#current = list[(at + 1) % list.length];
+  }
+}
+
+/** @param give aborted when another node is active */
+export type CallOnce<T> = (address: Address, give?: AbortSignal) => Promise<T>;
+
+/**
+ * Calls one of several nodes. After an answer that says that nothing was done (the connection was refused, or the node
+ * is on standby), the next address is tried. After another failure, the next call tries the next address.
+ * A process that is frozen takes connections and answers none: while a call waits long, the others are asked whether one
+ * of them is active, and the call then ends with E_UNAVAILABLE.
+ */
+export class Callers {
+  readonly #choice: Choice;
+  readonly #isActive: (address: Address) => Promise<boolean>;
+  readonly #waiting = new Set<{ readonly address: Address; readonly since: number; readonly give: AbortController }>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  /** @param isActive whether the node at an address says that it is the active one */
+  constructor(list: () => readonly Address[], isActive: (address: Address) => Promise<boolean>) {
+    this.#choice = new Choice(list);
+    this.#isActive = isActive;
+  }
+
+  async call<T>(once: CallOnce<T>, signal?: AbortSignal): Promise<T> {
+    const deadline = performance.now() + STANDBY_MS;
+    for (let round = 1, standby = false; ; round++) {
+      const address = this.#choice.current;
+      try {
+        return await this.#once(once, address);
+      } catch (error) {
+        if (signal?.aborted || !(error instanceof MillraceError) || !isUnreached(error)) throw error;
+        this.#choice.leave(address);
+        if (!didNothing(error)) throw error;
+        standby ||= error.code === 'E_STANDBY';
+        if (round % this.#choice.count !== 0) continue;
+        // Every address was tried.
+        if (!standby || performance.now() >= deadline) throw error;
+        standby = false;
+        await sleep(ROUND_MS, signal);
+      }
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #once<T>(once: CallOnce<T>, address: Address): Promise<T> {
+    if (this.#choice.count < 2) return once(address);
+    const call = { address, since: performance.now(), give: new AbortController() };
+    this.#waiting.add(call);
+    this.#timer ??= setInterval(() => void this.#suspect(), SUSPECT_MS).unref();
+    try {
+      return await once(address, call.give.signal);
+    } finally {
+      this.#waiting.delete(call);
+      if (this.#waiting.size === 0) {
+        clearInterval(this.#timer);
+        this.#timer = undefined;
+      }
+    }
+  }
+
+  async #suspect(): Promise<void> {
+    const now = performance.now();
+    const old = [...this.#waiting].filter(({ since }) => now - since >= SUSPECT_MS);
+    for (const address of old.length === 0 ? [] : this.#choice.others()) {
+      if (!(await this.#isActive(address).catch(() => false))) continue;
+      this.#choice.use(address);
+      const error = new MillraceError('E_UNAVAILABLE', 'another node is active now; ask again');
+      for (const call of this.#waiting) if (!isSame(call.address, address)) call.give.abort(error);
+      return;
+    }
+  }
+}
+
+function isSame(one: Address, other: Address | undefined): boolean {
+  return one.host === other?.host && one.port === other.port;
+}
+
+/** Whether the next call should try another address. */
+function isUnreached({ code }: MillraceError): boolean {
+  return code === 'E_STANDBY' || code === 'E_UNAVAILABLE' || code === 'E_TIMEOUT';
+}
+
+/** Whether the node has certainly not begun to serve the call. */
+function didNothing({ code, cause }: MillraceError): boolean {
+  if (code === 'E_STANDBY') return true;
+  const syscall = cause instanceof Error && 'syscall' in cause ? cause.syscall : undefined;
+  return code === 'E_UNAVAILABLE' && (syscall === 'connect' || syscall === 'getaddrinfo');
+}
