@@ -221,6 +221,29 @@ describe('with two nodes of each role', () => {
     expect(got(right)).toEqual(['offer', 'frame']);
   });
 
+  it('a stream goes on at another segments node; the former one, frozen until then, neither joins nor disturbs it', () => {
+    const next = systemRandom(16);
+    const permitId = toHex(next);
+    relay.fromNode(second.segments, encodeControl({ type: 'admit', machine: right, permitId }));
+    relay.fromNode(second.segments, encodeControl({ type: 'route', machine: right, session: next }));
+    offerTo(right, next);
+    from(second.segments, 'frame', next);
+    expect(got(right)).toEqual(['offer', 'offer', 'frame']);
+    frame(); // of the former session
+    route(right);
+    frame();
+    frame(next);
+    relay.fromNode(segmentsNode, end(session));
+    relay.fromNode(segmentsNode, end(next));
+    route(right, next);
+    frame(next);
+    expect(got(right)).toEqual(['offer', 'offer', 'frame']);
+    from(second.segments, 'frame', next);
+    expect(got(right)).toEqual(['offer', 'offer', 'frame', 'frame']);
+    reverse(right);
+    expect([nodes.segments.kinds(), others.segments.kinds()]).toEqual([[], ['reverse']]);
+  });
+
   it('a node cannot take over another node’s offer', () => {
     const next = systemRandom(16);
     offerTo(right, next);

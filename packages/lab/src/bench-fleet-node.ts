@@ -23,6 +23,7 @@ import {
   encodeStream,
   type LinkMessage,
   type Message,
+  nodeOf,
   offerSession,
   type StreamParameters,
 } from '@millrace/protocol';
@@ -145,7 +146,8 @@ async function startKeys(fleet: FleetSetup): Promise<(home: Home) => Promise<voi
   const { link, mail } = await outboundOf(fleet, 'keys', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
-  const slices = sliceMail(mail, fleet.directory);
+  const slices = sliceMail(mail);
+  const segments = nodeOf(fleet.directory, 'segments').id;
   const { identity } = configOf(fleet, 'keys');
   return async ({ machine, key, ephemeral }) => {
     const session = systemRandom(16);
@@ -180,7 +182,7 @@ async function startKeys(fleet: FleetSetup): Promise<(home: Home) => Promise<voi
       slice: async (from, to) => {
         const slice = Array.from({ length: to - from }, (_, i) => keyedCell(from + i));
         const cells = slice.map(({ segment, index }) => ({ segment, index }));
-        await slices.add(parameters.design, { session: toHex(session), cells });
+        await slices.add(segments, { session: toHex(session), cells });
         return slice;
       },
       hashes: async () => hashGroup,

@@ -13,7 +13,7 @@ import type { P256Key } from '@millrace/identity';
 import { z } from 'zod';
 import { MAX_AMENDMENTS } from './amendments.ts';
 import { type BoxSecrets, openFromBox, sealToBox } from './box.ts';
-import { type Directory, identitiesOf, type NodeRole, nodesOf } from './directory.ts';
+import { type Directory, identitiesOf, type NodeRole, nodeId, nodesOf } from './directory.ts';
 import { type BoxKey, machineSchema } from './documents.ts';
 import { admissionSchema } from './federation.ts';
 import { openBySome } from './sealed-keys.ts';
@@ -77,7 +77,8 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('group.set'), ...attested }),
   /** The administrator has stated which organisation holds a machine. */
   z.strictObject({ type: z.literal('machine.assign'), transaction: bytes }),
-  z.strictObject({ type: z.literal('stream.open'), opening: openingSchema }),
+  /** `segments`: id of the node that streams, for the keys node, if there are several. */
+  z.strictObject({ type: z.literal('stream.open'), opening: openingSchema, segments: nodeId.optional() }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
   /** Every message that may be sealed to an older key of the recipient was delivered before this message. */
   z.strictObject({ type: z.literal('box.drained'), use: z.enum(['mail', 'attachments']), below: uint }),

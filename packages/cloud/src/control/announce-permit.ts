@@ -6,7 +6,6 @@ import { amended } from './amended.ts';
 import type { ControlContext } from './context.ts';
 import { neededMembership } from './groups.ts';
 import { amendmentsOf, type LicenceRecord, readLicence } from './licence-records.ts';
-import { sendToBoth } from './mailbox.ts';
 import { beginRunning } from './odometers.ts';
 import { isBegun, type PrintRecord, readPrint, signerOf } from './records.ts';
 import { admissionOf } from './visiting-machines.ts';
@@ -48,7 +47,9 @@ export async function announce(context: ControlContext, id: string): Promise<(()
     membership,
     ...(print.admission === undefined ? {} : { admission: admissionOf(print.admission, document) }),
   };
-  await sendToBoth(mailbox, print.design, `open/${permit.permitId}`, { type: 'stream.open', opening });
+  // The share of a job package's key is sealed to the segments node to which the design belongs.
+  const moves = readLicence(licence).package === undefined;
+  await mailbox.sendOpening(`open/${permit.permitId}`, print.design, opening, moves);
   return async () => {
     await records.prints.update(id, (current) =>
       current.permit?.permitId === permit.permitId

@@ -1,5 +1,5 @@
 import { equalBytes, MillraceError, toHex } from '@millrace/base';
-import { CLOCK_SKEW_MS, type MessageOf, nodesOf, requireLicensed, type TransactionOf } from '@millrace/protocol';
+import { CLOCK_SKEW_MS, type MessageOf, requireLicensed, type TransactionOf } from '@millrace/protocol';
 import { authorize } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import type { GroupRecord, MachineRecord, PrintRecord } from './records.ts';
@@ -128,12 +128,11 @@ export async function announceGroup(context: ControlContext, group: string): Pro
 
 /** Licences of every design may name the group, so every node gets it. */
 async function sendAll(
-  { mailbox, directory }: ControlContext,
+  { mailbox }: ControlContext,
   id: string,
   message: MessageOf<'group.set' | 'machine.assign'>,
 ): Promise<void> {
-  for (const role of ['segments', 'keys'] as const)
-    for (const node of nodesOf(directory, role)) await mailbox.send({ node: node.id }, id, message);
+  for (const role of ['segments', 'keys'] as const) await mailbox.sendAll(role, id, message);
 }
 
 /**

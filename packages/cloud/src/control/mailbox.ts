@@ -13,12 +13,14 @@ import {
 } from '@millrace/base';
 import type { P256Key } from '@millrace/identity';
 import {
+  type BoxRole,
   type BoxUse,
   boxNumberOf,
   type Directory,
   type DirectoryNode,
   encodeMail,
   type Message,
+  type MessageOf,
   nodeId,
   nodesOf,
   type Recipient,
@@ -28,6 +30,7 @@ import {
 import type { Claimed, Queue } from '@millrace/stores';
 import { z } from 'zod';
 import type { BoxRegistry } from './boxes.ts';
+import { Listening } from './listening.ts';
 
 export const mailEnvelope = z.union([
   z.strictObject({ from: nodeId, sealed: z.instanceof(Uint8Array), trace: traceparent.optional() }),
@@ -69,6 +72,7 @@ export class Mailbox {
    * once.
    */
   readonly #consumers = new Map<string, { consumer: string; held: Set<string> }>();
+  readonly #listening: Listening;
 
   constructor(modules: {
     queue: Queue;
@@ -86,6 +90,7 @@ export class Mailbox {
     this.#identity = modules.identity;
     this.#boxes = modules.boxes;
     this.#clock = modules.clock;
+    this.#listening = new Listening(modules.clock);
     this.#tracer = modules.tracer ?? noTracer;
   }
 
@@ -122,7 +127,36 @@ export class Mailbox {
   }
 
   /** Waits up to `waitMs` for mail. */
-  async poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
+  poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
+    return this.#listening.during(recipient, signal, () => this.#poll(recipient, consumer, waitMs, signal));
+  }
+
+  /**
+   * Sends both proactive nodes the opening of a stream.
+   * @param moves whether another segments node can stream if that of the design is silent
+   */
+  async sendOpening(
+    id: string,
+    design: string,
+    opening: MessageOf<'stream.open'>['opening'],
+    moves: boolean,
+  ): Promise<void> {
+    const several = moves && nodesOf(this.#directory, 'segments').length > 1;
+    const segments = several ? this.#listening.segmentsNode(this.#directory, design) : undefined;
+    const open = { type: 'stream.open', opening } as const;
+    // The writes of the two share a commit.
+    await Promise.all([
+      this.send(segments === undefined ? { role: 'segments', partition: design } : { node: segments }, id, open),
+      this.send({ role: 'keys', partition: design }, id, segments === undefined ? open : { ...open, segments }),
+    ]);
+  }
+
+  /** Sends a message to every node of a role. */
+  async sendAll(role: BoxRole, id: string, message: Message): Promise<void> {
+    await Promise.all(nodesOf(this.#directory, role).map((node) => this.send({ node: node.id }, id, message)));
+  }
+
+  async #poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     await this.#boxes.newest(recipient, 'mail'); // control's own mail could not be sealed
     const known = this.#consumers.get(recipient);
     if (known !== undefined && known.consumer !== consumer) await this.#queue.release(recipient, [...known.held]);
@@ -208,18 +242,19 @@ export function mailNode(directory: Directory, id: string): DirectoryNode {
 }
 
 /**
- * Sends control's own mail to both proactive nodes of a design. The segments node gets it first.
+ * Sends control's own mail to both proactive nodes of a design, and to the segments nodes that may stream it in the
+ * place of its own one.
  * @throws {MillraceError} as `Mailbox.send`
  */
 export async function sendToBoth(
-  mailbox: Pick<Mailbox, 'send'>,
+  mailbox: Pick<Mailbox, 'send' | 'sendAll'>,
   design: string,
   id: string,
   message: Message,
 ): Promise<void> {
   // The writes of the two share a commit.
   await Promise.all([
-    mailbox.send({ role: 'segments', partition: design }, id, message),
+    mailbox.sendAll('segments', id, message),
     mailbox.send({ role: 'keys', partition: design }, id, message),
   ]);
 }

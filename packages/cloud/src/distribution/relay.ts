@@ -34,10 +34,10 @@ interface MachineLink {
   /** The stream in progress. */
   session: Session | undefined;
   /**
-   * The session whose frames a segments node routes to the machine. Frames pass if that session is in progress with
-   * that node.
+   * The session whose frames each segments node routes to the machine, by node. Frames pass if that session is in
+   * progress with that node.
    */
-  routed: { readonly session: Bytes; readonly segments: string } | undefined;
+  readonly routed: Map<string, Bytes>;
 }
 
 /** A stream, which belongs to one node of each role. */
@@ -130,7 +130,7 @@ export class Relay {
       admitted: new Map(),
       offered: undefined,
       session: undefined,
-      routed: undefined,
+      routed: new Map(),
     });
   }
 
@@ -245,10 +245,7 @@ export class Relay {
   #route(segments: string, { machine, session }: Extract<LinkControl, { type: 'route' }>): void {
     const link = this.#machineOf(machine);
     if (link === undefined) return;
-    // Another segments node cannot take over a stream in progress.
-    const { session: running } = link;
-    if (running !== undefined && equalBytes(running.session, session) && running.segments !== segments) return;
-    link.routed = { session, segments };
+    link.routed.set(segments, session);
   }
 
   #machineOf(machine: string): MachineLink | undefined {
@@ -298,6 +295,6 @@ export class Relay {
 
 /** Whether the session's segments node has also routed it to this machine. */
 function isRouted(link: MachineLink | undefined, segments: string, session: Uint8Array): boolean {
-  if (link?.routed === undefined || link.session?.segments !== segments) return false;
-  return link.routed.segments === segments && equalBytes(link.routed.session, session);
+  const routed = link?.routed.get(segments);
+  return routed !== undefined && link?.session?.segments === segments && equalBytes(routed, session);
 }

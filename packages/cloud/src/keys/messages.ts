@@ -48,7 +48,7 @@ export async function handleMail(
       case 'machine.assign':
         return context.streams.takeGroupMail(message);
       case 'stream.open':
-        return context.streams.open(message.opening);
+        return context.streams.open(message.opening, message.segments);
       case 'alarm.clear':
         return context.streams.clearAlarm(message);
       case 'vault.check':
@@ -70,7 +70,7 @@ export async function handleMail(
       case 'vault.working':
         return;
       case 'slice.missing':
-        return context.streams.missing(message);
+        return context.streams.missing(message, from.id);
       case 'stream.alarm':
         return context.streams.alarmed(message);
     }

@@ -1,5 +1,5 @@
 import { Batcher, sleep } from '@millrace/base';
-import { chooseNode, type Directory, type MessageOf } from '@millrace/protocol';
+import type { MessageOf } from '@millrace/protocol';
 import type { MailClient } from '../node/mail-client.ts';
 
 /** Maximum number of slices in one message. */
@@ -14,11 +14,11 @@ type Slice = MessageOf<'stream.slices'>['slices'][number];
 
 /** Gathers the slices of all streams into messages, one for each segments node. */
 export interface SliceMail {
-  /** Resolves when the mailbox holds the slice. */
-  add(design: string, slice: Slice): Promise<void>;
+  /** Resolves when the mailbox holds the slice. @param node id of the segments node */
+  add(node: string, slice: Slice): Promise<void>;
 }
 
-export function sliceMail(mail: Pick<MailClient, 'send'>, directory: Directory): SliceMail {
+export function sliceMail(mail: Pick<MailClient, 'send'>): SliceMail {
   const batchers = new Map<string, Batcher<Slice>>();
   const batcherOf = (node: string): Batcher<Slice> => {
     const known = batchers.get(node);
@@ -31,5 +31,5 @@ export function sliceMail(mail: Pick<MailClient, 'send'>, directory: Directory):
     batchers.set(node, made);
     return made;
   };
-  return { add: (design, slice) => batcherOf(chooseNode(directory, 'segments', design).id).add(slice) };
+  return { add: (node, slice) => batcherOf(node).add(slice) };
 }

@@ -11,12 +11,14 @@ import {
 import type { P256Key } from '@millrace/identity';
 import { createEngine } from '@millrace/live-matrix';
 import {
+  chooseNode,
   type Directory,
   encodeControl,
   keysShareOf,
   type LinkSocket,
   licenceOf,
   type MessageOf,
+  nodesOf,
   type Opening,
   type OwnerLookup,
   offerSession,
@@ -60,13 +62,20 @@ export interface KeysStreamsModules {
   readonly chaffPercent: number;
 }
 
+interface RunningStream {
+  readonly stream: KeysStream;
+  readonly permitId: string;
+  /** Id of the segments node. */
+  readonly segments: string;
+}
+
 /** A cell that is missing in this many slices in a row is lost. */
 const MAX_MISSED = 3;
 
 /** All streams of the keys node. */
 export class KeysStreams {
   readonly #modules: KeysStreamsModules;
-  readonly #streams = new Map<string, { stream: KeysStream; permitId: string }>();
+  readonly #streams = new Map<string, RunningStream>();
   readonly #guards: Guards;
   readonly #engine = createEngine();
   readonly #slices: SliceMail;
@@ -74,20 +83,23 @@ export class KeysStreams {
   constructor(modules: KeysStreamsModules) {
     this.#modules = modules;
     this.#guards = new Guards(modules.clock);
-    this.#slices = sliceMail(modules.mail, modules.directory);
+    this.#slices = sliceMail(modules.mail);
   }
 
-  /** Handles a permit that control announces: verifies it, derives the session and offers it to the machine. */
-  async open(opening: Opening): Promise<void> {
+  /**
+   * Handles a permit that control announces: verifies it, derives the session and offers it to the machine.
+   * @param segments id of the segments node that streams; by default the one to which the design belongs
+   */
+  async open(opening: Opening, segments?: string): Promise<void> {
     try {
-      await this.#open(opening);
+      await this.#open(opening, segments);
     } catch (error) {
       await reportRefusedOpening(this.#modules.mail, { opening, by: 'keys', error });
       throw error;
     }
   }
 
-  async #open(opening: Opening): Promise<void> {
+  async #open(opening: Opening, named: string | undefined): Promise<void> {
     const { directory, clock, objects, playbook, licences, deletions, link, logger } = this.#modules;
     let manifest: Manifest | undefined;
     const designOf = async (design: string) => {
@@ -103,7 +115,12 @@ export class KeysStreams {
     if (licence.package !== undefined) return this.#releaseShare(verified, permitId);
     await objects.reach(permit.object, this.#guards.acked(permit.object));
     if (!(await objects.use(verified, permitId))) return;
-    for (const [key, { stream }] of [...this.#streams]) if (stream.object === permit.object) await this.stop(key);
+    const node = segmentsNode(directory, permit.design, named);
+    for (const [key, former] of [...this.#streams]) {
+      if (former.stream.object !== permit.object) continue;
+      await this.stop(key);
+      if (former.segments !== node) await this.#closeAt(former.segments, key);
+    }
 
     if (manifest === undefined) throw new MillraceError('E_INTERNAL', 'the opening was verified without its design');
     const tree = new HashTree(manifest.hashes);
@@ -124,9 +141,8 @@ export class KeysStreams {
       designSecret,
     });
     wipe(licenceSecret, designSecret);
-    const segmentsNode = { role: 'segments', partition: permit.design } as const;
     const begin = { type: 'stream.session', session, permitId, seed: side.seed, parameters } as const;
-    await this.#modules.mail.send(segmentsNode, begin);
+    await this.#modules.mail.send({ node }, begin);
     const offer = encodeControl({ type: 'offer', machine: verified.link, permitId, offer: side.offer });
     if (!(await sendWhenConnected(link, offer)))
       return logger.warn({ object: permit.object }, `${NO_LINK}: the machine will call home again`);
@@ -149,20 +165,23 @@ export class KeysStreams {
       logger,
       slice: async (from, to, acked) => {
         await objects.give(permit.object, permitId, { from, to, acked, segments, window });
-        return this.#slice(key, permit.design, from, to);
+        return this.#slice(key, node, permit.design, from, to);
       },
       hashes: (group) => tree.group(group),
       mailMix: (revision, secret) =>
-        this.#modules.mail.send(segmentsNode, {
-          type: 'stream.mix',
-          session: key,
-          revision: Number(revision),
-          secret: new Uint8Array(secret),
-        }),
+        this.#modules.mail.send(
+          { node },
+          {
+            type: 'stream.mix',
+            session: key,
+            revision: Number(revision),
+            secret: new Uint8Array(secret),
+          },
+        ),
       send: (message) => link.send(message),
       onEnd: (error) => void this.#ended(key, permitId, error),
     });
-    this.#streams.set(key, { stream, permitId });
+    this.#streams.set(key, { stream, permitId, segments: node });
     logger.info(
       { object: permit.object, number: permit.number, of: licence.objects, from: request.from },
       'stream started',
@@ -189,11 +208,12 @@ export class KeysStreams {
   /**
    * Handles cells that were not at the places of their slice. Keys are sent once, so the machine must begin a new
    * session. A new session helps if a message was delivered out of order, but not if the cell is lost.
+   * @param from id of the segments node that says so: only that of the stream counts
    */
-  async missing({ session, segments }: MessageOf<'slice.missing'>): Promise<void> {
+  async missing({ session, segments }: MessageOf<'slice.missing'>, from: string): Promise<void> {
     const entry = this.#streams.get(session);
     const segment = Math.min(...segments);
-    if (entry === undefined || segments.length === 0) return;
+    if (entry?.segments !== from || segments.length === 0) return;
     const { object } = entry.stream;
     const times = this.#guards.missed(object, segment);
     const lost = `the vault does not hold segments ${ranges(segments)} of the design`;
@@ -287,13 +307,23 @@ export class KeysStreams {
    * Reads a consistent snapshot of places and keys. The places reach the segments node before any message that removes
    * them.
    */
-  #slice(session: string, design: string, from: number, to: number) {
-    const { order, playbook } = this.#modules;
+  #slice(session: string, segments: string, design: string, from: number, to: number) {
+    const { directory, order, playbook } = this.#modules;
     return order.read(async () => {
+      if (!nodesOf(directory, 'segments').some(({ id }) => id === segments))
+        throw new MillraceError('E_UNAVAILABLE', `segments node ${segments} was retired`);
       const slice = await playbook.slice(design, from, to);
       const cells = slice.map(({ segment, index }) => ({ segment, index: new Uint8Array(index) }));
-      await this.#slices.add(design, { session, cells });
+      await this.#slices.add(segments, { session, cells });
       return slice;
+    });
+  }
+
+  /** Ends a stream at a segments node; it may be frozen, and then ends the stream when it wakes up. */
+  async #closeAt(segments: string, session: string): Promise<void> {
+    const { mail, logger } = this.#modules;
+    await mail.send({ node: segments }, { type: 'stream.close', session }).catch((error: unknown) => {
+      logger.debug({ err: error, segments }, 'the former segments node is not told of the end of its stream');
     });
   }
 
@@ -309,9 +339,20 @@ export class KeysStreams {
     if (error === undefined) return logger.info({ object }, 'stream complete');
     await reportFailure(
       { logger, objects, mail, link },
-      { by: 'keys', object, design: entry.stream.design, permitId, acked, session: entry.stream.session, error },
+      {
+        ...{ by: 'keys', object, design: entry.stream.design, permitId, acked, error },
+        ...{ session: entry.stream.session, segments: entry.segments },
+      },
     );
   }
+}
+
+/** The segments node of a stream: the one that control names, or the one to which the design belongs. */
+function segmentsNode(directory: Directory, design: string, named: string | undefined): string {
+  if (named === undefined) return chooseNode(directory, 'segments', design).id;
+  if (!nodesOf(directory, 'segments').some(({ id }) => id === named))
+    throw new MillraceError('E_INPUT', `the directory names no segments node ${named}`);
+  return named;
 }
 
 function parametersOf(

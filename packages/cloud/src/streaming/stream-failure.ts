@@ -19,6 +19,8 @@ export interface StreamFailure {
   readonly acked: number;
   readonly session: Bytes;
   readonly error: MillraceError;
+  /** Id of the segments node, if the keys node ends the stream. */
+  readonly segments?: string;
 }
 
 /**
@@ -29,12 +31,11 @@ export async function reportFailure(
   { logger, objects, mail, link }: FailureModules,
   failure: StreamFailure,
 ): Promise<void> {
-  const { by, object, design, permitId, acked, session, error } = failure;
+  const { by, object, design, permitId, acked, session, error, segments } = failure;
   const { code, message: reason } = error;
   logger.warn({ err: error, object, acked }, 'stream ended before its last segment');
   try {
-    if (by === 'keys')
-      await mail.send({ role: 'segments', partition: design }, { type: 'stream.close', session: toHex(session) });
+    if (segments !== undefined) await mail.send({ node: segments }, { type: 'stream.close', session: toHex(session) });
     if (code === 'E_ALARM') {
       await objects.alarm(object);
       const alarm: MessageOf<'stream.alarm'> = { type: 'stream.alarm', object, permitId, acked, by, reason };
