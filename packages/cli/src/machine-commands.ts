@@ -35,7 +35,7 @@ export function addMachines(group: Group, add: Add): void {
   add(
     machine,
     'assign <machine>',
-    'state which organisation holds a machine (administrator): it may put the machine into its groups and sites',
+    'state which organisation holds a machine (administrator): it may group, set and watch the machine',
     async (context, [name = ''], options) => (await import('./commands/groups.ts')).assign(context, name, options),
   ).option('--org <org>', 'the organisation (default: none, so that the machine leaves the former one)');
   add(
