@@ -26,7 +26,8 @@ export interface Schema {
 }
 
 interface Media {
-  readonly content?: Readonly<Record<string, { readonly schema: Schema }>>;
+  /** A stream of events has no schema. */
+  readonly content?: Readonly<Record<string, { readonly schema?: Schema }>>;
 }
 
 interface Operation {
@@ -130,7 +131,7 @@ function scopesOf({ security }: Operation): ApiRoute['scopes'] {
 function bodyOf(media: Media | undefined): BodyShape | undefined {
   const [first] = Object.entries(media?.content ?? {});
   if (first === undefined) return undefined;
-  const [name, { schema }] = first;
+  const [name, { schema = { type: 'string' } }] = first;
   return { media: name, fields: fieldsOf(schema), type: typeOf(schema) };
 }
 
@@ -199,7 +200,7 @@ function exampleOf(path: string, method: string, operation: Operation): string {
     ...(content === undefined
       ? []
       : media === 'application/json'
-        ? [`-d ${quoted(JSON.stringify(sampleOf(content.schema)))}`]
+        ? [`-d ${quoted(JSON.stringify(sampleOf(content.schema ?? {})))}`]
         : ['--data-binary @FILE']),
     quoted(url),
   ];

@@ -10,7 +10,7 @@ export const errorsGerman: Readonly<Record<ErrorCode, string>> = {
   E_METHOD: 'Der Pfad hat diese Methode nicht.',
   E_CONFLICT: 'Das gibt es schon, oder jemand hat es inzwischen geändert. Lesen Sie den neuen Stand.',
   E_FENCED: 'Ein anderer Prozess schreibt jetzt.',
-  E_STANDBY: 'Ein anderer Knoten der Steuerung ist gerade aktiv. In einigen Sekunden noch einmal versuchen.',
+  E_STANDBY: 'Ein anderer Knoten der Steuerung ist aktiv. Versuchen Sie es in einigen Sekunden noch einmal.',
   E_IDEMPOTENCY: 'Der Wiederholungsschlüssel gehört zu einer anderen Anfrage.',
   E_UNAVAILABLE: 'Ein Knoten oder ein anderer Rechner antwortet nicht. Versuchen Sie es noch einmal.',
   E_TIMEOUT: 'Die Antwort kam nicht rechtzeitig. Versuchen Sie es noch einmal.',
