@@ -1,4 +1,4 @@
-import { MemoryMetrics, MillraceError, silentLogger } from '@millrace/base';
+import { type Closable, MemoryMetrics, MillraceError, silentLogger, systemClock } from '@millrace/base';
 import { MemoryRecords } from '@millrace/stores';
 import { afterEach, expect, it, vi } from 'vitest';
 import { z } from 'zod';
@@ -11,7 +11,7 @@ import { StagedSegments } from '../src/segments/staged-segments.ts';
 const schema = z.strictObject({ design: z.string(), stored: z.boolean().optional() });
 type Record = z.output<typeof schema>;
 
-const open: IngestQueue<Record>[] = [];
+const open: Closable[] = [];
 afterEach(async () => {
   for (const queue of open.splice(0)) await queue.close();
 });
@@ -40,14 +40,20 @@ function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
     complete: async (id) => void events.push(`complete ${id}`),
     refuse: async (id, _record, { code }) => void events.push(`refuse ${id} ${code}`),
   };
+  const staged = new StagedSegments({
+    distributions: { of: () => [{ id: 'distribution-1', client: distributionClient(http) }] },
+    store,
+    clock: systemClock,
+    logger: silentLogger,
+  });
   const queue = new IngestQueue({
     isOwn: () => true,
     job,
-    staged: new StagedSegments(distributionClient(http)),
+    staged,
     logger: silentLogger,
     metrics,
   });
-  open.push(queue);
+  open.push(queue, staged);
   return { queue, job, events, metrics };
 }
 

@@ -131,6 +131,19 @@ describe('the board', () => {
     await done;
   });
 
+  it('ends a call that is made again, as over another distribution node, and gives the command to the newest', async () => {
+    const board = new CommandBoard();
+    const calls = [1, 2, 3].map(() => board.next('p', 60_000, ever()));
+    // The process still runs: each of them would wake the others forever.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await Promise.all(calls.slice(0, 2))).toEqual([undefined, undefined]);
+    const command = id();
+    const done = board.submit('p', 'm', command, signed);
+    expect(await calls[2]).toBe(signed);
+    board.answered('m', command, undefined);
+    await done;
+  });
+
   it('limits what waits for one print', async () => {
     const board = new CommandBoard();
     const waiting = Array.from({ length: 8 }, () => id());

@@ -106,7 +106,7 @@ async function startSegments(fleet: FleetSetup): Promise<void> {
   const outbound = await outboundOf(fleet, 'segments', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
-  const { link } = outbound;
+  const link = outbound.links.to(undefined);
   setInterval(() => {
     for (const stream of streams.values()) stream.tick();
   }, TICK_MS);
@@ -143,9 +143,10 @@ async function startSegments(fleet: FleetSetup): Promise<void> {
 async function startKeys(fleet: FleetSetup): Promise<(home: Home) => Promise<void>> {
   const engine = createEngine();
   const streams = new Map<string, KeysStream>();
-  const { link, mail } = await outboundOf(fleet, 'keys', (message) => {
+  const { links, mail } = await outboundOf(fleet, 'keys', (message) => {
     if (message.kind === 'reverse') void streams.get(toHex(message.session))?.receive(message.payload);
   });
+  const link = links.to(undefined);
   const slices = sliceMail(mail);
   const segments = nodeOf(fleet.directory, 'segments').id;
   const { identity } = configOf(fleet, 'keys');

@@ -3,7 +3,7 @@ import type { PeerCertificate } from 'node:tls';
 import { type Bytes, concatBytes, errorOfProblem, MillraceError, utf8 } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import { Callers } from './callers.ts';
-import { type Address, type Directory, fingerprintsOf, type NodeRole } from './directory.ts';
+import { type Address, type Directory, fingerprintsOf } from './directory.ts';
 
 export interface TlsOptions {
   /** CA certificates of the installation, PEM, concatenated. */
@@ -24,8 +24,11 @@ export interface GuestTls {
   readonly token?: string | undefined;
 }
 
-/** TLS options for a node. The directory is read when a connection is made. */
-export function tlsTo(directory: Directory, node: NodeRole, identity: () => TlsIdentity): TlsOptions {
+/**
+ * TLS options for a node. The directory is read when a connection is made.
+ * @param node a role, or the id of one node
+ */
+export function tlsTo(directory: Directory, node: string, identity: () => TlsIdentity): TlsOptions {
   return {
     get authority() {
       return directory.authority;

@@ -7,6 +7,7 @@ export * from './host-port.ts';
 export * from './http.ts';
 export * from './link-messages.ts';
 export * from './node-admission.ts';
+export * from './node-ring.ts';
 export * from './pairing.ts';
 export * from './public-client.ts';
 export * from './public-server.ts';

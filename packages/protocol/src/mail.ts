@@ -77,8 +77,16 @@ const messageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('group.set'), ...attested }),
   /** The administrator has stated which organisation holds a machine. */
   z.strictObject({ type: z.literal('machine.assign'), transaction: bytes }),
-  /** `segments`: id of the node that streams, for the keys node, if there are several. */
-  z.strictObject({ type: z.literal('stream.open'), opening: openingSchema, segments: nodeId.optional() }),
+  /**
+   * `segments`: id of the node that streams, for the keys node, if there are several. `distribution`: id of the node over
+   * which the machine has asked, if there are several.
+   */
+  z.strictObject({
+    type: z.literal('stream.open'),
+    opening: openingSchema,
+    segments: nodeId.optional(),
+    distribution: nodeId.optional(),
+  }),
   z.strictObject({ type: z.literal('vault.check'), check: hexOf(16), deep: z.boolean() }),
   /** Every message that may be sealed to an older key of the recipient was delivered before this message. */
   z.strictObject({ type: z.literal('box.drained'), use: z.enum(['mail', 'attachments']), below: uint }),

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, utf8 } from '@millrace/base';
+import { compareBytes, utf8 } from '@millrace/base';
 import type { BoxRole } from './box.ts';
 import { type Directory, type DirectoryNode, type NodeRole, nodeOf, nodesOf } from './directory.ts';
 import { sha256 } from './opening.ts';
@@ -20,14 +20,20 @@ export function chooseNode(
   role: NodeRole,
   partition: string,
 ): DirectoryNode {
-  let chosen = nodeOf(directory, role);
-  let highest: Bytes | undefined;
-  for (const node of nodesOf(directory, role)) {
-    const weight = sha256(utf8(`millrace/v1/placement/${directory.installation}/${partition}/${node.id}`));
-    if (highest !== undefined && compareBytes(weight, highest) <= 0) continue;
-    [chosen, highest] = [node, weight];
-  }
-  return chosen;
+  return nodesInOrder(directory, role, partition)[0] ?? nodeOf(directory, role);
+}
+
+/** The nodes of a role, the one that `chooseNode` chooses first: who takes over from whom. */
+export function nodesInOrder(
+  directory: Pick<Directory, 'installation' | 'nodes'>,
+  role: NodeRole,
+  partition: string,
+): readonly DirectoryNode[] {
+  const weighted = nodesOf(directory, role).map((node) => ({
+    node,
+    weight: sha256(utf8(`millrace/v1/placement/${directory.installation}/${partition}/${node.id}`)),
+  }));
+  return weighted.sort((a, b) => compareBytes(b.weight, a.weight)).map(({ node }) => node);
 }
 
 /** @throws {MillraceError} E_DIRECTORY if the directory contains no such node */

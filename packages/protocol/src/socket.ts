@@ -17,6 +17,9 @@ export const MAX_LINK_MESSAGE = 256 * 1024;
 const BEAT_MS = 4_000;
 const SILENT_BEATS = 3;
 
+/** Time within which a link has to be open, ms. */
+const OPEN_MS = 10_000;
+
 export interface LinkSocket extends Closable {
   readonly connected: boolean;
   /** Sends the message if connected. @returns false if not connected; the stream is resumed later */
@@ -25,12 +28,14 @@ export interface LinkSocket extends Closable {
   readonly buffered: number;
   /** Bytes on the wire of the current connection, in both directions, including TLS. */
   wireBytes(): number;
+  /** Ends the current connection; another is opened at the address that is then current. */
+  leave(): void;
   close(): void;
 }
 
 export interface LinkHandlers {
   message(message: Bytes): void;
-  open?(): void;
+  open?(at: Address): void;
   /** Called when the connection is lost. It is reopened with back-off. */
   closed?(): void;
 }
@@ -39,7 +44,14 @@ export interface LinkHandlers {
  * Opens a WebSocket over mutual TLS 1.3 and reopens it when the connection is lost, at the next of several addresses.
  */
 export function connectLink(
-  options: { addresses: () => readonly Address[]; path: string; tls: TlsOptions; logger: Logger; beatMs?: number },
+  options: {
+    addresses: () => readonly Address[];
+    path: string;
+    tls: TlsOptions;
+    logger: Logger;
+    beatMs?: number;
+    openMs?: number;
+  },
   handlers: LinkHandlers,
 ): LinkSocket {
   const stop = new AbortController();
@@ -63,13 +75,15 @@ export function connectLink(
         },
         perMessageDeflate: false,
         maxPayload: MAX_LINK_MESSAGE,
-        handshakeTimeout: 10_000,
       });
       current.binaryType = 'nodebuffer';
       const end = () => current.terminate();
+      // `handshakeTimeout` does not count while TLS waits for a process that is frozen.
+      const opening = setTimeout(end, options.openMs ?? OPEN_MS);
       let silent = 0;
       let beat: NodeJS.Timeout | undefined;
       current.on('open', () => {
+        clearTimeout(opening);
         socket = current;
         // Read once: Node returns it only once.
         const certificate = peer?.getPeerX509Certificate();
@@ -78,7 +92,7 @@ export function connectLink(
           if (++silent > SILENT_BEATS || !isPinned(certificate, options.tls.pin)) return current.terminate();
           current.ping();
         }, options.beatMs ?? BEAT_MS);
-        handlers.open?.();
+        handlers.open?.(address);
       });
       current.on('pong', () => {
         silent = 0;
@@ -91,6 +105,7 @@ export function connectLink(
         options.logger.debug({ err: new MillraceError('E_UNAVAILABLE', error.message) }, 'link failed'),
       );
       current.on('close', () => {
+        clearTimeout(opening);
         clearInterval(beat);
         stop.signal.removeEventListener('abort', end);
         const wasOpen = socket === current;
@@ -128,6 +143,7 @@ export function connectLink(
       return true;
     },
     wireBytes: () => (tcp === undefined ? 0 : tcp.bytesRead + tcp.bytesWritten),
+    leave: () => socket?.terminate(),
     close: () => stop.abort(),
   };
 }

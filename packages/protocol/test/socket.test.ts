@@ -1,5 +1,5 @@
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { createLogger, sleep } from '@millrace/base';
 import { createAuthority, fingerprint } from '@millrace/identity';
 import { afterEach, expect, it } from 'vitest';
@@ -70,6 +70,18 @@ it('reconnects a link that answers no ping, and keeps one that does', async () =
   await expect.poll(() => node.pings, { timeout: 10_000 }).toBeGreaterThan(20);
   expect(lost).toBe(before);
   expect(link.connected).toBe(true);
+});
+
+it('turns to the next address when a frozen process takes the connection and does not begin TLS', async () => {
+  const { node, options } = await startNode();
+  node.answers = true;
+  const frozen = createTcpServer(() => undefined);
+  await new Promise<void>((resolve) => frozen.listen(0, '127.0.0.1', resolve));
+  ends.push(() => frozen.close());
+  const ports = [(frozen.address() as AddressInfo).port, node.port];
+  const addresses = () => ports.map((port) => ({ host: '127.0.0.1', port }));
+  const link = open(connectLink({ ...options, addresses, openMs: 200 }, { message: () => undefined }));
+  await expect.poll(() => link.connected, { timeout: 10_000 }).toBe(true);
 });
 
 it('a node whose certificate cannot be read opens no connection, however often it retries', async () => {

@@ -1,6 +1,7 @@
 import type { TlsIdentity } from '@millrace/identity';
 import { type Addresses, addressesOf, createHttpClient, type Directory, tlsTo } from '@millrace/protocol';
 import type { Transports } from '../api.ts';
+import { distributionTransport } from './distribution-transport.ts';
 
 export interface ConnectOptions {
   readonly directory: Directory;
@@ -12,10 +13,14 @@ export interface ConnectOptions {
 
 /** Connections to the nodes that clients call, by mutual TLS with pinned certificates. */
 export function connectNodes({ directory, addresses, user }: ConnectOptions): Transports {
-  const connect = (role: 'control' | 'distribution') =>
-    createHttpClient({
-      addresses: () => addressesOf(directory, role, () => addresses[role]),
-      tls: tlsTo(directory, role, () => user.tls),
-    });
-  return { control: connect('control'), distribution: connect('distribution') };
+  const control = createHttpClient({
+    addresses: () => addressesOf(directory, 'control', () => addresses.control),
+    tls: tlsTo(directory, 'control', () => user.tls),
+  });
+  const distribution = distributionTransport(
+    directory,
+    () => addresses.distribution,
+    () => user.tls,
+  );
+  return { control, distribution };
 }

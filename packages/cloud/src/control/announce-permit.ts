@@ -49,7 +49,7 @@ export async function announce(context: ControlContext, id: string): Promise<(()
   };
   // The share of a job package's key is sealed to the segments node to which the design belongs.
   const moves = readLicence(licence).package === undefined;
-  await mailbox.sendOpening(`open/${permit.permitId}`, print.design, opening, moves);
+  await mailbox.sendOpening(`open/${permit.permitId}`, print.design, opening, { moves, over: permit.distribution });
   return async () => {
     await records.prints.update(id, (current) =>
       current.permit?.permitId === permit.permitId

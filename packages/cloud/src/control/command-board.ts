@@ -33,6 +33,11 @@ interface Taken<Answer> {
   settle(refusal: Refusal | undefined, value: Answer | undefined): void;
 }
 
+/** A call of a machine that waits. */
+interface Asking {
+  wake: () => void;
+}
+
 /**
  * Commands on their way to machines that make an object, in memory only: after a restart of control nothing is
  * commanded that a person does not command again. Other questions to machines that wait for them take the same way.
@@ -40,8 +45,8 @@ interface Taken<Answer> {
 export class CommandBoard<Asked = Attested, Answer = undefined> {
   /** By print. */
   readonly #waiting = new Map<string, Command<Asked>[]>();
-  /** The calls of machines that wait, by print. */
-  readonly #asking = new Map<string, () => void>();
+  /** The newest call for each print, and how to wake it. */
+  readonly #asking = new Map<string, Asking>();
   /** By command. */
   readonly #taken = new Map<string, Taken<Answer>>();
 
@@ -70,7 +75,7 @@ export class CommandBoard<Asked = Attested, Answer = undefined> {
         };
         waiting.push({ id, signed, take });
         this.#waiting.set(print, waiting);
-        this.#asking.get(print)?.();
+        this.#asking.get(print)?.wake();
       });
     } finally {
       clearTimeout(timer);
@@ -79,19 +84,30 @@ export class CommandBoard<Asked = Attested, Answer = undefined> {
     }
   }
 
-  /** The next command for a print. @param waitMs how long to wait for one; undefined if none came */
+  /**
+   * The next command for a print.
+   * @param waitMs how long to wait for one; undefined if none came, or if the machine makes the call again meanwhile, as
+   *   it does when it has connected to another distribution node
+   */
   async next(print: string, waitMs: number, gone: AbortSignal): Promise<Asked | undefined> {
     const deadline = AbortSignal.any([gone, AbortSignal.timeout(waitMs)]);
-    for (;;) {
-      if (gone.aborted) return undefined;
-      const command = this.#waiting.get(print)?.[0];
-      if (command !== undefined) {
-        this.#remove(print, command.id);
-        command.take();
-        return command.signed;
+    const call: Asking = { wake: () => undefined };
+    this.#asking.get(print)?.wake();
+    this.#asking.set(print, call);
+    try {
+      for (;;) {
+        if (gone.aborted || this.#asking.get(print) !== call) return undefined;
+        const command = this.#waiting.get(print)?.[0];
+        if (command !== undefined) {
+          this.#remove(print, command.id);
+          command.take();
+          return command.signed;
+        }
+        if (deadline.aborted) return undefined;
+        await woken(call, deadline);
       }
-      if (deadline.aborted) return undefined;
-      await this.#asked(print, deadline);
+    } finally {
+      if (this.#asking.get(print) === call) this.#asking.delete(print);
     }
   }
 
@@ -106,20 +122,18 @@ export class CommandBoard<Asked = Attested, Answer = undefined> {
     if (left.length === 0) this.#waiting.delete(print);
     else this.#waiting.set(print, left);
   }
+}
 
-  /** Resolves when a command was submitted, at the end of the signal, or when another call waits for this print. */
-  #asked(print: string, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        signal.removeEventListener('abort', done);
-        if (this.#asking.get(print) === done) this.#asking.delete(print);
-        resolve();
-      };
-      this.#asking.get(print)?.();
-      this.#asking.set(print, done);
-      signal.addEventListener('abort', done, { once: true });
-    });
-  }
+/** Resolves when the call is woken: a command was submitted, or the call was made again. Or at the end of the signal. */
+function woken(call: Asking, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    call.wake = done;
+    signal.addEventListener('abort', done, { once: true });
+  });
 }
 
 /** @param refusal of a machine, whose code may be anything */

@@ -115,10 +115,10 @@ export function nodeHandlers(context: ControlContext, sharedKeys: SharedKeys | u
         if (!('visit' in work)) return { print, ...loaded };
         return { visit: { visit: work.visit, cloud: work.cloud, print }, ...loaded };
       },
-      callHome: async ({ params: { machine }, body, allow }) => {
+      callHome: async ({ params: { machine }, body, actor, allow }) => {
         allow();
         machinesSeen.set(machine, clock.now());
-        const answer = await callHome(context, machine, body.request);
+        const answer = await callHome(context, machine, body.request, { distribution: idOf(actor) });
         return { ...answer, machine: machineSchema.parse(answer.machine) };
       },
       command: async ({ params: { machine }, body, allow, gone }) => {
@@ -158,10 +158,13 @@ export function nodeHandlers(context: ControlContext, sharedKeys: SharedKeys | u
       },
     },
     visitorCalls: {
-      callHome: async ({ params: { machine, cloud }, body, allow }) => {
+      callHome: async ({ params: { machine, cloud }, body, actor, allow }) => {
         allow();
         machinesSeen.set(machine, clock.now());
-        const answer = await callHome(context, machine, body.request, { cloud, ...body.visit });
+        const answer = await callHome(context, machine, body.request, {
+          distribution: idOf(actor),
+          visiting: { cloud, ...body.visit },
+        });
         return { ...answer, machine: machineSchema.parse(answer.machine) };
       },
       report: async ({ params: { machine, cloud }, body, allow }) => {
@@ -173,6 +176,8 @@ export function nodeHandlers(context: ControlContext, sharedKeys: SharedKeys | u
     },
   };
 }
+
+const idOf = (actor: Actor): string | undefined => ('id' in actor ? actor.id : undefined);
 
 /** @throws {MillraceError} E_AUTH */
 function proactive(actor: Actor): Extract<Actor, { role: 'segments' | 'keys' }> {

@@ -5,6 +5,7 @@ import {
   ignoringRevocations,
   type Machine,
   type MachineMembership,
+  nodesOf,
   objectId,
   onlyKey,
   PERMIT_MS,
@@ -57,6 +58,13 @@ export interface CallHomeAnswer {
   readonly core: Uint8Array;
 }
 
+export interface CallHomeOptions {
+  /** Id of the distribution node that passes the call on. */
+  readonly distribution?: string | undefined;
+  /** What a machine of another cloud shows. */
+  readonly visiting?: Visiting | undefined;
+}
+
 /** Errors after which a queued print can never be permitted. */
 export const FINAL: ReadonlySet<string> = new Set([
   'E_LICENCE_EXHAUSTED',
@@ -80,17 +88,18 @@ export const FINAL: ReadonlySet<string> = new Set([
  * the ledger, then returns the permit. The same request again gets the same permit; another request of the same run
  * resumes the print.
  * @param caller key name in the certificate of the machine's link
- * @param visiting what a machine of another cloud shows
  */
 export function callHome(
   context: ControlContext,
   caller: string,
   bytes: Bytes,
-  visiting?: Visiting,
+  { visiting, distribution }: CallHomeOptions = {},
 ): Promise<CallHomeAnswer> {
   // One call at a time for each machine, so that a print cannot claim two objects.
   return context.tracer.run('permit', {}, () =>
-    context.mutexes.run(caller, () => context.licensing.read(() => callHomeOnce(context, caller, bytes, visiting))),
+    context.mutexes.run(caller, () =>
+      context.licensing.read(() => callHomeOnce(context, caller, bytes, { visiting, distribution })),
+    ),
   );
 }
 
@@ -98,7 +107,7 @@ async function callHomeOnce(
   context: ControlContext,
   caller: string,
   bytes: Bytes,
-  visiting?: Visiting,
+  { visiting, distribution }: CallHomeOptions,
 ): Promise<CallHomeAnswer> {
   const { records, directory, clock } = context;
   requireNewest(context);
@@ -151,7 +160,7 @@ async function callHomeOnce(
     if (repeated && !isBegun(print)) throw new MillraceError('E_STATE', `the print is ${print.state}`);
     const permitted = repeated
       ? print
-      : await permit(context, { ...print, ...admission, ...member }, licence, { request, bytes, use });
+      : await permit(context, { ...print, ...admission, ...member }, licence, { request, bytes, use, distribution });
     const markAnnounced = await announce(context, permitted.print);
     // The machine need not wait for the mark: without it, control announces again, which changes nothing.
     markAnnounced?.().catch((error: unknown) => {
@@ -270,7 +279,17 @@ async function permit(
   context: ControlContext,
   print: PrintRecord,
   licence: LicenceRecord,
-  { request, bytes, use }: { readonly request: PermitRequest; readonly bytes: Bytes; use(): Promise<void> },
+  {
+    request,
+    bytes,
+    use,
+    distribution,
+  }: {
+    readonly request: PermitRequest;
+    readonly bytes: Bytes;
+    use(): Promise<void>;
+    readonly distribution: string | undefined;
+  },
 ): Promise<PrintRecord> {
   const { records, clock, directory, permitKey } = context;
   const resuming = isBegun(print);
@@ -318,6 +337,8 @@ async function permit(
           request: bytes,
           requestHash: sha256(bytes),
           announced: false,
+          // A single one need not be named, and an older node would not know the field.
+          ...(nodesOf(directory, 'distribution').length > 1 && distribution !== undefined && { distribution }),
         },
       };
     });

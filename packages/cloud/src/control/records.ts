@@ -5,6 +5,7 @@ import {
   groupKinds,
   haltSchema,
   machineSchema,
+  nodeId,
   organisationKinds,
   personRoles,
   readTransaction,
@@ -252,7 +253,16 @@ const printSchema = z.strictObject({
   membership: z.strictObject({ statement: z.strictObject(attested), assignment: bytes }).optional(),
   /** The newest permit and the request that it answered. */
   permit: z
-    .strictObject({ permitId: id, from: uint, bytes, request: bytes, requestHash: bytesOf(32), announced: z.boolean() })
+    .strictObject({
+      permitId: id,
+      from: uint,
+      bytes,
+      request: bytes,
+      requestHash: bytesOf(32),
+      announced: z.boolean(),
+      /** The distribution node over which the machine has asked, if there are several. */
+      distribution: nodeId.optional(),
+    })
     .optional(),
   life: lifeSchema.optional(),
 });

@@ -87,7 +87,7 @@ export class MachineCalls {
       const reply = await this.#control.call(route.method, path, options);
       this.#peer.send(encodeControl({ type: 'answer', call: call.call, body: reply.body }));
     } catch (error) {
-      this.#refuse(call, error);
+      this.#refuse(call, isAboutNode(error) ? noLonger(error) : error);
     }
   }
 
@@ -96,5 +96,11 @@ export class MachineCalls {
     this.#peer.send(encodeControl({ type: 'error', call, code, message }));
   }
 }
+
+/** Control refuses this node, which was retired, and not the call. The machine makes it again at another node. */
+const isAboutNode = (error: unknown): error is MillraceError =>
+  error instanceof MillraceError && error.code === 'E_AUTH' && error.data.node !== undefined;
+const noLonger = (cause: MillraceError) =>
+  new MillraceError('E_UNAVAILABLE', 'control no longer accepts this distribution node', { cause });
 
 const isVisitors = (method: Call['method']): method is keyof typeof visitorRoutes => method in visitorRoutes;

@@ -49,7 +49,7 @@ export async function createKeysNode(
     tracer,
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
-  const { control, mail, link } = outbound;
+  const { control, mail, links } = outbound;
   const objects = new ObjectRepository(records);
   const order = new RwLock();
   const streams = new KeysStreams({
@@ -62,7 +62,7 @@ export async function createKeysNode(
     deletions,
     objects,
     mail,
-    link,
+    links,
     order,
     chaffPercent: config.chaffPercent,
   });

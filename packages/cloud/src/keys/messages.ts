@@ -6,7 +6,7 @@ import { addDesign, addLicence, deleteDesign, setMaintenance } from './design-me
 import type { KeysStreams } from './streams.ts';
 import { handleVaultMessage } from './vault-messages.ts';
 
-/** Handles a message on the link to the distribution node. */
+/** Handles a message on a link to a distribution node. */
 export function handleLinkMessage(streams: KeysStreams, message: LinkMessage, logger: Logger): void {
   if (message.kind === 'reverse')
     streams.receive(message.session, message.payload).catch((error: unknown) => {
@@ -48,7 +48,7 @@ export async function handleMail(
       case 'machine.assign':
         return context.streams.takeGroupMail(message);
       case 'stream.open':
-        return context.streams.open(message.opening, message.segments);
+        return context.streams.open(message.opening, message);
       case 'alarm.clear':
         return context.streams.clearAlarm(message);
       case 'vault.check':

@@ -15,7 +15,6 @@ import {
   type Directory,
   encodeControl,
   keysShareOf,
-  type LinkSocket,
   licenceOf,
   type MessageOf,
   nodesOf,
@@ -28,6 +27,7 @@ import {
 } from '@millrace/protocol';
 import { HashTree, type Manifest, type Playbook, readManifest } from '@millrace/vault';
 import type { Deletions } from '../node/deletions.ts';
+import type { DistributionLink, DistributionLinks } from '../node/distribution-links.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { ranges } from '../node/runs.ts';
 import { creditedError } from '../streaming/credits.ts';
@@ -55,7 +55,7 @@ export interface KeysStreamsModules {
   readonly deletions: Deletions;
   readonly objects: ObjectRepository;
   readonly mail: MailClient;
-  readonly link: LinkSocket;
+  readonly links: Pick<DistributionLinks, 'to'>;
   /** Slices are posted under a shared lock: no message of a sweep that removes their places is sent before them. */
   readonly order: RwLock;
   /** Chaff hints for every 100 hints of data, if the machine uses sparse hints. */
@@ -67,6 +67,8 @@ interface RunningStream {
   readonly permitId: string;
   /** Id of the segments node. */
   readonly segments: string;
+  /** To the distribution node of the machine. */
+  readonly link: DistributionLink;
 }
 
 /** A cell that is missing in this many slices in a row is lost. */
@@ -88,19 +90,20 @@ export class KeysStreams {
 
   /**
    * Handles a permit that control announces: verifies it, derives the session and offers it to the machine.
-   * @param segments id of the segments node that streams; by default the one to which the design belongs
+   * @param at ids of the segments node that streams, by default the one to which the design belongs, and of the
+   *   distribution node to which the machine is connected, by default the first one
    */
-  async open(opening: Opening, segments?: string): Promise<void> {
+  async open(opening: Opening, at: Pick<MessageOf<'stream.open'>, 'segments' | 'distribution'> = {}): Promise<void> {
     try {
-      await this.#open(opening, segments);
+      await this.#open(opening, at.segments, this.#modules.links.to(at.distribution));
     } catch (error) {
       await reportRefusedOpening(this.#modules.mail, { opening, by: 'keys', error });
       throw error;
     }
   }
 
-  async #open(opening: Opening, named: string | undefined): Promise<void> {
-    const { directory, clock, objects, playbook, licences, deletions, link, logger } = this.#modules;
+  async #open(opening: Opening, named: string | undefined, link: DistributionLink): Promise<void> {
+    const { directory, clock, objects, playbook, licences, deletions, logger } = this.#modules;
     let manifest: Manifest | undefined;
     const designOf = async (design: string) => {
       await deletions.requireKept(design);
@@ -112,7 +115,7 @@ export class KeysStreams {
     const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf, begun, credits });
     const { permit, licence, machine, request } = verified;
     const permitId = toHex(permit.id);
-    if (licence.package !== undefined) return this.#releaseShare(verified, permitId);
+    if (licence.package !== undefined) return this.#releaseShare(verified, permitId, link);
     await objects.reach(permit.object, this.#guards.acked(permit.object));
     if (!(await objects.use(verified, permitId))) return;
     const node = segmentsNode(directory, permit.design, named);
@@ -181,7 +184,7 @@ export class KeysStreams {
       send: (message) => link.send(message),
       onEnd: (error) => void this.#ended(key, permitId, error),
     });
-    this.#streams.set(key, { stream, permitId, segments: node });
+    this.#streams.set(key, { stream, permitId, segments: node, link });
     logger.info(
       { object: permit.object, number: permit.number, of: licence.objects, from: request.from },
       'stream started',
@@ -189,13 +192,14 @@ export class KeysStreams {
   }
 
   /** Counts an object that is made from a job package, and releases this node's share of the package's key. */
-  async #releaseShare(verified: VerifiedOpening, permitId: string): Promise<void> {
+  async #releaseShare(verified: VerifiedOpening, permitId: string, link: DistributionLink): Promise<void> {
     const { directory, licences, objects } = this.#modules;
     const licenceSecret = await licences.secretOf(verified.permit.licence);
     const share = keysShareOf(licenceSecret, packageBinding(directory, verified));
     wipe(licenceSecret);
     try {
-      if (await objects.use(verified, permitId)) await releaseShare(this.#modules, 'keys', verified, share);
+      if (await objects.use(verified, permitId))
+        await releaseShare({ ...this.#modules, link }, 'keys', verified, share);
     } finally {
       wipe(share);
     }
@@ -330,7 +334,8 @@ export class KeysStreams {
   async #ended(key: string, permitId: string, error: MillraceError | undefined): Promise<void> {
     const entry = this.#streams.get(key);
     if (entry === undefined) return;
-    const { logger, objects, mail, link } = this.#modules;
+    const { logger, objects, mail } = this.#modules;
+    const { link } = entry;
     const { object } = entry.stream;
     const acked = this.#guards.acked(object);
     await this.stop(key);

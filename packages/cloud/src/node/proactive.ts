@@ -1,4 +1,4 @@
-import { type ControlClient, type DistributionClient, distributionLinks } from '@millrace/api';
+import type { ControlClient } from '@millrace/api';
 import {
   type Bytes,
   type Clock,
@@ -14,17 +14,18 @@ import {
   type Addresses,
   addressesOf,
   type BoxUse,
-  connectLink,
   createHttpClient,
+  createRingClient,
   decodeLink,
   type LinkMessage,
-  type LinkSocket,
+  NodeRing,
   tlsTo,
 } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import type { Slots } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
 import { controlClient, distributionClient } from './api-clients.ts';
+import { connectDistributions, type DistributionLinks } from './distribution-links.ts';
 import { followDirectory } from './follow-directory.ts';
 import { KnownBoxes } from './known-boxes.ts';
 import { createMailClient, type Handler, type MailClient } from './mail-client.ts';
@@ -33,11 +34,10 @@ import { OwnBoxes } from './own-boxes.ts';
 /** Connections of a node that opens no port and therefore starts every connection. */
 export interface Outbound extends Closable {
   readonly control: ControlClient;
-  readonly distribution: DistributionClient;
   readonly mail: MailClient;
   /** Keys to which owners seal attachments of transactions; only the keys node has such keys. */
   readonly attachments: OwnBoxes | undefined;
-  readonly link: LinkSocket;
+  readonly links: DistributionLinks;
   /** Announces the box keys, then starts to handle mail. May be called again until it succeeds. */
   start(handle: Handler): Promise<void>;
 }
@@ -58,26 +58,27 @@ export async function connectOutbound(options: {
   const { id, directory, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
-  const addressesFor = (node: 'control' | 'distribution') => () => addressesOf(directory, node, () => addresses[node]);
-  const connect = (node: 'control' | 'distribution') =>
-    closer.add(createHttpClient({ addresses: addressesFor(node), tls: tlsFor(node), traceparent: tracer.traceparent }));
-  const control = controlClient(connect('control'));
-  const distribution = distributionClient(connect('distribution'));
-  const guest = controlClient(
-    closer.add(createHttpClient({ addresses: addressesFor('control'), tls: { directory: config.directory } })),
+  const addressesOfControl = () => addressesOf(directory, 'control', () => addresses.control);
+  const { traceparent } = tracer;
+  const control = controlClient(
+    closer.add(createHttpClient({ addresses: addressesOfControl, tls: tlsFor('control'), traceparent })),
   );
-  const link = closer.add(
-    connectLink(
+  const guest = controlClient(
+    closer.add(createHttpClient({ addresses: addressesOfControl, tls: { directory: config.directory } })),
+  );
+  // Asked for news only, one after the other, so that none of them can withhold any.
+  const ring = new NodeRing(() => addressesOf(directory, 'distribution', () => addresses.distribution));
+  const distribution = distributionClient(closer.add(createRingClient(ring, { tls: tlsFor('distribution') })));
+  const links = closer.add(
+    connectDistributions(
       {
-        addresses: addressesFor('distribution'),
-        path: distributionLinks.node.path,
-        tls: tlsFor('distribution'),
+        directory,
+        onChange: (listener) => config.directories?.subscribe(listener),
+        bootstrap: () => addresses.distribution,
+        tls: () => config.tls,
         logger,
       },
-      {
-        message: (bytes: Bytes) => receive(bytes, onMessage, logger),
-        open: () => following.askNow(),
-      },
+      { message: (bytes: Bytes) => receive(bytes, onMessage, logger), open: () => following.askNow() },
     ),
   );
   const following = closer.add(followDirectory(config, { sources: [control, distribution], guest, logger }));
@@ -115,7 +116,7 @@ export async function connectOutbound(options: {
     mail.start(handle);
   };
   const { attachments } = boxes;
-  return { control, distribution, mail, attachments, link, start, close: () => closer.close() };
+  return { control, mail, attachments, links, start, close: () => closer.close() };
 }
 
 function receive(bytes: Bytes, onStream: (message: LinkMessage) => void, logger: Logger): void {

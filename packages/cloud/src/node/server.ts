@@ -200,7 +200,9 @@ export function callerOf(directory: Directory, certificate: X509Certificate | un
     const seen = certificate.fingerprint256.replaceAll(':', '').toLowerCase();
     const node = nodesOf(directory, party.id).find(({ role }) => role === party.role);
     if (node === undefined || !fingerprintsOf(directory, node.id).includes(seen))
-      throw new MillraceError('E_AUTH', `the directory does not name this ${party.role} node ${party.id}`);
+      throw new MillraceError('E_AUTH', `the directory does not name this ${party.role} node ${party.id}`, {
+        data: { node: party.id },
+      });
   }
   if (party.role === 'user') requireUnrevoked(directory, party.name);
   if (

@@ -7,7 +7,7 @@ import { stateKey } from './state-key.ts';
 import type { SegmentsStreams } from './streams.ts';
 import { handleVaultMessage } from './vault-messages.ts';
 
-/** Handles a message on the link to the distribution node. */
+/** Handles a message on a link to a distribution node. */
 export function handleLinkMessage(streams: SegmentsStreams, message: LinkMessage, logger: Logger): void {
   if (message.kind === 'reverse')
     streams.receive(message.session, message.payload).catch((error: unknown) => {
@@ -33,10 +33,10 @@ export async function handleMail(
 ): Promise<void> {
   const { streams, vault } = context;
   if (from.role === 'control' && message.type === 'stream.open') {
-    const { opening } = message;
+    const { opening, distribution } = message;
     // The design of a job package is not stored first: it may have been added just before.
-    if (isForPackage(opening)) return goOn(vault.run(() => streams.open(opening)));
-    return streams.open(opening);
+    if (isForPackage(opening)) return goOn(vault.run(() => streams.open(opening, distribution)));
+    return streams.open(opening, distribution);
   }
   if (from.role === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
   if (from.role === 'control' && message.type === 'licence.resume') return streams.resume(message);

@@ -3,6 +3,7 @@ import { type Addresses, chooseNode, nodesOf } from '@millrace/protocol';
 import { CellStore, PointsPool } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions } from '../node/deletions.ts';
+import { createDistributionClients } from '../node/distribution-clients.ts';
 import { reportMetrics } from '../node/metrics-reporter.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { connectOutbound } from '../node/proactive.ts';
@@ -54,8 +55,16 @@ export async function createSegmentsNode(
     tracer,
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
-  const { control, distribution, mail, link } = outbound;
-  const staged = new StagedSegments(distribution);
+  const { control, mail, links } = outbound;
+  const distributions = closer.add(
+    createDistributionClients(
+      directory,
+      () => addresses.distribution,
+      () => config.tls,
+      tracer.traceparent,
+    ),
+  );
+  const staged = closer.add(new StagedSegments({ distributions, store: records, clock, logger }));
   const shared = { store: records, designs, staged, mail };
   const storePlacements = new Placements(cells, mail);
   const storeJob = new StoreDesign({ ...shared, placements: storePlacements });
@@ -75,7 +84,7 @@ export async function createSegmentsNode(
     cells,
     mail,
     control,
-    link,
+    links,
     metrics,
     tracer,
   });

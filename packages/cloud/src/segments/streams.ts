@@ -22,7 +22,6 @@ import {
   encodeStream,
   type LicensedPackage,
   type LinkControl,
-  type LinkSocket,
   licenceOf,
   type MachineState,
   type MatrixInUse,
@@ -34,6 +33,7 @@ import {
   verifyOpening,
 } from '@millrace/protocol';
 import type { CellStore } from '@millrace/vault';
+import type { DistributionLink, DistributionLinks } from '../node/distribution-links.ts';
 import type { MailClient } from '../node/mail-client.ts';
 import { creditedError } from '../streaming/credits.ts';
 import { takeGroupMail } from '../streaming/group-mail.ts';
@@ -64,6 +64,8 @@ interface Progress {
 interface RunningStream {
   readonly stream: SegmentsStream;
   readonly permitId: string;
+  /** To the distribution node of the machine. */
+  readonly link: DistributionLink;
   readonly span: Span;
 }
 
@@ -78,7 +80,7 @@ export interface SegmentsStreamsModules {
   readonly cells: CellStore;
   readonly mail: MailClient;
   readonly control: Pick<ControlClient, 'nodes'>;
-  readonly link: LinkSocket;
+  readonly links: Pick<DistributionLinks, 'to'>;
   readonly metrics: Metrics;
   readonly tracer: Tracer;
 }
@@ -86,7 +88,7 @@ export interface SegmentsStreamsModules {
 /** All streams of the segments node. */
 export class SegmentsStreams {
   readonly #modules: SegmentsStreamsModules;
-  readonly #openings = new Map<string, VerifiedOpening>();
+  readonly #openings = new Map<string, { verified: VerifiedOpening; link: DistributionLink }>();
   readonly #streams = new Map<string, RunningStream>();
   readonly #guards: Guards;
   /** Progress that has not been reported to control yet. */
@@ -106,17 +108,20 @@ export class SegmentsStreams {
     }, TICK_MS);
   }
 
-  /** Handles a machine's permit that control announces. This node verifies everything again. */
-  async open(opening: Opening): Promise<void> {
+  /**
+   * Handles a machine's permit that control announces. This node verifies everything again.
+   * @param distribution id of the node to which the machine is connected; by default the first one
+   */
+  async open(opening: Opening, distribution?: string): Promise<void> {
     try {
-      await this.#open(opening);
+      await this.#open(opening, this.#modules.links.to(distribution));
     } catch (error) {
       await reportRefusedOpening(this.#modules.mail, { opening, by: 'segments', error });
       throw error;
     }
   }
 
-  async #open(opening: Opening): Promise<void> {
+  async #open(opening: Opening, link: DistributionLink): Promise<void> {
     const { directory, clock, designs, objects } = this.#modules;
     const verified = await verifyOpening(opening, {
       directory,
@@ -128,24 +133,30 @@ export class SegmentsStreams {
     const { object } = verified.permit;
     const permitId = toHex(verified.permit.id);
     const { package: packaged } = verified.licence;
-    if (packaged !== undefined) return this.#releaseShare(verified, permitId, packaged);
+    if (packaged !== undefined) return this.#releaseShare(verified, permitId, packaged, link);
     await objects.reach(object, this.#guards.acked(object));
     if (!(await objects.use(verified, permitId))) return;
-    this.#openings.set(permitId, verified);
+    this.#openings.set(permitId, { verified, link });
     const oldest = this.#openings.keys().next().value;
     if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
     // Sent now instead of with the session. Otherwise the keys node's offer would wait until that node's mail arrives
     // here.
-    await this.#nameMachine({ type: 'admit', permitId, machine: verified.link });
+    await this.#nameMachine(link, { type: 'admit', permitId, machine: verified.link });
   }
 
   /** Counts an object that is made from a job package, and releases this node's share of the package's key. */
-  async #releaseShare(verified: VerifiedOpening, permitId: string, { shares }: LicensedPackage): Promise<void> {
+  async #releaseShare(
+    verified: VerifiedOpening,
+    permitId: string,
+    { shares }: LicensedPackage,
+    link: DistributionLink,
+  ): Promise<void> {
     const { directory, identity, objects } = this.#modules;
     // First: an object whose package cannot be opened is not counted here.
     const share = await openOwnShare(identity, packageBinding(directory, verified), shares.segments);
     try {
-      if (await objects.use(verified, permitId)) await releaseShare(this.#modules, 'segments', verified, share);
+      if (await objects.use(verified, permitId))
+        await releaseShare({ ...this.#modules, link }, 'segments', verified, share);
     } finally {
       wipe(share);
     }
@@ -153,11 +164,12 @@ export class SegmentsStreams {
 
   /** Starts the session that the keys node announces for a verified opening. */
   async begin(message: MessageOf<'stream.session'>): Promise<void> {
-    const { clock, logger, designs, objects, link } = this.#modules;
-    const opening = this.#openings.get(message.permitId);
+    const { clock, logger, designs, objects } = this.#modules;
+    const opened = this.#openings.get(message.permitId);
     const { parameters, session } = message;
-    if (opening === undefined)
+    if (opened === undefined)
       throw new MillraceError('E_PERMIT', 'the session has no opening that this node has verified');
+    const { verified: opening, link } = opened;
     if (opening.permit.object !== parameters.object || opening.permit.design !== parameters.design) {
       throw new MillraceError('E_PERMIT', 'the session does not match the permit');
     }
@@ -169,7 +181,7 @@ export class SegmentsStreams {
     if (parameters.from !== from || parameters.segments !== segments || parameters.window !== window) {
       throw new MillraceError('E_PERMIT', 'the session does not match the machine’s request for this design');
     }
-    if (!(await this.#nameMachine({ type: 'route', session, machine: opening.link }))) return;
+    if (!(await this.#nameMachine(link, { type: 'route', session, machine: opening.link }))) return;
     await this.#closeStreamsOf(parameters.object);
     const guard = this.#guards.enter(
       parameters.object,
@@ -198,7 +210,7 @@ export class SegmentsStreams {
       onFirstTaken: (acked) => objects.reach(parameters.object, acked),
       onEnd: (error) => void this.#ended(key, message.permitId, error),
     });
-    this.#streams.set(key, { stream, permitId: message.permitId, span });
+    this.#streams.set(key, { stream, permitId: message.permitId, link, span });
     this.#running.set(this.#streams.size);
     logger.info({ object: parameters.object, from: parameters.from, window: parameters.window }, 'stream started');
   }
@@ -332,9 +344,12 @@ export class SegmentsStreams {
     for (const key of [...this.#streams.keys()]) await this.stop(key);
   }
 
-  /** Sends the machine of a permit or session to the distribution node. */
-  async #nameMachine(message: Extract<LinkControl, { type: 'admit' | 'route' }>): Promise<boolean> {
-    const { link, logger } = this.#modules;
+  /** Sends the machine of a permit or session to its distribution node. */
+  async #nameMachine(
+    link: DistributionLink,
+    message: Extract<LinkControl, { type: 'admit' | 'route' }>,
+  ): Promise<boolean> {
+    const { logger } = this.#modules;
     const sent = await sendWhenConnected(link, encodeControl(message));
     if (!sent) logger.warn({ machine: message.machine }, `${NO_LINK}: the machine will call home again`);
     return sent;
@@ -347,7 +362,8 @@ export class SegmentsStreams {
   async #ended(key: string, permitId: string, error: MillraceError | undefined): Promise<void> {
     const entry = this.#streams.get(key);
     if (entry === undefined) return;
-    const { logger, objects, mail, link } = this.#modules;
+    const { logger, objects, mail } = this.#modules;
+    const { link } = entry;
     const { object } = entry.stream;
     const acked = this.#guards.acked(object);
     await this.stop(key, error);

@@ -3,7 +3,6 @@ import type { P256Key } from '@millrace/identity';
 import {
   type Directory,
   encodeControl,
-  type LinkSocket,
   type Opening,
   openPackageShare,
   type ReleasingRole,
@@ -12,6 +11,7 @@ import {
   sealRelease,
   type VerifiedOpening,
 } from '@millrace/protocol';
+import type { DistributionLink } from '../node/distribution-links.ts';
 import { NO_LINK, sendWhenConnected } from './send-when-connected.ts';
 
 /** Context of the shares of an opening's package. */
@@ -48,7 +48,7 @@ export function isForPackage({ licence }: Opening): boolean {
  * calls home again.
  */
 export async function releaseShare(
-  { identity, link, logger }: { readonly identity: P256Key; readonly link: LinkSocket; readonly logger: Logger },
+  { identity, link, logger }: { readonly identity: P256Key; readonly link: DistributionLink; readonly logger: Logger },
   role: ReleasingRole,
   { permit, request, link: machine, hash }: VerifiedOpening,
   share: Bytes,

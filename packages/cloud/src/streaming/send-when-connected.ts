@@ -1,5 +1,5 @@
 import { type Bytes, sleep } from '@millrace/base';
-import type { LinkSocket } from '@millrace/protocol';
+import type { DistributionLink } from '../node/distribution-links.ts';
 
 /** Time that the first message of a session waits for the link to the distribution node, ms. */
 const LINK_MS = 3_000;
@@ -11,7 +11,7 @@ export const NO_LINK = 'no link to the distribution node';
  * is up.
  * @returns whether it was sent
  */
-export async function sendWhenConnected(link: LinkSocket, message: Bytes): Promise<boolean> {
+export async function sendWhenConnected(link: DistributionLink, message: Bytes): Promise<boolean> {
   for (let waited = 0; !link.connected && waited < LINK_MS; waited += 50) await sleep(50);
   return link.send(message);
 }

@@ -22,10 +22,12 @@ import { keyName } from '@millrace/identity';
 import { createEngine, createReceiver, secretMemory } from '@millrace/live-matrix';
 import {
   type Address,
+  type AskDirectory,
   addressesOf,
-  createHttpClient,
+  createRingClient,
   type DirectoryPolling,
   fetchRevocations,
+  NodeRing,
   pollDirectory,
   pollRevocations,
   tlsTo,
@@ -121,13 +123,15 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     const driver = closer.add(await (modules.driver ?? configuredDriver)(config));
     let polling: DirectoryPolling | undefined;
     const inbox = new Inbox(keyName(config.machineKey.publicKey));
+    const addresses = () => addressesOf(config.directory, 'distribution', options.distribution);
     const link = closer.add(
       connectCloud(
         {
-          addresses: () => addressesOf(config.directory, 'distribution', options.distribution),
+          addresses,
           directory: config.directory,
           tls: () => config.tls,
           logger,
+          quietMs: timing.quietMs,
         },
         {
           stream: (message) => inbox.deliver(message),
@@ -142,9 +146,18 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
     if (renewal !== undefined) {
       closer.add(watchDirectory(renewal, () => undefined, logger));
       const tls = tlsTo(config.directory, 'distribution', () => config.tls);
-      const http = closer.add(
-        createHttpClient({ addresses: () => addressesOf(config.directory, 'distribution', options.distribution), tls }),
-      );
+      // All nodes in turn, so that a single one, such as one that was retired, cannot withhold a newer directory.
+      const ring = new NodeRing(addresses);
+      const http = closer.add(createRingClient(ring, { tls }));
+      const ask: AskDirectory = async (query, options) => {
+        for (let left = ring.count - 1; ; left--) {
+          try {
+            return await directory.newest(query, options);
+          } catch (error) {
+            if (left <= 0 || options.signal?.aborted === true) throw error;
+          }
+        }
+      };
       const everyMs = timing.directoryMs;
       const { directory, revocations } = createApiClient(distributionRoutes, {
         transport: http,
@@ -153,7 +166,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
           decode: (bytes) => decodeCbor(bytes, 'answer of the node'),
         },
       });
-      polling = closer.add(pollDirectory({ ask: directory.newest, file: renewal, logger, everyMs }));
+      polling = closer.add(pollDirectory({ ask, file: renewal, logger, everyMs }));
       closer.add(pollRevocations({ ask: revocations.get, file: renewal, logger, everyMs }));
       refreshRevocations = (signal) => refreshed(fetchRevocations(revocations.get, renewal, logger, signal), logger);
     }

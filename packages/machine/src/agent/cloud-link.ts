@@ -12,6 +12,7 @@ import {
   type LinkMessage,
   tlsTo,
 } from '@millrace/protocol';
+import { defaultTiming } from './timing.ts';
 
 export type CallMethod = Extract<LinkControl, { type: 'call' }>['method'];
 /** Messages of streams, in order of arrival. */
@@ -24,7 +25,10 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The agent's only connection, to the distribution node. It reconnects when the connection breaks. */
+/**
+ * The agent's only connection, to one of the distribution nodes. When it breaks, the agent connects to the next one. It
+ * also leaves a node that keeps the connection and gives nothing.
+ */
 export interface CloudLink extends Closable {
   readonly connected: boolean;
   /** Resolves once connected. */
@@ -33,6 +37,10 @@ export interface CloudLink extends Closable {
   call(method: CallMethod, body: Bytes, options: CallOptions): Promise<Bytes>;
   /** @returns false if there is no connection */
   sendReverse(frame: Uint8Array): boolean;
+  /** Something genuine came through this node. */
+  heard(): void;
+  /** Nothing came through this node that should have come: turns to another one, if there is one. */
+  leave(why: string): void;
   /** Bytes on the wire over all connections so far, both directions, TLS included. */
   wireBytes(): number;
   close(): void;
@@ -44,7 +52,14 @@ interface Waiting {
 }
 
 export function connectCloud(
-  options: { addresses: () => readonly Address[]; directory: Directory; tls: () => TlsIdentity; logger: Logger },
+  options: {
+    /** Of all distribution nodes. */
+    addresses: () => readonly Address[];
+    directory: Directory;
+    tls: () => TlsIdentity;
+    logger: Logger;
+    quietMs?: number;
+  },
   handlers: {
     stream(message: StreamMessage): void;
     lost(): void;
@@ -53,7 +68,20 @@ export function connectCloud(
     directory?(sequence: number): void;
   },
 ): CloudLink {
-  const { logger, directory } = options;
+  const { logger, directory, quietMs = defaultTiming.quietMs } = options;
+  /** Machines begin at different nodes. */
+  const first = Math.random();
+  /** When something genuine came last over this connection, or it was opened; monotonic ms. */
+  let heardAt = performance.now();
+  const leave = (why: string) => {
+    if (options.addresses().length < 2 || !socket.connected) return;
+    logger.warn({ why }, 'leaving the distribution node for another one');
+    socket.leave();
+  };
+  /** A call was not answered by control. */
+  const unanswered = (why: string) => {
+    if (performance.now() - heardAt >= quietMs) leave(why);
+  };
   const calls = new Map<number, Waiting>();
   const connecting = new Set<() => void>();
   let lastCall = 0;
@@ -74,9 +102,12 @@ export function connectCloud(
   const receiveControl = (message: LinkControl): void => {
     switch (message.type) {
       case 'answer':
+        heardAt = performance.now();
         return take(message.call)?.resolve(new Uint8Array(message.body));
       case 'error': {
         const code = isErrorCode(message.code) ? message.code : 'E_INTERNAL';
+        if (code !== 'E_UNAVAILABLE' && code !== 'E_TIMEOUT') heardAt = performance.now();
+        else unanswered('it does not reach control');
         return take(message.call)?.reject(new MillraceError(code, message.message));
       }
       case 'directory':
@@ -97,14 +128,15 @@ export function connectCloud(
 
   const socket = connectLink(
     {
-      addresses: options.addresses,
+      addresses: () => inOrder(options.addresses(), first),
       path: distributionLinks.machine.path,
       tls: tlsTo(directory, 'distribution', options.tls),
       logger,
     },
     {
-      open: () => {
-        logger.info('connected to the distribution node');
+      open: (at) => {
+        heardAt = performance.now();
+        logger.info({ at: `${at.host}:${at.port}` }, 'connected to the distribution node');
         for (const resolve of connecting) resolve();
         connecting.clear();
         handlers.open?.();
@@ -161,19 +193,32 @@ export function connectCloud(
         };
         const fail = settle(reject);
         const onAbort = () => fail(signal?.reason);
-        const timer = setTimeout(() => fail(new MillraceError('E_TIMEOUT', `${method}: no answer in time`)), timeoutMs);
+        const timer = setTimeout(() => {
+          fail(new MillraceError('E_TIMEOUT', `${method}: no answer in time`));
+          unanswered('it gives no answers');
+        }, timeoutMs);
         calls.set(call, { resolve: settle(resolve), reject: fail });
         signal?.addEventListener('abort', onAbort, { once: true });
         if (!socket.send(encodeControl({ type: 'call', call, method, body })))
           fail(unavailable('there is no connection'));
       }),
     sendReverse: (frame) => socket.send(encodeStream('reverse', frame)),
+    heard: () => {
+      heardAt = performance.now();
+    },
+    leave,
     wireBytes: meter,
     close: () => {
       for (const call of [...calls.keys()]) take(call)?.reject(unavailable('the agent stops'));
       socket.close();
     },
   };
+}
+
+/** The same order of nodes, beginning with another one. @param first 0 ≤ n < 1 */
+function inOrder(addresses: readonly Address[], first: number): readonly Address[] {
+  const from = Math.floor(first * addresses.length);
+  return [...addresses.slice(from), ...addresses.slice(0, from)];
 }
 
 function unavailable(why: string): MillraceError {

@@ -142,7 +142,7 @@ export class Print {
    * they do that again for the same run, until the machine begins.
    */
   async #fromPackage(source: OpenPackage): Promise<Bytes> {
-    const { inbox, logger, timing } = this.#parts;
+    const { inbox, link, logger, timing } = this.#parts;
     const backoff = new Backoff(timing.backoff);
     const patience = new Patience(this.#parts, this.#progress);
     for (;;) {
@@ -156,6 +156,7 @@ export class Print {
         return await feed.done;
       } catch (error) {
         if (toMillraceError(error).code !== 'E_TIMEOUT') throw error;
+        link.leave('no shares of the package came over it');
         logger.warn({ err: error, object: permitted.permit.object }, 'no shares of the package; calling home again');
       } finally {
         permitted.ephemeral.close();

@@ -69,6 +69,7 @@ export async function runSession(options: SessionOptions): Promise<StreamEnd> {
   } catch (error) {
     signal.throwIfAborted();
     const known = toMillraceError(error);
+    if (known.code === 'E_TIMEOUT' && side === undefined) parts.link.leave('no stream was offered over it');
     // No offer in time, or the connection was lost before the offer.
     if (known.code === 'E_TIMEOUT' || known.code === 'E_UNAVAILABLE') return { kind: 'broken', reason: known.message };
     throw known;

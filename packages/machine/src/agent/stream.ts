@@ -156,6 +156,7 @@ export class Stream {
       const { revision, frame, cell } = await receiver.decode(payload);
       genuine = true;
       if (this.#over) return wipe(cell);
+      parts.link.heard();
       this.#telemetry.heard();
       this.#telemetry.follow(revision);
       this.#orStop(() => {
@@ -221,7 +222,9 @@ export class Stream {
     const reason = this.#over ? undefined : change.reason();
     if (reason !== undefined) return this.#end({ kind: 'changed', reason });
     const stalled = this.#stall.isStalled(this.#telemetry.ackedAt);
-    if (stalled && this.#decoding === 0 && this.#isWanting()) this.#break('nothing came any more');
+    if (!stalled || this.#decoding !== 0 || !this.#isWanting()) return;
+    this.#break('nothing came any more');
+    parts.link.leave('it gives nothing of the stream');
   }
 
   /** Whether data is due. The acknowledgements determine how much the cloud may send; it sends in steps. */

@@ -14,6 +14,8 @@ export interface Timing {
   readonly changeMs: number;
   /** Interval between requests for a newer directory. */
   readonly directoryMs: number;
+  /** If a distribution node has given nothing for this time, the agent turns to another one. */
+  readonly quietMs: number;
 }
 
 export const defaultTiming: Timing = {
@@ -23,4 +25,5 @@ export const defaultTiming: Timing = {
   backoff: { firstMs: 500, mostMs: 5_000 },
   changeMs: 10_000,
   directoryMs: 300_000,
+  quietMs: 20_000,
 };

@@ -13,10 +13,12 @@ import {
 } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import {
-  createHttpClient,
+  addressesOf,
+  createRingClient,
   type Directory,
   fetchRevocations,
   linkName,
+  NodeRing,
   openRevocations,
   type RecognisedCloud,
   tlsTo,
@@ -72,16 +74,20 @@ export async function openVisitedCloud(
     },
   };
   const config = { ...own, directory };
-  const addresses = () => [distribution];
+  // Where the administrator says that visitors connect; if it is one of that cloud's nodes, at all of them.
+  const listed = addressesOf(known, 'distribution', undefined);
+  const isListed = listed.some(({ host, port }) => host === distribution.host && port === distribution.port);
+  const addresses = () => (isListed ? listed : [distribution]);
+  const ring = new NodeRing(addresses);
   const tls = () => own.tls;
   const inbox = new Inbox(linkName(keyName(own.machineKey.publicKey), own.directory.installation));
   const link = closer.add(
     connectCloud(
-      { addresses, directory, tls, logger },
+      { addresses, directory, tls, logger, quietMs: timing.quietMs },
       { stream: (message) => inbox.deliver(message), lost: () => inbox.linkLost() },
     ),
   );
-  const http = closer.add(createHttpClient({ addresses, tls: tlsTo(directory, 'distribution', tls) }));
+  const http = closer.add(createRingClient(ring, { tls: tlsTo(directory, 'distribution', tls) }));
   const { revocations } = createApiClient(distributionRoutes, {
     transport: http,
     cbor: {

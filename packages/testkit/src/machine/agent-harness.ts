@@ -24,6 +24,7 @@ export const quick: Timing = {
   backoff: { firstMs: 20, mostMs: 100 },
   changeMs: 0,
   directoryMs: 300_000,
+  quietMs: 20_000,
 };
 
 export interface Bench {
