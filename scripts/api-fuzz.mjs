@@ -80,7 +80,7 @@ async function fuzz() {
     '--scope',
     ...scopes,
   );
-  const { token } = JSON.parse(created);
+  const { text: token } = JSON.parse(created);
   const failed = [];
   for (const who of values.who) {
     console.log(`\n== ${who}`);

@@ -45,10 +45,12 @@ export interface BenchVaultOptions {
   readonly cells: 'file' | 'lmdb';
   /** Cells per message of a sweep; by default the playbook's. */
   readonly step?: number;
+  /** Lanes of a sweep, one after the other; by default one, as for a single segments node. */
+  readonly lanes?: number;
 }
 
 export async function openBenchVault(options: BenchVaultOptions): Promise<BenchVault> {
-  const { folder, mode, step } = options;
+  const { folder, mode, step, lanes = 1 } = options;
   const segments = Math.max(1, Math.round(options.bytes / SEGMENT_BYTES));
   const closer = new Closer();
   await mkdir(folder, { recursive: true });
@@ -92,15 +94,16 @@ export async function openBenchVault(options: BenchVaultOptions): Promise<BenchV
     },
     sweep: async () => {
       let work = 0;
-      await playbook.beginSweep();
+      await playbook.beginSweep(lanes);
       for (;;) {
-        const message = await (step === undefined ? playbook.nextMaintenance() : playbook.nextMaintenance(step));
+        const [lane] = playbook.status().sweep?.lanes ?? [];
+        const message = lane === undefined ? undefined : await playbook.nextMaintenance(step, lane);
         if (message === undefined) return work;
         const arrived = overTheWire(message);
         wipeMessage(message);
         if (arrived.type !== 'maintain') throw new Error('not a step of a sweep');
         const answering = cells.maintain(arrived);
-        await playbook.lookAhead();
+        await playbook.lookAhead(step, lane);
         const answer = await answering;
         wipeMessage(arrived);
         work += answer.work;
@@ -118,7 +121,7 @@ function overTheWire(message: VaultMessage): VaultMessage {
 }
 
 /** Stands in for a sealed segment: random bytes that differ by number. */
-function sealedSegments(): (n: number) => Bytes {
+export function sealedSegments(): (n: number) => Bytes {
   const pool = new Uint8Array(randomBytes(SEGMENT_BYTES));
   return (n) => {
     const bytes = pool.slice();
@@ -127,7 +130,7 @@ function sealedSegments(): (n: number) => Bytes {
   };
 }
 
-function manifestOf(segments: number, mode: MaintenanceMode, sealed: (n: number) => Bytes): Bytes {
+export function manifestOf(segments: number, mode: MaintenanceMode, sealed: (n: number) => Bytes): Bytes {
   const hashes = new Uint8Array(32 * segments);
   for (let n = 0; n < segments; n++) hashes.set(createHash('sha256').update(sealed(n)).digest(), 32 * n);
   return encodeManifest({

@@ -3,7 +3,7 @@ import { createCipheriv, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, open, rm, statfs } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { MillraceError } from '@millrace/base';
-import { MAX_POINTS_SEGMENTS, type MaintenanceMode } from '@millrace/vault';
+import { LANES, MAX_POINTS_SEGMENTS, type MaintenanceMode } from '@millrace/vault';
 import { type Bench, machine, median, type Ratio, type Row, rowOf } from './bench.ts';
 import { type BenchVault, type BenchVaultOptions, openBenchVault } from './bench-vault-setup.ts';
 
@@ -56,14 +56,16 @@ export const benchVault: Bench = async (note, args) => {
 
 function subjectsUpTo(largest: number): Subject[] {
   const sizes = [1e8, 1e9, 1e10].filter((bytes) => bytes <= largest);
-  const subject = (bytes: number, mode: MaintenanceMode, cells: 'file' | 'lmdb'): Subject => ({
-    label: `${sizeName(bytes)} ${mode}${cells === 'lmdb' ? ' in LMDB alone' : ''}`,
+  const subject = (bytes: number, mode: MaintenanceMode, cells: 'file' | 'lmdb', lanes = 1): Subject => ({
+    label: `${sizeName(bytes)} ${mode}${cells === 'lmdb' ? ' in LMDB alone' : ''}${lanes > 1 ? ` in ${lanes} lanes` : ''}`,
     bytes,
     mode,
     cells,
+    lanes,
   });
   return [
     ...sizes.map((bytes) => subject(bytes, 'rekey', 'file')),
+    ...sizes.map((bytes) => subject(bytes, 'rekey', 'file', LANES)),
     ...sizes.filter((bytes) => bytes <= 1e9).map((bytes) => subject(bytes, 'delta', 'file')),
     subject(1e8, 'rekey', 'lmdb'),
     subject(MAX_POINTS_SEGMENTS * SEGMENT, 'key-homomorphic', 'file'),
