@@ -28,7 +28,7 @@ export function PeoplePage() {
   const organisation = view?.organisation;
   const isOwnerAdmin = view?.roles?.includes('owner-admin') === true;
   const loaded = useLoaded(`people-${organisation}-${isOwnerAdmin}`, async () =>
-    organisation === undefined ? undefined : readPeople(organisation, identity.value, isOwnerAdmin),
+    organisation === undefined ? null : readPeople(organisation, identity.value, isOwnerAdmin),
   );
   const { again } = loaded;
   return (
@@ -37,7 +37,7 @@ export function PeoplePage() {
       <p>{w.text}</p>
       <Shown loaded={loaded}>
         {(all) =>
-          all === undefined || organisation === undefined ? (
+          all === null || organisation === undefined ? (
             <p>{w.noOrganisation}</p>
           ) : (
             <>
