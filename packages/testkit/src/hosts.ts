@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, chown, copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -30,6 +30,8 @@ export interface Host {
    * @returns whether it was killed: false if it has fewer writes and ended
    */
   killed(at: number, ...args: readonly string[]): Promise<boolean>;
+  /** Writes further settings into `node.json` of the node on this host. */
+  set(settings: object): Promise<void>;
   /** Carries a file from another host to this one. @returns its path here */
   carry(file: string): Promise<string>;
   /** Takes over a folder of another host, as its administrator copies it. @param name path below this host's folder */
@@ -104,6 +106,10 @@ async function createHost(folder: string, name: string, uid: number, closer: Clo
       const { exit, stderr } = await command(args, preload);
       if (exit !== undefined && exit !== 0) throw new Error(`${name}: millrace ${args.join(' ')}: ${stderr}`);
       return exit === undefined;
+    },
+    set: async (settings) => {
+      const file = join(home, 'node.json');
+      await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), ...settings }));
     },
     carry: async (file) => {
       const here = join(folder, basename(file));
