@@ -82,7 +82,7 @@ describe('while the nodes run', () => {
   it('a node is served from the directory that adds it to the one that removes it, not otherwise', async () => {
     expect(await statusOfSecond()).toBe(401);
     await add();
-    expect(await statusOfSecond()).toBe(200);
+    await eventually(async () => expect(await statusOfSecond()).toBe(200));
     const { directory } = system.installation;
     const link = connectLink(
       {
@@ -96,7 +96,8 @@ describe('while the nodes run', () => {
     try {
       await eventually(() => expect(link.connected).toBe(true));
       await remove();
-      expect(await statusOfSecond()).toBe(401);
+      // A node notes the directory on its disk a moment before it uses it.
+      await eventually(async () => expect(await statusOfSecond()).toBe(401));
       await eventually(() => expect(link.connected).toBe(false));
     } finally {
       link.close();
