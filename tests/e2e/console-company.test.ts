@@ -42,8 +42,10 @@ describe.runIf(chromium !== undefined)('company sign-in at the console', () => {
     const set = ['org', 'set-sign-in', '--issuer', provider.issuer, '--client-id', CLIENT];
     const { text } = await run<{ text: string }>(ada, ...set, '--map', 'makers=designer', '--domain', 'example.com');
     const address = `${origin}/#/sign-in/${encodeURIComponent(text)}`;
-    const finish = async (page: typeof dora, name: string) =>
+    const finish = async (page: typeof dora, name: string) => {
       expect([name, await people.findings(page, name)]).toEqual([name, []]);
+      expect([name, await people.findingsOnPhone(page, name)]).toEqual([name, []]);
+    };
 
     const dora = await people.person();
     await dora.goto(address);

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Closer } from '@millrace/base';
 import { enrolled, resultOf } from '@millrace/testkit/cli/helpers';
+import { englishOn, englishTexts } from '@millrace/testkit/console/english';
 import { type ConsolePeople, chromium, consolePeople, type Page } from '@millrace/testkit/console/people';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +17,8 @@ describe.runIf(chromium !== undefined)('texts of hostile parties at the console'
   let system: TestInstallation;
   let people: ConsolePeople;
   let origin: string;
+  /** Pages of people, once they are signed in. */
+  const visitors: Partial<Record<'owner' | 'operator' | 'stranger', Page>> = {};
   /** Requests that a text has caused. */
   const caused: string[] = [];
 
@@ -79,8 +82,10 @@ describe.runIf(chromium !== undefined)('texts of hostile parties at the console'
     const { code } = await run<{ code: string }>(carla, ...pla, '--diameter', '1.75', '--density', '1.24');
 
     const owner = await person();
+    visitors.owner = owner;
     await people.enrol(owner, (await run<{ text: string }>(dora, 'user', 'add-device')).text, `Browser${PAGE}`);
     const operator = await person();
+    visitors.operator = operator;
     await people.enrol(operator, (await run<{ text: string }>(otto, 'user', 'add-device')).text, `Desk${PAGE}`);
 
     // The label of a spool is anybody's text; the material's name is its supplier's.
@@ -107,6 +112,7 @@ describe.runIf(chromium !== undefined)('texts of hostile parties at the console'
 
     // A certificate, and an address whose parts are shown.
     const stranger = await person();
+    visitors.stranger = stranger;
     const kept = join(system.scratch, 'part.millrace');
     await run(dora, 'certificate', 'export', object, '--out', kept);
     await stranger.goto(`${origin}/#/certificate`);
@@ -128,5 +134,49 @@ describe.runIf(chromium !== undefined)('texts of hostile parties at the console'
     await ran;
     const taken = `document.querySelector('main').innerHTML = ${JSON.stringify(PAGE)}`;
     await expect(stranger.evaluate(taken)).rejects.toThrow('TrustedHTML');
+  });
+
+  it('stand among German words on every page in German', { timeout: 120_000 }, async () => {
+    const english = englishTexts();
+    expect(english.size).toBeGreaterThan(300);
+    const admin = await person();
+    const { url } = await resultOf<{ url: string }>(system.home, ['console', '--origin', origin]);
+    await admin.goto(url);
+    await admin.getByRole('button', { name: 'Open the session' }).click();
+    await admin.locator('[data-node]').first().waitFor();
+    const { owner, operator, stranger } = visitors;
+    const walks: readonly (readonly [Page | undefined, readonly string[]])[] = [
+      [operator, ['machines', 'licences', 'prints', 'people', 'sign-in', 'machines']],
+      [owner, ['designs', 'licences', 'prints', 'usage', 'people', 'view']],
+      [admin, ['platform', 'people', 'machines']],
+      [
+        stranger,
+        ['', 'certificate', 'certificate/none', 'ledger', 'ledger/0', 'ledger/999999', 'api', 'sign-in', 'people'],
+      ],
+    ];
+    const leaks: string[] = [];
+    for (const [page, paths] of walks) {
+      if (page === undefined) throw new Error('nobody is signed in');
+      await page.goto(`${origin}/#/`);
+      await page.locator('header select').selectOption('de');
+      for (const path of paths) {
+        await page.goto(`${origin}/#/${path}`);
+        await page.locator('main h1, main .card').first().waitFor();
+        const loading = page.locator('main [role=status]').filter({ hasText: 'Wird geladen' });
+        await loading
+          .first()
+          .waitFor({ state: 'detached', timeout: 10_000 })
+          .catch(() => leaks.push(`${path}: it does not end to load`));
+        await page.evaluate("for (const details of document.querySelectorAll('main details')) details.open = true");
+        leaks.push(...(await englishOn(page, english)).map((text) => `${path}: ${text}`));
+      }
+    }
+    expect(leaks).toEqual([]);
+    // The detector sees a leak: the same pages in English.
+    await stranger?.goto(`${origin}/#/ledger`);
+    await stranger?.locator('header select').selectOption('en');
+    await stranger?.getByRole('heading', { level: 1 }).waitFor();
+    expect((await englishOn(stranger as Page, english)).length).toBeGreaterThan(5);
+    expect(people.complaints).toEqual([]);
   });
 });

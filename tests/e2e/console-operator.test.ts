@@ -27,16 +27,8 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
   async function finish(page: Page, name: string): Promise<void> {
     expect([name, await people.findings(page, name)]).toEqual([name, []]);
   }
-  /** The same on a phone, in the dark. */
-  async function finishOnPhone(page: Page, name: string): Promise<void> {
-    await page.setViewportSize({ width: 390, height: 844 });
-    await page.emulateMedia({ colorScheme: 'dark' });
-    await finish(page, name);
-    const [width, shown] = (await page.evaluate('[document.documentElement.scrollWidth, innerWidth]')) as number[];
-    expect(width).toBe(shown);
-    await page.emulateMedia({ colorScheme: 'light' });
-    await page.setViewportSize({ width: 1280, height: 800 });
-  }
+  const finishOnPhone = async (page: Page, name: string) =>
+    expect([name, await people.findingsOnPhone(page, name)]).toEqual([name, []]);
   const command = (page: Page, name: string) => page.locator(`[data-command=${name}]`);
   async function hold(page: Page, forMs: number): Promise<void> {
     await command(page, 'cancel').hover();
@@ -82,7 +74,7 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await operator.getByRole('button', { name: 'Rehearse' }).click();
     await operator.locator('[data-rehearsal=fits]').waitFor();
     await finish(operator, 'console-rehearsal');
-    await finishOnPhone(operator, 'console-rehearsal-phone');
+    await finishOnPhone(operator, 'console-rehearsal');
     await operator.getByRole('button', { name: 'Print one object' }).click();
     await operator.locator('[data-print-state=running]').waitFor();
     await owner.goto(`${origin}/#/prints`);
@@ -92,7 +84,7 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await command(operator, 'pause').click();
     await owner.locator('[data-halt=operator]').waitFor();
     await finish(operator, 'console-paused');
-    await finishOnPhone(operator, 'console-paused-phone');
+    await finishOnPhone(operator, 'console-paused');
     // The owner does not set a machine in motion that its operator has paused, and has no emergency stop.
     await command(owner, 'resume').click();
     await owner.getByText('E_FORBIDDEN').waitFor();
@@ -113,7 +105,7 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     const firstWaiting = operator.locator('.print', { has: operator.locator('[data-print-state=queued]') }).first();
     await firstWaiting.getByText(later.slice(0, 8)).waitFor();
     await finish(operator, 'console-queue');
-    await finishOnPhone(operator, 'console-queue-phone');
+    await finishOnPhone(operator, 'console-queue');
     await operator.getByRole('button', { name: 'Cancel all 2 waiting prints' }).click();
     await operator.locator('[data-print-state=cancelled]').nth(1).waitFor();
 
@@ -134,7 +126,7 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     const photo = { name: 'part.png', mimeType: 'image/png', buffer };
     await operator.getByLabel('Photo', { exact: true }).first().setInputFiles(photo);
     await finish(operator, 'console-failure');
-    await finishOnPhone(operator, 'console-failure-phone');
+    await finishOnPhone(operator, 'console-failure');
     await operator.getByRole('button', { name: 'Sign the report' }).first().click();
     await operator.getByText('The failure is reported.').first().waitFor();
     const { cases } = await run<{ cases: { object: string }[] }>(dora, 'case', 'list');
@@ -179,7 +171,7 @@ describe.runIf(chromium !== undefined)('running prints in the console', () => {
     await operator.getByRole('button', { name: 'Sign that it is loaded' }).click();
     await operator.getByText('<img src=x onerror=alert(1)>PLA · ACME').waitFor();
     await finish(operator, 'console-spools');
-    await finishOnPhone(operator, 'console-spools-phone');
+    await finishOnPhone(operator, 'console-spools');
 
     await order();
     // A second tab of the same browser shares the stream of the first.

@@ -18,6 +18,8 @@ export interface ConsolePeople extends Closable {
   enrol(page: Page, invitation: string, device: string, passphrase?: string): Promise<void>;
   /** What axe finds on the page. Makes its picture, if pictures are wanted. */
   findings(page: Page, name: string): Promise<string[]>;
+  /** The same on a phone in the dark, where the page must not be wider than the screen either. */
+  findingsOnPhone(page: Page, name: string): Promise<string[]>;
   /** HTTP status of a request that the page makes. */
   statusOf(page: Page, path: string, method?: string): Promise<number>;
   /** What pages reported: errors, dialogs, and requests to other servers. */
@@ -44,6 +46,13 @@ export async function consolePeople(
       : await playwright.connectOverCDP(endpoint);
   const profile = endpoint === undefined ? undefined : browser.contexts()[0];
   const complaints: string[] = [];
+  const findings: ConsolePeople['findings'] = async (page, name) => {
+    await page.evaluate(axe.source);
+    const run = 'axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + nodes[0].html))';
+    const found = (await page.evaluate(run)) as string[];
+    if (pictures !== undefined) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+    return found;
+  };
   return {
     complaints,
     person: async (options = {}) => {
@@ -76,12 +85,16 @@ export async function consolePeople(
       await page.getByRole('button', { name: 'Make a key' }).click();
       await page.getByRole('heading', { name: 'Machines' }).waitFor();
     },
-    findings: async (page, name) => {
-      await page.evaluate(axe.source);
-      const run = 'axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + nodes[0].html))';
-      const found = (await page.evaluate(run)) as string[];
-      if (pictures !== undefined) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
-      return found;
+    findings,
+    findingsOnPhone: async (page, name) => {
+      const before = page.viewportSize();
+      await page.setViewportSize({ width: 390, height: 844 });
+      await page.emulateMedia({ colorScheme: 'dark' });
+      const found = await findings(page, `${name}-phone`);
+      const [width, screen] = (await page.evaluate('[document.documentElement.scrollWidth, innerWidth]')) as number[];
+      await page.emulateMedia({ colorScheme: 'light' });
+      if (before !== null) await page.setViewportSize(before);
+      return width === screen ? found : [...found, `the page is ${width} pixels wide on a screen of ${screen}`];
     },
     statusOf: async (page, path, method = 'GET') =>
       (await page.evaluate(
