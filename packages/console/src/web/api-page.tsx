@@ -41,7 +41,7 @@ function Routes({ routes, name }: { readonly routes: readonly ApiRoute[]; readon
       </div>
       {groups.map((group) => (
         <section key={group}>
-          <h2>{group}</h2>
+          <h2 lang="en">{group}</h2>
           <div class="card routes">
             {found
               .filter((route) => route.group === group)
@@ -83,7 +83,10 @@ function OneRoute({ route, open }: { readonly route: ApiRoute; readonly open: bo
     >
       <summary>
         <span class={`method ${route.method.toLowerCase()}`}>{route.method}</span>{' '}
-        <span class="mono">{route.path}</span> <span class="quiet route-summary">{route.summary}</span>
+        <span class="mono">{route.path}</span>{' '}
+        <span class="quiet route-summary" lang="en">
+          {route.summary}
+        </span>
       </summary>
       {opened ? <Details route={route} /> : undefined}
     </details>
@@ -98,7 +101,7 @@ function Details({ route }: { readonly route: ApiRoute }) {
       <Facts
         rows={[
           [w.name, name, 'code'],
-          [w.callers, callers.join(', ')],
+          [w.callers, callers.join(', '), 'en'],
           [w.scope, scopeText(route)],
         ]}
       />
@@ -111,9 +114,7 @@ function Details({ route }: { readonly route: ApiRoute }) {
             rows={parameters.map(({ name: of, in: where, required, type, description }) => [
               <span class="mono">{of}</span>,
               type,
-              [description, w.where[where as keyof typeof w.where], required ? undefined : w.optional]
-                .filter((part) => part !== undefined)
-                .join(', '),
+              meaningOf(description, [w.where[where as keyof typeof w.where], required ? undefined : w.optional]),
             ])}
           />
         </>
@@ -141,6 +142,18 @@ function Details({ route }: { readonly route: ApiRoute }) {
   );
 }
 
+/** The document's own text, which is English, and what the page says of it. */
+function meaningOf(description: string | undefined, notes: readonly (string | undefined)[]) {
+  const text = notes.filter((note) => note !== undefined).join(', ');
+  return (
+    <>
+      {description === undefined ? undefined : <span lang="en">{description}</span>}
+      {description !== undefined && text !== '' ? ', ' : ''}
+      {text}
+    </>
+  );
+}
+
 function scopeText({ scopes, callers }: ApiRoute): string {
   const w = apiWords.value;
   if (callers.includes('guest')) return w.guestScope;
@@ -165,7 +178,7 @@ function Shape({ title, shape }: { readonly title: string; readonly shape: BodyS
           rows={fields.map(({ name, type: of, required, description }) => [
             <span class="mono">{name}</span>,
             of,
-            [description, required ? undefined : w.optional].filter((part) => part !== undefined).join(', '),
+            meaningOf(description, [required ? undefined : w.optional]),
           ])}
         />
       )}
