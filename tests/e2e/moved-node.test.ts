@@ -52,7 +52,11 @@ it('control moves to another port: a running keys node and a client follow the d
     await spread(installation, { running: async () => ['keys'], restart: async () => undefined }, systemClock);
     const second = closer.add(await runControl(moved));
 
-    await keys.parts.outbound.mail.send({ node: 'control-1' }, { type: 'stream.close', session: '11'.repeat(16) });
+    // Control opens its mail when it arrives, and refuses what is for segments nodes.
+    const misdirected = { type: 'stream.close', session: '11'.repeat(16) } as const;
+    await expect(keys.parts.outbound.mail.send({ node: 'control-1' }, misdirected)).rejects.toThrow(
+      'takes no stream.close from keys',
+    );
     await second.context.mailbox.send({ node: 'keys-1' }, 'moved', {
       type: 'design.uploaded',
       design: '22'.repeat(16),
