@@ -132,3 +132,33 @@ it('control and segments move to Cassandra and back in mid-print, through a kill
   const settings = JSON.parse(await readFile(join(folderOf(installation, 'control'), nodeFiles.settings), 'utf8'));
   expect(settings.cluster).toBeUndefined();
 }, 420_000);
+
+it('a backup of nodes in Cassandra restores to files, which move to Cassandra again', async ({ skip }) => {
+  if (typeof engine === 'string' || system === undefined) return skip('there is no Cassandra');
+  const { home, processes } = system;
+  const started = ['control', 'distribution', 'segments', 'keys'] as const;
+  await Promise.all(Object.values(processes).map((process) => process.stop()));
+  const move = async (to: 'cluster' | 'files') => {
+    for (const role of roles) {
+      const more = to === 'cluster' ? ['--cluster', await clusterFile(engine as Engine, role)] : [];
+      expect((await millrace(home, 'migrate', role, '--to', to, ...more)).stderr).toBe('');
+    }
+  };
+  const backup = join(system.scratch, 'backup');
+  await move('cluster');
+  const made = await millrace(home, 'backup', 'create', backup, '--json');
+  expect(made.stderr).toBe('');
+  expect(await readdir(home)).not.toContain('.exported');
+  const refused = await millrace(home, 'backup', 'restore', backup);
+  expect(refused.code).toBe('E_CONFIG');
+  expect(refused.stderr).toMatch(/migrate control --to files/);
+
+  await move('files');
+  const restored = await millrace(home, 'backup', 'restore', backup, '--json');
+  expect(restored.stderr).toBe('');
+  expect(restored.json).toMatchObject({ control: 'kept', lost: { designs: 0, licences: 0 } });
+  await move('cluster');
+  for (const name of started) await processes[name].start();
+  expect((await millrace(home, 'ledger', 'verify')).exit).toBe(0);
+  expect((await millrace(home, 'vault', 'check', '--deep')).exit).toBe(0);
+}, 300_000);

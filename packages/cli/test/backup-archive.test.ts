@@ -30,7 +30,7 @@ beforeAll(async () => {
   key = await newBackupKey(systemRandom);
   backup = join(folder, 'all.age');
   const root = join(folder, 'home');
-  await writeArchive(backup, { recipient: key.recipient, root, files: await filesBelow(root, 'nodes') });
+  await writeArchive(backup, { recipient: key.recipient, sources: [{ root, files: await filesBelow(root, 'nodes') }] });
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -112,7 +112,7 @@ describe('a backup', () => {
     const watching = setInterval(() => {
       peak.bytes = Math.max(peak.bytes, process.memoryUsage.rss() - before);
     }, 20);
-    await writeArchive(path, { recipient: key.recipient, root, files: ['sparse'] });
+    await writeArchive(path, { recipient: key.recipient, sources: [{ root, files: ['sparse'] }] });
     await readArchive(path, [key.identity], await emptyFolder());
     clearInterval(watching);
     expect(peak.bytes).toBeLessThan(128 * 2 ** 20);

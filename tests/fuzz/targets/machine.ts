@@ -227,7 +227,7 @@ async function archiveTarget(folder: string): Promise<Target> {
   await writeFile(join(root, 'two'), 'two');
   const path = join(folder, 'backup');
   const { identity, recipient } = await newBackupKey(systemRandom);
-  await writeArchive(path, { recipient, root, files: [join('a', 'one'), 'two'] });
+  await writeArchive(path, { recipient, sources: [{ root, files: [join('a', 'one'), 'two'] }] });
   const sample = copyBytes(await readFile(path));
   return {
     name: 'backup',

@@ -30,22 +30,27 @@ export async function filesBelow(root: string, folder: string): Promise<string[]
   return found.sort();
 }
 
+/** Files of the archive: their names in it are relative to `root`. */
+export interface Source {
+  readonly root: string;
+  readonly files: readonly string[];
+}
+
 /**
  * Writes an encrypted archive; durable once it resolves.
  * @param options.recipient age1…
- * @param options.files relative to `root`
  * @throws {MillraceError} E_CONFIG if `path` cannot be created, E_CONFLICT if a file changes in the meantime
  */
 export async function writeArchive(
   path: string,
-  options: { recipient: string; root: string; files: readonly string[] },
+  options: { recipient: string; sources: readonly Source[] },
 ): Promise<void> {
   const out = await open(path, 'wx', 0o600).catch((cause: unknown) => {
     throw new MillraceError('E_CONFIG', `cannot create ${path}`, { cause });
   });
   const tar = tarPack();
   try {
-    const filling = fill(tar, options).catch((error: unknown) => tar.destroy(error as Error));
+    const filling = fill(tar, options.sources).catch((error: unknown) => tar.destroy(error as Error));
     const encrypter = new Encrypter();
     encrypter.addRecipient(options.recipient);
     for await (const part of await encrypter.encrypt(streamOf(tar as AsyncIterable<Uint8Array>)))
@@ -58,10 +63,10 @@ export async function writeArchive(
   }
 }
 
-async function fill(tar: Pack, { root, files }: { root: string; files: readonly string[] }): Promise<void> {
+async function fill(tar: Pack, sources: readonly Source[]): Promise<void> {
   const part = new Uint8Array(CHUNK);
-  for (const file of files) {
-    const path = join(root, file);
+  const paths = sources.flatMap(({ root, files }) => files.map((file) => [file, join(root, file)] as const));
+  for (const [file, path] of paths) {
     const source = await open(path, 'r');
     try {
       const { size, mtime } = await source.stat();

@@ -1,9 +1,9 @@
 import { rename, rm } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { MillraceError, toHex } from '@millrace/base';
 import { makeFolder } from '@millrace/client/node';
 import { nodeRoles } from '@millrace/protocol';
-import { filesBelow, readArchive, writeArchive } from '../backup/archive.ts';
+import { filesBelow, readArchive, type Source, writeArchive } from '../backup/archive.ts';
 import { type BackupKeys, newBackupKey, openBackupKeys } from '../backup/key-file.ts';
 import { commitStaged, finishRestoring, stagingOf } from '../backup/swap.ts';
 import { type Layout, nodeFiles } from '../installation/layout.ts';
@@ -19,7 +19,7 @@ export interface BackupOptions {
 
 /**
  * Runs `work` while the installation is stopped, and keeps it stopped.
- * @throws {MillraceError} E_CONFLICT if it runs, E_CONFIG if the state of a node is in a cluster
+ * @throws {MillraceError} E_CONFLICT if it runs
  */
 async function whileStopped<T>(
   context: Context,
@@ -29,10 +29,8 @@ async function whileStopped<T>(
   const { layout } = await openInstallation(context.home);
   const lock = await acquireLock(layout.run.lock);
   try {
-    // The files alone would be no backup.
-    const { requireFiles } = await import('@millrace/cloud/admin');
-    for (const role of nodeRoles) await requireFiles(layout.node(role));
     await finishRestoring(layout);
+    await removeExports(layout);
     const path = options.key === undefined ? join(layout.user('admin'), 'backup.keys') : context.path(options.key);
     const keys = await openBackupKeys(path);
     try {
@@ -43,6 +41,33 @@ async function whileStopped<T>(
   } finally {
     await lock.release();
   }
+}
+
+const exportsOf = ({ home }: Layout): string => join(home, '.exported');
+
+/** Left by a process that was killed, or no longer needed. */
+async function removeExports(layout: Layout): Promise<void> {
+  const { eraseExport, movableRoles } = await import('@millrace/cloud/admin');
+  for (const role of movableRoles) await eraseExport(join(exportsOf(layout), 'nodes', role));
+  await rm(exportsOf(layout), { recursive: true, force: true });
+}
+
+/** Files of the nodes. The state of a node in a cluster is first written to files of the same form. */
+async function sourcesOf(layout: Layout, context: Context): Promise<Source[]> {
+  const { exportNode, needsExport, movableRoles } = await import('@millrace/cloud/admin');
+  const exported: string[] = [];
+  const inCluster: (typeof movableRoles)[number][] = [];
+  for (const role of movableRoles) if (await needsExport(layout.node(role))) inCluster.push(role);
+  for (const role of inCluster) {
+    await exportNode(layout.node(role), role, join(exportsOf(layout), 'nodes', role), context.clock);
+    exported.push(join('nodes', role, sep));
+  }
+  const inFolder = (await filesBelow(layout.home, 'nodes')).filter(
+    (file) => !exported.some((own) => file.startsWith(own)),
+  );
+  const here = { root: layout.home, files: inFolder };
+  if (exported.length === 0) return [here];
+  return [here, { root: exportsOf(layout), files: await filesBelow(exportsOf(layout), 'nodes') }];
 }
 
 /** Encrypts the state of all nodes to a new key for this backup. Keys of older backups are destroyed. */
@@ -64,16 +89,20 @@ export async function create(context: Context, file: string, options: BackupOpti
     const partial = `${path}.part`;
     try {
       await rm(partial, { force: true }); // left by a process that was killed
-      const files = (await filesBelow(layout.home, 'nodes')).filter((file) => !erasable.has(file));
-      await writeArchive(partial, { recipient: key.recipient, root: layout.home, files });
+      const sources = (await sourcesOf(layout, context)).map(({ root, files }) => ({
+        root,
+        files: files.filter((file) => !erasable.has(file)),
+      }));
+      await writeArchive(partial, { recipient: key.recipient, sources });
       await nextEpoch(folders); // from now on the backup's epoch key is only in the backup
       // The archive can be opened only once this key is stored. A crash before this leaves no backup; a crash after it
       // leaves a complete one.
       await keys.add(key);
       await rename(partial, path);
       const destroyed = options.keepOlder === true ? 0 : await keys.destroy(key);
-      return { backup: key.id, file: path, epoch, files: files.length, destroyed };
+      return { backup: key.id, file: path, epoch, files: sources.flatMap(({ files }) => files).length, destroyed };
     } finally {
+      await removeExports(layout);
       await rm(partial, { force: true });
     }
   });
@@ -99,6 +128,7 @@ export interface RestoreOptions extends BackupOptions {
 export async function restore(context: Context, file: string, options: RestoreOptions): Promise<void> {
   const path = context.path(file);
   const result = await whileStopped(context, options, async (layout, keys) => {
+    await requireInFiles(layout);
     const { keepControl, keepKeys, keepNodesCounts, suspendRestored } = await import('@millrace/cloud/admin');
     const stored = await keys.list();
     const staging = await makeFolder(stagingOf(layout));
@@ -139,6 +169,17 @@ export async function restore(context: Context, file: string, options: RestoreOp
           ]),
     ].join('\n'),
   );
+}
+
+/** A restore replaces files and compares the present control with the backup. */
+async function requireInFiles(layout: Layout): Promise<void> {
+  const { requireFiles } = await import('@millrace/cloud/admin');
+  for (const role of nodeRoles)
+    await requireFiles(layout.node(role)).catch((error: unknown) => {
+      if (!(error instanceof MillraceError)) throw error;
+      const why = `${error.message}; before a restore, run \`millrace migrate ${role} --to files\``;
+      throw new MillraceError(error.code, why, { cause: error });
+    });
 }
 
 /** Destroys the keys of all backups. */

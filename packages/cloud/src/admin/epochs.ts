@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Closer, MillraceError, parse } from '@millrace/base';
 import { type Playbook, PointsPool } from '@millrace/vault';
-import { nodeFiles } from '../config.ts';
+import { nodeFiles, readSettings } from '../config.ts';
 import { openKeysStores, openPlaybook } from '../keys/stores.ts';
 import { noteEpoch, openCells } from '../segments/admin.ts';
 import { openSegmentsStores } from '../segments/stores.ts';
@@ -30,7 +30,8 @@ export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbo
 export async function nextEpoch(folders: { keys: string; segments: string }): Promise<number> {
   const closer = new Closer();
   try {
-    const stores = closer.add(await openSegmentsStores(folders.segments));
+    const { cluster } = await readSettings(folders.segments);
+    const stores = closer.add(await openSegmentsStores(folders.segments, cluster));
     const cells = openCells(stores, closer.add(new PointsPool()));
     const { playbook, close } = await openPlaybookIn(folders.keys);
     closer.add({ close });

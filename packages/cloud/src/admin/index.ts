@@ -15,6 +15,7 @@ export {
   writePermitKeyDocument,
 } from './create-node.ts';
 export { nextEpoch, openPlaybookIn } from './epochs.ts';
+export { eraseExport, exportNode, needsExport } from './export-node.ts';
 export { acceptAdmission, type RequestedNode, requestNode } from './join-node.ts';
 export {
   cancelMigration,

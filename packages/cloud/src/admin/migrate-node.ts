@@ -173,20 +173,31 @@ async function copy(options: MigrateOptions, cluster: ClusterSettings): Promise<
     const files = closer.add(await openFiles(folder, role));
     const remote = closer.add(await openCluster(options, cluster));
     const [source, target] = to === 'cluster' ? [files, remote] : [remote, files];
-    // The sweep to the newest epoch may be under way: cells of the epoch before it are then still in use.
-    const oldest = role === 'segments' ? (await SeenEpoch.open(source.records)).epoch - 1 : 0;
-    onStep('copy');
-    const copied = await copyState(source, target, oldest);
-    onStep('compare');
-    if (!isDeepStrictEqual(copied, await tallyState(target, 0)))
-      throw new MillraceError('E_STORE', 'the copy differs from the state of the node: run it again');
-    return copied;
+    return await copyCompared(role, source, target, onStep);
   } finally {
     await closer.close();
   }
 }
 
-async function openFiles(folder: string, role: MovableRole): Promise<NodeState & Closable> {
+/** Copies a state into an empty one and compares both. @throws {MillraceError} E_STORE if they differ; as the stores */
+export async function copyCompared(
+  role: MovableRole,
+  source: NodeState,
+  target: NodeState,
+  onStep: (step: string) => void = () => undefined,
+): Promise<StateTally> {
+  // The sweep to the newest epoch may be under way: cells of the epoch before it are then still in use.
+  const oldest = role === 'segments' ? (await SeenEpoch.open(source.records)).epoch - 1 : 0;
+  onStep('copy');
+  const copied = await copyState(source, target, oldest);
+  onStep('compare');
+  if (!isDeepStrictEqual(copied, await tallyState(target, 0)))
+    throw new MillraceError('E_STORE', 'the copy differs from the state of the node: run it again');
+  return copied;
+}
+
+/** The stores of a node in its folder. */
+export async function openFiles(folder: string, role: MovableRole): Promise<NodeState & Closable> {
   const data = join(folder, nodeFiles.data);
   const closer = new Closer();
   try {
@@ -206,7 +217,8 @@ async function openFiles(folder: string, role: MovableRole): Promise<NodeState &
   }
 }
 
-async function openCluster(
+/** The stores of a node in a cluster. */
+export async function openCluster(
   { folder, role, clock, connect = connectCluster }: Place,
   cluster: ClusterSettings,
 ): Promise<NodeState & Closable> {
@@ -234,7 +246,8 @@ async function erase(
   if (role === 'segments') await eraseDurably(join(data, nodeFiles.cells));
 }
 
-async function writeClusterSetting(folder: string, cluster: ClusterSettings | undefined): Promise<void> {
+/** Sets or removes `cluster` in `node.json`. */
+export async function writeClusterSetting(folder: string, cluster: ClusterSettings | undefined): Promise<void> {
   const path = join(folder, nodeFiles.settings);
   const { cluster: _former, ...settings } = JSON.parse(await readFile(path, 'utf8'));
   await writeDurably(path, `${JSON.stringify({ ...settings, ...(cluster && { cluster }) }, null, 2)}\n`, 0o644);
