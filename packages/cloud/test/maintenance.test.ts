@@ -111,6 +111,19 @@ describe('checks and sweeps', () => {
     await asked;
   }, 120_000);
 
+  it('end, also if a check begins first after a restart in the middle of a step', async () => {
+    const { playbook, maintenance, checks, results } = await vault(100);
+    await playbook.beginSweep(1);
+    expect(await playbook.nextMaintenance(16, 0)).toBeDefined();
+    const { epoch } = playbook.status();
+    await checks.ask(id(), true);
+    await new Promise((resolve) => setTimeout(resolve, 200)); // the check waits for the step now
+    expect(results).toEqual([]);
+    maintenance.start();
+    await expect.poll(() => results.length, { timeout: 60_000 }).toBe(1);
+    await expect.poll(() => playbook.status().epoch, { timeout: 60_000 }).toBeGreaterThan(epoch);
+  }, 120_000);
+
   it('alternate: a due step of a sweep goes before the rest of a check', async () => {
     const { maintenance, checks, parts } = await vault(1);
     await checks.ask(id(), true);

@@ -30,8 +30,8 @@ export class CheckDriver {
     await this.#giveWay();
     let run: CheckRun | undefined;
     try {
-      run = await turn.write(() => this.#begin(deep));
-      const begun = run;
+      const begun = await this.#begin(deep);
+      run = begun;
       for (let more = true; more; ) {
         more = await turn.write(() => this.#answered(begun));
         await run.ownRecords(); // slow, but holds up nothing else
@@ -50,11 +50,12 @@ export class CheckDriver {
   }
 
   async #begin(deep: boolean): Promise<CheckRun> {
-    const { playbook, signal } = this.#modules;
+    const { playbook, turn, signal } = this.#modules;
     for (;;) {
-      const run = await playbook.beginCheck({ deep });
+      const run = await turn.write(() => playbook.beginCheck({ deep }));
       if (run !== undefined) return run;
-      await sleep(AGAIN_MS, signal); // a message of a sweep is unanswered
+      // A step of a sweep was interrupted, perhaps by the end of the former process. It needs the turn to be repeated.
+      await sleep(AGAIN_MS, signal);
     }
   }
 
