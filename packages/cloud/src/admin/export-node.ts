@@ -28,8 +28,7 @@ export async function exportNode(folder: string, role: MovableRole, target: stri
   await requireNoMigration(folder);
   const { cluster } = await readSettings(folder);
   if (cluster === undefined) throw new MillraceError('E_STATE', `the state of ${folder} is in files`);
-  // Control's mail is in its folder and stays.
-  const left: readonly string[] = [nodeFiles.keyspace, 'lock.mdb'];
+  const left: readonly string[] = [nodeFiles.keyspace, 'data.mdb', 'lock.mdb'];
   await cp(folder, target, { recursive: true, filter: (path) => !left.includes(basename(path)) });
   await writeClusterSetting(target, undefined);
   const closer = new Closer();
