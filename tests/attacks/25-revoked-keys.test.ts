@@ -46,8 +46,13 @@ async function revoke(key: string, kept: readonly Uint8Array[]): Promise<void> {
   const body = encodePublished(document);
   const published = system.call('distribution', 'admin', { method: 'POST', path: '/v1/revocations', body });
   expect(await answerOf(published)).toBe('accepted');
-  for (const role of ['keys', 'segments'] as const)
+  for (const role of ['keys', 'segments'] as const) {
     await until(`${role} has heard of it`, () => holds(join(layout.node(role), directoryFiles.revocations), key));
+    // A node writes the list to its disk a moment before it uses it.
+    const { parts } = system.nodes[role];
+    const used = 'config' in parts ? parts.config.directory : parts.directory;
+    await until(`${role} uses it`, async () => (used.revocations?.of(key).length ?? 0) > 0);
+  }
 }
 
 const holds = (file: string, key: string): Promise<boolean> =>
