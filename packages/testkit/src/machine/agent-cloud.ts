@@ -103,6 +103,7 @@ export class TestCloud {
   /** Whether connections are refused. */
   away = false;
   readonly #server: Server;
+  #port = 0;
   readonly #sockets: WebSocketServer;
   readonly #permits = new Map<string, CallHomeAnswer>();
   #socket: WebSocket | undefined;
@@ -162,10 +163,12 @@ export class TestCloud {
   async listen(port = 0): Promise<void> {
     this.#server.listen(port, '127.0.0.1');
     await once(this.#server, 'listening');
+    this.#port = (this.#server.address() as AddressInfo).port;
   }
 
+  /** Also while it does not listen: agents go on calling. */
   get address(): Address {
-    return { host: '127.0.0.1', port: (this.#server.address() as AddressInfo).port };
+    return { host: '127.0.0.1', port: this.#port };
   }
 
   get segments(): number {
