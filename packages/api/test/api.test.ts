@@ -1,4 +1,4 @@
-import { MillraceError, problemOf } from '@millrace/base';
+import { errorCodes, MillraceError, problemOf } from '@millrace/base';
 import { describe, expect, it } from 'vitest';
 import {
   controlRoutes,
@@ -38,6 +38,11 @@ describe('declared routes', () => {
       expect(callers.length, name).toBeGreaterThan(0);
       expect(Object.keys(params.shape).sort(), name).toEqual([...path.matchAll(/\{(\w+)/g)].map(([, p]) => p).sort());
     }
+  });
+
+  it('answer what a caller sends wrongly with no 500; only lost cells are a declared fault of the server', () => {
+    const declared = all.flatMap(([, { errors }]) => errors).filter((each) => errorCodes[each].http === 500);
+    expect(new Set(declared)).toEqual(new Set(['E_CELL_MISSING', 'E_CELL_DAMAGED']));
   });
 
   it('of machines use CBOR over the link in both directions', () => {
