@@ -72,7 +72,7 @@ async function tablesOf({ host, port, ca, user, password }: Engine, role: Role):
 it('control and segments move to Cassandra and back in mid-print, through a kill of the command', async ({ skip }) => {
   if (typeof engine === 'string') return skip(engine);
   system = await createTestInstallation({
-    machine: { factor: await factorFor(design, 40) },
+    machine: { factor: await factorFor(design, 40), giveUpMs: 300_000 },
     maintenance: { periodMs: 3_000, density: 50 },
   });
   const { home, processes, installation } = system;
