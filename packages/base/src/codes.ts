@@ -20,7 +20,7 @@ export const errorCodes = {
     'Run `millrace init` (with an invitation: `millrace login`), or correct the file that the message names.',
   ),
   E_DIRECTORY: code(
-    400,
+    403,
     6,
     false,
     'The directory is not signed by the administrator, or is older than the one in use.',
