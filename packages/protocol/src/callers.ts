@@ -51,8 +51,8 @@ export type CallOnce<T> = (address: Address, give?: AbortSignal) => Promise<T>;
 /**
  * Calls one of several nodes. After an answer that says that nothing was done (the connection was refused, or the node
  * is on standby), the next address is tried. After another failure, the next call tries the next address.
- * A process that is frozen takes connections and answers none: while a call waits long, the others are asked whether one
- * of them is active, and the call then ends with E_UNAVAILABLE.
+ * A process that is frozen takes connections and answers none: while a call waits long, all are asked whether they are
+ * active. If another one is, and this one does not answer, the call ends with E_UNAVAILABLE.
  */
 export class Callers {
   readonly #choice: Choice;
@@ -109,13 +109,18 @@ export class Callers {
   async #suspect(): Promise<void> {
     const now = performance.now();
     const old = [...this.#waiting].filter(({ since }) => now - since >= SUSPECT_MS);
-    for (const address of old.length === 0 ? [] : this.#choice.others()) {
-      if (!(await this.#isActive(address).catch(() => false))) continue;
-      this.#choice.use(address);
-      const error = new MillraceError('E_UNAVAILABLE', 'another node is active now; ask again');
-      for (const call of this.#waiting) if (!isSame(call.address, address)) call.give.abort(error);
-      return;
-    }
+    if (old.length === 0) return;
+    const isActive = (address: Address) => this.#isActive(address).catch(() => false);
+    // A node that answers this is slow, not frozen. It may also be the node at another of the addresses.
+    const [answers, ...found] = await Promise.all([
+      isActive(this.#choice.current),
+      ...this.#choice.others().map(async (address) => ((await isActive(address)) ? address : undefined)),
+    ]);
+    const address = found.find((each) => each !== undefined);
+    if (answers || address === undefined) return;
+    this.#choice.use(address);
+    const error = new MillraceError('E_UNAVAILABLE', 'another node is active now; ask again');
+    for (const call of this.#waiting) if (!isSame(call.address, address)) call.give.abort(error);
   }
 }
 
