@@ -127,15 +127,15 @@ export function nodeOf(directory: Pick<Directory, 'nodes'>, name: string): Direc
 }
 
 /**
- * Where the nodes of a role can be reached: every node's first address, then its others, or the configured address if
- * the directory lists none. A newer directory can therefore move or add a node without a restart of the other nodes.
+ * Where a node, or the nodes of a role, can be reached: every node's first address, then its others, or the configured
+ * address if the directory lists none. A newer directory can therefore move or add a node without a restart of the other nodes.
  */
 export function addressesOf(
   directory: Pick<Directory, 'nodes'>,
-  role: 'control' | 'distribution',
+  name: string,
   bootstrap: (() => Address) | undefined,
 ): readonly Address[] {
-  const lists = nodesOf(directory, role).map(({ addresses }) => addresses);
+  const lists = nodesOf(directory, name).map(({ addresses }) => addresses);
   const listed = [...lists.flatMap(([first]) => first ?? []), ...lists.flatMap(([, ...others]) => others)];
   return listed.length > 0 || bootstrap === undefined ? listed : [bootstrap()];
 }

@@ -2,12 +2,12 @@ import { MillraceError } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import {
   type Address,
+  addressesOf,
   createHttpClient,
   type Directory,
   type DirectoryNode,
   type HttpClient,
   nodesInOrder,
-  nodesOf,
   tlsTo,
 } from '@millrace/protocol';
 
@@ -29,7 +29,7 @@ export function distributionTransport(
   const clientOf = (id: string): HttpClient => {
     const known = clients.get(id);
     if (known !== undefined) return known;
-    const addresses = () => [nodesOf(directory, id)[0]?.addresses[0] ?? bootstrap()];
+    const addresses = () => addressesOf(directory, id, bootstrap);
     const client = createHttpClient({ addresses, tls: tlsTo(directory, id, tls) });
     clients.set(id, client);
     return client;

@@ -3,11 +3,11 @@ import type { Closable } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import {
   type Address,
+  addressesOf,
   createHttpClient,
   type Directory,
   type HttpClient,
   nodesInOrder,
-  nodesOf,
   tlsTo,
 } from '@millrace/protocol';
 import { distributionClient } from './api-clients.ts';
@@ -37,7 +37,7 @@ export function createDistributionClients(
 ): DistributionClients {
   const clients = new Map<string, { readonly http: HttpClient; readonly client: DistributionClient }>();
   const connect = (id: string) => {
-    const addresses = () => [nodesOf(directory, id)[0]?.addresses[0] ?? bootstrap()];
+    const addresses = () => addressesOf(directory, id, bootstrap);
     const http = createHttpClient({ addresses, tls: tlsTo(directory, id, tls), ...(traceparent && { traceparent }) });
     const connected = { http, client: distributionClient(http) };
     clients.set(id, connected);

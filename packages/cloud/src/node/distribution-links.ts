@@ -1,7 +1,16 @@
 import { distributionLinks } from '@millrace/api';
 import type { Bytes, Closable, Logger } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
-import { type Address, connectLink, type Directory, type LinkSocket, nodeOf, nodesOf, tlsTo } from '@millrace/protocol';
+import {
+  type Address,
+  addressesOf,
+  connectLink,
+  type Directory,
+  type LinkSocket,
+  nodeOf,
+  nodesOf,
+  tlsTo,
+} from '@millrace/protocol';
 
 /** A way to one distribution node. */
 export interface DistributionLink {
@@ -39,10 +48,7 @@ export function connectDistributions(
 ): DistributionLinks {
   const links = new Map<string, LinkSocket>();
   const connect = (id: string) => {
-    const addresses = () => {
-      const listed = nodesOf(directory, id).flatMap((node) => node.addresses);
-      return listed.length > 0 ? listed : [bootstrap()];
-    };
+    const addresses = () => addressesOf(directory, id, bootstrap);
     return connectLink(
       { addresses, path: distributionLinks.node.path, tls: tlsTo(directory, id, tls), logger },
       handlers,
