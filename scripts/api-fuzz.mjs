@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { tokenScopes } from '../packages/protocol/dist/index.js';
 
 const program = fileURLToPath(new URL('../packages/cli/dist/program/main.js', import.meta.url));
 const hooks = fileURLToPath(new URL('api_fuzz_hooks.py', import.meta.url));
@@ -18,15 +19,7 @@ const tester = process.env.MILLRACE_SCHEMATHESIS ?? 'schemathesis';
 /** Server name of callers without a certificate. */
 const GUEST = 'guest.millrace.invalid';
 
-const scopes = [
-  'designs:read',
-  'licences:read',
-  'prints:read',
-  'machines:read',
-  'ledger:read',
-  'people:read',
-  'status:read',
-];
+const scopes = tokenScopes.filter((scope) => scope.endsWith(':read'));
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

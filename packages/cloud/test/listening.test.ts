@@ -1,16 +1,10 @@
 import type { Clock } from '@millrace/base';
-import { chooseNode, type Directory } from '@millrace/protocol';
-import { createProtocolFixture } from '@millrace/testkit/protocol/support';
+import { chooseNode } from '@millrace/protocol';
+import { twoSegmentsNodes } from '@millrace/testkit/protocol/support';
 import { beforeEach, expect, it } from 'vitest';
 import { Listening } from '../src/control/listening.ts';
 
-const fixture = createProtocolFixture();
-const [first] = fixture.directory.nodes.filter(({ role }) => role === 'segments');
-if (first === undefined) throw new Error('no segments node');
-const directory: Directory = {
-  ...fixture.directory,
-  nodes: [...fixture.directory.nodes, { ...first, id: 'segments-2' }],
-};
+const { directory, first } = twoSegmentsNodes();
 const design = '11'.repeat(16);
 const own = chooseNode(directory, 'segments', design).id;
 const other = own === 'segments-2' ? first.id : 'segments-2';

@@ -9,9 +9,9 @@ import {
   systemClock,
   systemRandom,
 } from '@millrace/base';
-import { type Directory, type Message, sha256 } from '@millrace/protocol';
+import { type Message, sha256 } from '@millrace/protocol';
 import { MemoryCells, MemoryLog, MemoryRecords } from '@millrace/stores';
-import { createProtocolFixture } from '@millrace/testkit/protocol/support';
+import { twoSegmentsNodes } from '@millrace/testkit/protocol/support';
 import {
   applyOuterLayer,
   CellStore,
@@ -41,13 +41,7 @@ import { addDesign, addToPlaybook, type KnownDesign } from './vault-design.ts';
 
 // The keys node's side is the real one. The segments nodes share one store and take their mail in order.
 
-const fixture = createProtocolFixture();
-const [first] = fixture.directory.nodes.filter(({ role }) => role === 'segments');
-if (first === undefined) throw new Error('no segments node');
-const directory: Directory = {
-  ...fixture.directory,
-  nodes: [...fixture.directory.nodes, { ...first, id: 'segments-2' }],
-};
+const { directory } = twoSegmentsNodes();
 const SEGMENTS = 300;
 /** Ten times as fast, so that a node falls silent within half a second. */
 const clock: Clock = { now: () => systemClock.now(), monotonic: () => 10 * systemClock.monotonic() };
@@ -265,6 +259,16 @@ async function vault() {
   return { playbook, maintenance, members, one, two, reaches, handled, soundCells };
 }
 
+/** Both nodes run and share sweeps. */
+async function sweeping() {
+  const made = await vault();
+  made.one.start();
+  made.two.start();
+  made.maintenance.start();
+  await made.reaches(3);
+  return made;
+}
+
 describe('two segments nodes', () => {
   it('share every sweep; each works on lanes of its own', async () => {
     const { maintenance, one, two, reaches, soundCells } = await vault();
@@ -288,11 +292,7 @@ describe('two segments nodes', () => {
   }, 120_000);
 
   it('replace each other when one is frozen in a write; what it does when it wakes up changes nothing', async () => {
-    const { playbook, maintenance, members, one, two, reaches, soundCells } = await vault();
-    one.start();
-    two.start();
-    maintenance.start();
-    await reaches(3);
+    const { playbook, members, one, two, reaches, soundCells } = await sweeping();
     for (const [frozen, other] of [
       [one, two],
       [two, one],
@@ -328,11 +328,7 @@ describe('two segments nodes', () => {
   }, 120_000);
 
   it('cannot answer for each other: steps that one claims in the place of the other do not count', async () => {
-    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
-    one.start();
-    two.start();
-    maintenance.start();
-    await reaches(3);
+    const { playbook, maintenance, one, two, reaches, soundCells } = await sweeping();
     one.freeze();
     let claims = 0;
     one.onAsked = ({ to, lane, number, fence, items, masked, points }) => {
@@ -347,11 +343,7 @@ describe('two segments nodes', () => {
   }, 120_000);
 
   it('store designs while sweeps go on: no step overtakes a node that stores', async () => {
-    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
-    one.start();
-    two.start();
-    maintenance.start();
-    await reaches(3);
+    const { playbook, one, two, soundCells } = await sweeping();
     for (const node of [one, two]) {
       const design = await addToPlaybook(playbook, 200);
       const steps = two.steps + one.steps;
@@ -368,11 +360,7 @@ describe('two segments nodes', () => {
   }, 120_000);
 
   it('do not wait for a node that is frozen while it stores; what it reports later does not count', async () => {
-    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
-    one.start();
-    two.start();
-    maintenance.start();
-    await reaches(3);
+    const { playbook, one, reaches, soundCells } = await sweeping();
     const design = await addToPlaybook(playbook, 200);
     one.beforeStoring = async () => one.freeze();
     one.want(design);
@@ -406,11 +394,7 @@ describe('two segments nodes', () => {
   }, 120_000);
 
   it('wait together when neither answers, and continue', async () => {
-    const { playbook, maintenance, one, two, reaches, soundCells } = await vault();
-    one.start();
-    two.start();
-    maintenance.start();
-    await reaches(3);
+    const { playbook, one, two, reaches, soundCells } = await sweeping();
     one.freeze();
     two.freeze();
     await sleep(1_500); // both are silent by their keys node's clock

@@ -9,6 +9,7 @@ import {
   type Machine,
   type MachineDocument,
   type NodeRole,
+  nodeOf,
   type Opening,
   objectId,
   type Permit,
@@ -116,6 +117,13 @@ export function createProtocolFixture() {
   const design = toHex(sha256(utf8('design')).subarray(0, 16));
   const coreHash = sha256(utf8('core'));
   return { keys, directory, machine, design, coreHash };
+}
+
+/** The fixture's directory with a second segments node. */
+export function twoSegmentsNodes(): { readonly directory: Directory; readonly first: Directory['nodes'][number] } {
+  const { directory } = createProtocolFixture();
+  const first = nodeOf(directory, 'segments');
+  return { directory: { ...directory, nodes: [...directory.nodes, { ...first, id: 'segments-2' }] }, first };
 }
 
 export type ProtocolFixture = ReturnType<typeof createProtocolFixture>;
