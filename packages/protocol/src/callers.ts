@@ -10,16 +10,22 @@ const SUSPECT_MS = 3_000;
 /** One of several addresses: the one that worked last. */
 export class Choice {
   readonly #list: () => readonly Address[];
+  readonly #first: number;
   #current: Address | undefined;
 
-  /** @param list at least one address, read when needed */
-  constructor(list: () => readonly Address[]) {
+  /**
+   * @param list at least one address, read when needed
+   * @param first where it begins, 0 ≤ n < 1: a random number spreads callers over the nodes
+   */
+  constructor(list: () => readonly Address[], first = 0) {
     this.#list = list;
+    this.#first = first;
   }
 
+  /** @throws {MillraceError} E_CONFIG if no address is known */
   get current(): Address {
     const list = this.#list();
-    const kept = list.find((address) => isSame(address, this.#current)) ?? list[0];
+    const kept = this.#known() ?? list[Math.floor(this.#first * list.length)];
     if (kept === undefined) throw new MillraceError('E_CONFIG', 'no address of the node is known');
     return kept;
   }
@@ -36,12 +42,24 @@ export class Choice {
     this.#current = address;
   }
 
+  /** Turns to the address after the one that was used last. @returns it */
+  next(): Address {
+    if (this.#known() === undefined) this.#current = this.current;
+    else this.leave(this.current);
+    return this.current;
+  }
+
   /** Turns to the address after this one, which has failed, unless another call has already done so. */
   leave(failed: Address): void {
     if (!isSame(this.current, failed)) return;
     const list = this.#list();
     const at = list.findIndex((address) => isSame(address, failed));
     this.#current = list[(at + 1) % list.length];
+  }
+
+  /** The address that was used last, if it still is one. */
+  #known(): Address | undefined {
+    return this.#list().find((address) => isSame(address, this.#current));
   }
 }
 

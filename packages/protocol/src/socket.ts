@@ -46,6 +46,8 @@ export interface LinkHandlers {
 export function connectLink(
   options: {
     addresses: () => readonly Address[];
+    /** At which of them it begins, 0 ≤ n < 1. */
+    first?: number;
     path: string;
     tls: TlsOptions;
     logger: Logger;
@@ -58,7 +60,7 @@ export function connectLink(
   let socket: WebSocket | undefined;
   let tcp: Socket | undefined;
 
-  const choice = new Choice(options.addresses);
+  const choice = new Choice(options.addresses, options.first);
 
   const connectOnce = (address: Address) =>
     new Promise<void>((resolve) => {

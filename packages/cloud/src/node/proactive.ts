@@ -18,7 +18,6 @@ import {
   createRingClient,
   decodeLink,
   type LinkMessage,
-  NodeRing,
   tlsTo,
 } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
@@ -67,8 +66,10 @@ export async function connectOutbound(options: {
     closer.add(createHttpClient({ addresses: addressesOfControl, tls: { directory: config.directory } })),
   );
   // Asked for news only, one after the other, so that none of them can withhold any.
-  const ring = new NodeRing(() => addressesOf(directory, 'distribution', () => addresses.distribution));
-  const distribution = distributionClient(closer.add(createRingClient(ring, { tls: tlsFor('distribution') })));
+  const addressesOfDistribution = () => addressesOf(directory, 'distribution', () => addresses.distribution);
+  const distribution = distributionClient(
+    closer.add(createRingClient(addressesOfDistribution, { tls: tlsFor('distribution') })),
+  );
   const links = closer.add(
     connectDistributions(
       {

@@ -27,7 +27,6 @@ import {
   createRingClient,
   type DirectoryPolling,
   fetchRevocations,
-  NodeRing,
   pollDirectory,
   pollRevocations,
   tlsTo,
@@ -147,10 +146,9 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
       closer.add(watchDirectory(renewal, () => undefined, logger));
       const tls = tlsTo(config.directory, 'distribution', () => config.tls);
       // All nodes in turn, so that a single one, such as one that was retired, cannot withhold a newer directory.
-      const ring = new NodeRing(addresses);
-      const http = closer.add(createRingClient(ring, { tls }));
+      const http = closer.add(createRingClient(addresses, { tls }));
       const ask: AskDirectory = async (query, options) => {
-        for (let left = ring.count - 1; ; left--) {
+        for (let left = addresses().length - 1; ; left--) {
           try {
             return await directory.newest(query, options);
           } catch (error) {

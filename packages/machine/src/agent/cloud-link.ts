@@ -69,8 +69,6 @@ export function connectCloud(
   },
 ): CloudLink {
   const { logger, directory, quietMs = defaultTiming.quietMs } = options;
-  /** Machines begin at different nodes. */
-  const first = Math.random();
   /** When something genuine came last over this connection, or it was opened; monotonic ms. */
   let heardAt = performance.now();
   const leave = (why: string) => {
@@ -128,7 +126,8 @@ export function connectCloud(
 
   const socket = connectLink(
     {
-      addresses: () => inOrder(options.addresses(), first),
+      addresses: options.addresses,
+      first: Math.random(), // machines begin at different nodes
       path: distributionLinks.machine.path,
       tls: tlsTo(directory, 'distribution', options.tls),
       logger,
@@ -213,12 +212,6 @@ export function connectCloud(
       socket.close();
     },
   };
-}
-
-/** The same order of nodes, beginning with another one. @param first 0 ≤ n < 1 */
-function inOrder(addresses: readonly Address[], first: number): readonly Address[] {
-  const from = Math.floor(first * addresses.length);
-  return [...addresses.slice(from), ...addresses.slice(0, from)];
 }
 
 function unavailable(why: string): MillraceError {

@@ -18,7 +18,6 @@ import {
   type Directory,
   fetchRevocations,
   linkName,
-  NodeRing,
   openRevocations,
   type RecognisedCloud,
   tlsTo,
@@ -78,7 +77,6 @@ export async function openVisitedCloud(
   const listed = addressesOf(known, 'distribution', undefined);
   const isListed = listed.some(({ host, port }) => host === distribution.host && port === distribution.port);
   const addresses = () => (isListed ? listed : [distribution]);
-  const ring = new NodeRing(addresses);
   const tls = () => own.tls;
   const inbox = new Inbox(linkName(keyName(own.machineKey.publicKey), own.directory.installation));
   const link = closer.add(
@@ -87,7 +85,7 @@ export async function openVisitedCloud(
       { stream: (message) => inbox.deliver(message), lost: () => inbox.linkLost() },
     ),
   );
-  const http = closer.add(createRingClient(ring, { tls: tlsTo(directory, 'distribution', tls) }));
+  const http = closer.add(createRingClient(addresses, { tls: tlsTo(directory, 'distribution', tls) }));
   const { revocations } = createApiClient(distributionRoutes, {
     transport: http,
     cbor: {

@@ -1,14 +1,12 @@
 import { expect, it } from 'vitest';
-import { type Address, addressesOf, NodeRing, nodesInOrder } from '../src/index.ts';
+import { Choice } from '../src/callers.ts';
+import { type Address, addressesOf, nodesInOrder } from '../src/index.ts';
 
 const at = (port: number): Address => ({ host: 'd.example', port });
 
 it('goes round, from a random address, also when the list changes', () => {
   let list = [at(1), at(2), at(3)];
-  const ring = new NodeRing(
-    () => list,
-    () => 0.5,
-  );
+  const ring = new Choice(() => list, 0.5);
   expect([1, 2, 3, 4].map(() => ring.next().port)).toEqual([2, 3, 1, 2]);
   list = [at(1), at(2)];
   expect(ring.next().port).toBe(1);
@@ -21,7 +19,7 @@ it('goes round, from a random address, also when the list changes', () => {
 it('begins at each address equally often', () => {
   const begun = new Map<number, number>();
   for (let n = 0; n < 3_000; n++) {
-    const { port } = new NodeRing(() => [at(1), at(2), at(3)]).next();
+    const { port } = new Choice(() => [at(1), at(2), at(3)], Math.random()).next();
     begun.set(port, (begun.get(port) ?? 0) + 1);
   }
   for (const count of begun.values()) expect(count).toBeGreaterThan(800);
