@@ -13,10 +13,10 @@ import { createTestInstallation, folderOf, type TestInstallation } from '@millra
 import driver from 'cassandra-driver';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
-// The state of control and segments moves from files to a real Cassandra node and back while a machine prints.
+// The state of control, segments and keys moves from files to a real Cassandra node and back while a machine prints.
 
 const design = noisyGcode(300_000);
-const roles = ['segments', 'control'] as const;
+const roles = ['segments', 'keys', 'control'] as const;
 type Role = (typeof roles)[number];
 
 let engine: Engine | string;
@@ -69,7 +69,9 @@ async function tablesOf({ host, port, ca, user, password }: Engine, role: Role):
   }
 }
 
-it('control and segments move to Cassandra and back in mid-print, through a kill of the command', async ({ skip }) => {
+it('control, segments and keys move to Cassandra and back in mid-print, through a kill of the command', async ({
+  skip,
+}) => {
   if (typeof engine === 'string') return skip(engine);
   system = await createTestInstallation({
     machine: { factor: await factorFor(design, 40), giveUpMs: 300_000 },
@@ -115,6 +117,7 @@ it('control and segments move to Cassandra and back in mid-print, through a kill
   }
   expect(await readdir(join(folderOf(installation, 'segments'), nodeFiles.data))).not.toContain(nodeFiles.cells);
   expect(await tablesOf(engine, 'segments')).toContainEqual(expect.stringMatching(/^cells_/));
+  expect(await readdir(join(folderOf(installation, 'keys'), nodeFiles.data))).not.toContain('data.mdb');
   const { progress } = await operator.api.print(print);
   await printing(progress?.acked ?? 0);
 

@@ -6,7 +6,7 @@ export function addMigrate(program: Command, add: Add): void {
   add(
     program,
     'migrate <node>',
-    'move the state of a stopped node (control or segments) to Cassandra, or back (see docs/cluster.md)',
+    'move the state of a stopped node (control, segments or keys) to Cassandra, or back (see docs/cluster.md)',
     async (context, [node = ''], options) => (await import('./commands/migrate.ts')).migrate(context, node, options),
   )
     .option('--to <place>', 'cluster or files')

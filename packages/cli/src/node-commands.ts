@@ -19,7 +19,7 @@ export function addNodes(group: Group, add: Add): void {
     .option('--listen <host:port>', 'where it listens, if not at its address; 0.0.0.0:7601 for all interfaces')
     .option('--ledger <host:port>', 'control: where the public ledger listens (default: nowhere)')
     .option('--console <host:port>', 'control: where the console listens (default: nowhere)')
-    .option('--cluster <file>', 'control and segments: where the state is, as `cluster` in docs/cluster.md')
+    .option('--cluster <file>', 'control, segments, keys: where the state is, as `cluster` in docs/cluster.md')
     .option('--join', 'control: get the keys that control nodes share from those that are there');
   add(
     node,

@@ -59,9 +59,9 @@ export const nodeFiles = {
   /** The node's request to be admitted, if its keys were made on this host. */
   request: 'node-request.json',
   data: 'data',
-  /** Control and segments nodes: name of the keyspace that holds their state. Missing while `data` holds it. */
+  /** Not distribution: name of the keyspace that holds their state. Missing while `data` holds it. */
   keyspace: 'keyspace',
-  /** Control and segments nodes: where the state is being moved, while `millrace migrate` has not completed. */
+  /** Not distribution: where the state is being moved, while `millrace migrate` has not completed. */
   migration: 'migration.json',
   /**
    * In `data`: slots of the keys that mail and attachments are sealed to. Not in backups; a restored node makes new
@@ -92,7 +92,7 @@ export interface NodeConfig {
   readonly browsers: BrowsersSettings;
   readonly console: ConsoleSettings;
   readonly webhooks: WebhookSettings;
-  /** Control and segments nodes: where their state is, if it is not in their folder. */
+  /** Not distribution: where their state is, if it is not in their folder. */
   readonly cluster?: ClusterSettings | undefined;
   /** Where the process listens, if not at the node's first address in the directory. */
   readonly listen?: Address | undefined;

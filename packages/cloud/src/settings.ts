@@ -182,7 +182,7 @@ const kafkaSchema = z
   });
 export type KafkaSettings = z.output<typeof kafkaSchema>;
 
-/** Control and segments nodes: the Cassandra cluster that holds their state instead of LMDB and the file of cells. */
+/** Control, segments and keys nodes: the Cassandra cluster that holds their state instead of their folder. */
 export const clusterSchema = z
   .strictObject({
     /** `host` or `host:port`. */
@@ -246,7 +246,7 @@ export const settingsSchema = z.strictObject({
   console: consoleSchema.optional(),
   /** Control: settings of webhooks. */
   webhooks: webhooksSchema.optional(),
-  /** Control and segments nodes. */
+  /** Not distribution, which has no state. */
   cluster: clusterSchema.optional(),
 });
 

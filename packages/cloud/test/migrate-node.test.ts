@@ -8,11 +8,13 @@ import type { Cassandra } from '@millrace/cluster';
 import { firstDocument, signDirectory } from '@millrace/protocol';
 import { type Cells, type Log, MemoryCells, MemoryLog, MemoryRecords, type RecordStore } from '@millrace/stores';
 import { createProtocolFixture } from '@millrace/testkit/protocol/support';
+import { openFileKeyWrapper } from '@millrace/vault';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { tallyState } from '../src/admin/copy-state.ts';
+import { type NodeState, tallyState } from '../src/admin/copy-state.ts';
 import { cancelMigration, type MigrateOptions, type MovableRole, migrateNode } from '../src/admin/migrate-node.ts';
 import { nodeFiles } from '../src/config.ts';
 import { openControlStores } from '../src/control/stores.ts';
+import { openKeysStores, openPlaybook, sealState } from '../src/keys/stores.ts';
 import { SeenEpoch } from '../src/node/rollback-guard.ts';
 import { openSegmentsStores } from '../src/segments/stores.ts';
 import type { ClusterSettings } from '../src/settings.ts';
@@ -24,7 +26,7 @@ const SECRET = 'a text that only the state of this node contains';
 
 const { keys, directory } = createProtocolFixture();
 let folder: string;
-let remote: { records: RecordStore; ledger: Log; mail: Log; cells: Cells };
+let remote: { records: RecordStore; dataKey: RecordStore; ledger: Log; mail: Log; playbook: Log; cells: Cells };
 let erased: number;
 let sequence = 0;
 beforeEach(async () => {
@@ -35,13 +37,20 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 function clear(): void {
-  remote = { records: new MemoryRecords(), ledger: new MemoryLog(), mail: new MemoryLog(), cells: new MemoryCells() };
+  remote = {
+    records: new MemoryRecords(),
+    dataKey: new MemoryRecords(),
+    ledger: new MemoryLog(),
+    mail: new MemoryLog(),
+    playbook: new MemoryLog(),
+    cells: new MemoryCells(),
+  };
 }
 
 async function connect(): Promise<Cassandra> {
   return {
-    records: () => remote.records,
-    log: (name: string) => (name === 'mail' ? remote.mail : remote.ledger),
+    records: (name: string) => (name === 'data-key' ? remote.dataKey : remote.records),
+    log: (name: string) => remote[name as 'ledger' | 'mail' | 'playbook'],
     cells: () => remote.cells,
     erase: async () => {
       erased++;
@@ -64,6 +73,16 @@ async function makeNode(role: MovableRole): Promise<void> {
     );
     await fill(stores.records);
     await stores.queue.publish('keys-1', 'mail', 'm1', utf8('mail that moves'));
+    await stores.close();
+    return;
+  }
+  if (role === 'keys') {
+    const stores = await openKeysStores(folder);
+    await fill(stores.records);
+    const id = new Uint8Array(16).fill(1);
+    const playbook = await openPlaybook(stores, 50);
+    await playbook.close();
+    await (await stores.playbook.acquire()).append([{ put: id, value: utf8(SECRET) }]);
     await stores.close();
     return;
   }
@@ -121,6 +140,10 @@ async function allBytes(): Promise<Buffer> {
 }
 
 async function tallyFiles(role: MovableRole) {
+  if (role === 'keys') {
+    const stores = await openKeysStores(folder);
+    return tallyState({ records: stores.records, playbook: stores.playbook }, 0).finally(() => stores.close());
+  }
   const stores = role === 'control' ? await openControlStores(folder) : await openSegmentsStores(folder);
   const cells = 'cells' in stores ? { cells: stores.cells.cells } : { ledger: stores.ledger };
   const tally = await tallyState({ records: stores.records, ...cells }, 6);
@@ -128,17 +151,28 @@ async function tallyFiles(role: MovableRole) {
   return tally;
 }
 
+/** The state of the node as it finds it in the cluster. */
+async function remoteState(role: MovableRole): Promise<NodeState> {
+  if (role === 'control') return { records: remote.records, ledger: remote.ledger };
+  if (role === 'segments') return { records: remote.records, cells: remote.cells };
+  const wrapper = await openFileKeyWrapper(join(folder, nodeFiles.kek));
+  const state = await sealState(await connect(), wrapper);
+  return { records: state.records('records'), playbook: state.log('playbook') };
+}
+
 const STEPS = ['clear', 'copy', 'compare', 'decide', 'settings', 'erase', 'end'] as const;
 
-describe.each(['control', 'segments'] as const)('moving the state of a %s node', (role) => {
+describe.each(['control', 'segments', 'keys'] as const)('moving the state of a %s node', (role) => {
   it('to a cluster and back loses nothing, and leaves no copy behind', async () => {
     await makeNode(role);
     const before = await tallyFiles(role);
     const { moved } = await migrateNode(options(role));
     const mail = { count: 2, sha256: expect.any(String) };
     expect(moved).toEqual(role === 'control' ? { ...before, mail } : before);
-    expect(before.records.count).toBe(role === 'control' ? 41 : 42);
-    expect(role === 'control' ? before.ledger?.count : before.cells?.count).toBe(role === 'control' ? 300 : 36);
+    expect(before.records.count).toBe(role === 'segments' ? 42 : 41);
+    if (role === 'control') expect(before.ledger?.count).toBe(300);
+    else if (role === 'segments') expect(before.cells?.count).toBe(36);
+    else expect(before.playbook?.count).toBe(4); // two sets of decoys, the state, and the secret text
     expect((await settingsOf()).cluster).toEqual(cluster);
     expect(await readFile(join(folder, nodeFiles.keyspace), 'utf8')).toBe('ours\n');
     expect((await allBytes()).includes(SECRET)).toBe(false);
@@ -146,7 +180,8 @@ describe.each(['control', 'segments'] as const)('moving the state of a %s node',
     await expect(migrateNode(options(role))).rejects.toMatchObject({ code: 'E_STATE' });
 
     // The index that the node declares works over what was copied.
-    const prints = remote.records.collection('prints', { indexes: { all: () => [{ group: 'all' }] } });
+    const { records } = await remoteState(role);
+    const prints = records.collection('prints', { indexes: { all: () => [{ group: 'all' }] } });
     expect((await prints.page({ index: 'all', group: 'all', limit: 100 })).entries).toHaveLength(40);
   });
 
@@ -157,14 +192,13 @@ describe.each(['control', 'segments'] as const)('moving the state of a %s node',
       if (each === step) throw new Error('killed');
     };
     await expect(migrateNode(options(role, { onStep: ends }))).rejects.toThrow('killed');
-    const open = role === 'control' ? openControlStores : openSegmentsStores;
+    const open = { control: openControlStores, segments: openSegmentsStores, keys: openKeysStores }[role];
     await expect(open(folder)).rejects.toMatchObject({ code: 'E_STATE' });
     await expect(open(folder, cluster)).rejects.toMatchObject({ code: 'E_STATE' });
     // Half of another copy must not survive.
     if (step === 'compare') await remote.records.collection('stray').put('k', utf8('v'));
     await migrateNode(options(role));
-    const { records, ledger, cells } = remote;
-    expect(await tallyState(role === 'control' ? { records, ledger } : { records, cells }, 0)).toEqual(before);
+    expect(await tallyState(await remoteState(role), 0)).toEqual(before);
     expect((await allBytes()).includes(SECRET)).toBe(false);
 
     const back = options(role, { to: 'files', cluster: undefined });

@@ -25,4 +25,4 @@ export * from './segment.ts';
 export * from './sizes.ts';
 export { MemorySlots, openSlots, type Slots } from './slots.ts';
 export * from './views.ts';
-export { createKeyWrapper, type KeyWrapper, openFileKeyWrapper } from './wrapper.ts';
+export { createKeyWrapper, type KeyWrapper, openFileKeyWrapper, openWith, sealWith } from './wrapper.ts';

@@ -197,8 +197,7 @@ async function clusterOption(
   file: string | undefined,
 ): Promise<ReturnType<typeof parseClusterSettings> | undefined> {
   if (file === undefined) return undefined;
-  if (role !== 'control' && role !== 'segments')
-    throw new MillraceError('E_INPUT', `--cluster: the state of a ${role} node is in its folder`);
+  if (role === 'distribution') throw new MillraceError('E_INPUT', '--cluster: a distribution node has no state');
   return parseClusterSettings(await readJson(context.path(file)), role);
 }
 

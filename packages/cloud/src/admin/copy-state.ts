@@ -17,6 +17,8 @@ export interface NodeState {
   readonly ledger?: Log;
   /** Control: the queue of the nodes' mail, which is the same in every ordered map. */
   readonly mail?: Log;
+  /** Keys. */
+  readonly playbook?: Log;
   /** Segments. */
   readonly cells?: Cells;
 }
@@ -31,6 +33,7 @@ export interface StateTally {
   readonly records: Tally;
   readonly ledger?: Tally;
   readonly mail?: Tally;
+  readonly playbook?: Tally;
   readonly cells?: Tally;
 }
 
@@ -40,32 +43,33 @@ export interface StateTally {
  * @throws as the stores
  */
 export async function copyState(from: NodeState, to: NodeState, oldestEpoch: number): Promise<StateTally> {
-  const { ledger, mail, cells } = from;
+  const { ledger, mail, playbook, cells } = from;
   return {
     records: await copyRecords(from.records, to.records),
     ...(ledger && { ledger: await copyLog(ledger, required(to.ledger)) }),
     ...(mail && { mail: await copyLog(mail, required(to.mail)) }),
+    ...(playbook && { playbook: await copyLog(playbook, required(to.playbook)) }),
     ...(cells && { cells: await copyCells(cells, required(to.cells), oldestEpoch) }),
   };
 }
 
 /** Reads a whole state. @param oldestEpoch cells of earlier epochs are not counted */
 export async function tallyState(
-  { records, ledger, mail, cells }: NodeState,
+  { records, ledger, mail, playbook, cells }: NodeState,
   oldestEpoch: number,
 ): Promise<StateTally> {
   return {
     records: await copyRecords(records),
     ...(ledger && { ledger: await copyLog(ledger) }),
     ...(mail && { mail: await copyLog(mail) }),
+    ...(playbook && { playbook: await copyLog(playbook) }),
     ...(cells && { cells: await copyCells(cells, undefined, oldestEpoch) }),
   };
 }
 
 /** Whether there is nothing to lose. */
-export async function isEmpty({ records, ledger, mail, cells }: NodeState): Promise<boolean> {
-  for await (const _entry of ledger?.range({ limit: 1 }) ?? []) return false;
-  for await (const _entry of mail?.range({ limit: 1 }) ?? []) return false;
+export async function isEmpty({ records, ledger, mail, playbook, cells }: NodeState): Promise<boolean> {
+  for (const log of [ledger, mail, playbook]) for await (const _entry of log?.range({ limit: 1 }) ?? []) return false;
   for await (const _head of cells?.outline() ?? []) return false;
   for (const name of await records.collections())
     if ((await records.collection(name).page({ limit: 1 })).entries.length > 0) return false;

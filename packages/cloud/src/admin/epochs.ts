@@ -13,8 +13,14 @@ export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbo
   const closer = new Closer();
   try {
     const settings: unknown = JSON.parse(await readFile(join(folder, nodeFiles.settings), 'utf8'));
-    const { maintenance = DEFAULT_MAINTENANCE } = parse(settingsSchema, settings, nodeFiles.settings, 'E_CONFIG');
-    const playbook = closer.add(await openPlaybook(closer.add(await openKeysStores(folder)), maintenance.density));
+    const { cluster, maintenance = DEFAULT_MAINTENANCE } = parse(
+      settingsSchema,
+      settings,
+      nodeFiles.settings,
+      'E_CONFIG',
+    );
+    const stores = closer.add(await openKeysStores(folder, cluster));
+    const playbook = closer.add(await openPlaybook(stores, maintenance.density));
     return { playbook, close: () => closer.close() };
   } catch (error) {
     await closer.close();

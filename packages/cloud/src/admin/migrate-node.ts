@@ -2,10 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { type Clock, type Closable, Closer, eraseDurably, MillraceError, parse, writeDurably } from '@millrace/base';
+import type { Cassandra } from '@millrace/cluster';
 import { nodesOf, openDirectory } from '@millrace/protocol';
 import { keepStores, openLmdb } from '@millrace/stores';
-import { openFileEngine } from '@millrace/vault';
+import { openFileEngine, openFileKeyWrapper } from '@millrace/vault';
 import { nodeFiles, readSettings } from '../config.ts';
+import { sealState } from '../keys/stores.ts';
 import { connectCluster } from '../node/cluster.ts';
 import { folderProcess } from '../node/folder-process.ts';
 import { readKeyspace, removeKeyspace, writeKeyspace } from '../node/keyspace.ts';
@@ -18,7 +20,7 @@ import { copyState, isEmpty, type NodeState, type StateTally, tallyState } from 
 // migration.json is written; the state is copied and compared; `keyspace` is written or removed, which is the decision;
 // node.json is changed; the former state is erased; migration.json is removed. Until it is, the node does not start.
 
-export const movableRoles = ['control', 'segments'] as const;
+export const movableRoles = ['control', 'segments', 'keys'] as const;
 export type MovableRole = (typeof movableRoles)[number];
 
 export interface MigrateOptions {
@@ -208,6 +210,7 @@ export async function openFiles(folder: string, role: MovableRole): Promise<Node
       const [ledger, mail] = [environment.log('ledger'), environment.log('mail')];
       return { records, ledger, mail, close };
     }
+    if (role === 'keys') return { records, playbook: environment.log('playbook'), close };
     const path = join(data, nodeFiles.cells);
     const { cells } = closer.add(await openFileEngine({ lmdb: environment, index: 'cell-index', path }));
     return { records, cells, close };
@@ -223,11 +226,25 @@ export async function openCluster(
   cluster: ClusterSettings,
 ): Promise<NodeState & Closable> {
   const engine = await connect(folder, cluster, clock);
-  const records = engine.records('records');
   const close = () => engine.close();
+  if (role === 'keys') return openSealed(folder, engine);
+  const records = engine.records('records');
   return role === 'control'
     ? { records, ledger: engine.log('ledger'), mail: engine.log('mail'), close }
     : { records, cells: engine.cells('cells'), close };
+}
+
+/** The sealed state of a keys node. */
+async function openSealed(folder: string, engine: Cassandra): Promise<NodeState & Closable> {
+  const closer = new Closer();
+  try {
+    const wrapper = closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek)));
+    const state = closer.add(await sealState(engine, wrapper));
+    return { records: state.records('records'), playbook: state.log('playbook'), close: () => closer.close() };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
 }
 
 /** Erases the state in one place. */

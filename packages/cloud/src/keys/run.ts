@@ -10,6 +10,6 @@ export async function runKeysNode(
   { config, addresses }: { config: NodeConfig; addresses: Addresses },
   modules: ProcessModules,
 ): Promise<KeysNode> {
-  const stores = await openKeysStores(config.folder);
+  const stores = await openKeysStores(config.folder, config.cluster, modules);
   return closeWith(stores, () => createKeysNode({ id: config.id, config, addresses }, { ...modules, stores }));
 }
