@@ -10,7 +10,7 @@ import {
   type Lease,
   loadNodeConfig,
   openNode,
-  runMember,
+  runControlMember,
   shareKeys,
 } from '@millrace/cloud/parts';
 import { createAuthority, type TlsIdentity } from '@millrace/identity';
@@ -93,10 +93,11 @@ async function run(id: string): Promise<void> {
   const { folder, address } = placeOf(id);
   const config = await loadNodeConfig(folder);
   const modules = { logger: silentLogger, clock: systemClock, metrics: new MemoryMetrics() };
-  const member = await runMember(
+  const member = await runControlMember(
     {
       ...{ config, address },
       openLeases: async () => ({ records: () => shared.leases, close: async () => undefined }),
+      open: async () => ({ close: async () => undefined }),
       activate: async ({ lease, holder, serve }) => {
         const own = { keys: shareKeys(config, holder), serve };
         const writers: LogWriter[] = [];

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withRecords } from '../src/admin/offline.ts';
 import { nodeFiles } from '../src/config.ts';
 import { openControlStores, openSharedStores, takeEarlierMail } from '../src/control/stores.ts';
+import { openNodeCluster } from '../src/node/cluster.ts';
 import { placeOf, requireKeyspace, writeKeyspace } from '../src/node/keyspace.ts';
 import { openSegmentsStores } from '../src/segments/stores.ts';
 import type { ClusterSettings } from '../src/settings.ts';
@@ -32,10 +33,11 @@ function closedPort(): Promise<number> {
 
 const modules = { clock: systemClock, metrics: new MemoryMetrics() };
 /** As a control node opens its stores. */
-const openControl = (of: string, settings?: ClusterSettings) =>
-  settings === undefined
-    ? openControlStores(of)
-    : openSharedStores(of, settings, { check: () => undefined, end: () => undefined }, modules);
+const openControl = async (of: string, settings?: ClusterSettings) => {
+  if (settings === undefined) return openControlStores(of);
+  const cassandra = await openNodeCluster(of, settings, modules.clock, modules.metrics);
+  return openSharedStores(of, settings, { lease: { end: () => undefined }, cassandra }, modules);
+};
 const nodes = { control: openControl, segments: openSegmentsStores };
 const dataOf = (file: string) => join(folder, nodeFiles.data, file);
 

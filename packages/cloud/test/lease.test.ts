@@ -1,7 +1,7 @@
 import { type Clock, sleep, toHex } from '@millrace/base';
 import { MemoryRecords } from '@millrace/stores';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { acquireLease, isHeldBy, type Lease } from '../src/control/lease.ts';
+import { acquireLease, isHeldBy, type Lease } from '../src/node/lease.ts';
 
 // The lease of the control nodes, on clocks of their own.
 
@@ -33,7 +33,10 @@ const keep = (lease: Lease) => {
   return lease;
 };
 const acquire = (node: string, clock: Clock, store: MemoryRecords = records) =>
-  acquireLease({ records: store, holder: `process of ${node}`, node, clock, takeoverMs }, stop.signal).then(keep);
+  acquireLease(
+    { role: 'control', records: store, holder: `process of ${node}`, node, clock, takeoverMs },
+    stop.signal,
+  ).then(keep);
 
 /** The store as one process sees it: it stops answering when the process is cut off. */
 function cuttable(): { readonly store: MemoryRecords; cut: boolean } {
@@ -58,7 +61,7 @@ function cuttable(): { readonly store: MemoryRecords; cut: boolean } {
 it('is held by one process, and passes on at once when it is given back', async () => {
   const [one, two] = [new Hands(), new Hands()];
   const first = await acquire('control-1', one);
-  expect(await isHeldBy(records, 'process of control-1')).toBe(true);
+  expect(await isHeldBy(records, 'control', 'process of control-1')).toBe(true);
   let taken: Lease | undefined;
   const waiting = acquire('control-2', two).then((lease) => {
     taken = lease;
@@ -71,7 +74,7 @@ it('is held by one process, and passes on at once when it is given back', async 
   await waiting;
   expect(taken?.token).toBe(first.token + 1);
   expect(() => first.check()).toThrow(expect.objectContaining({ code: 'E_FENCED' }));
-  expect(await isHeldBy(records, 'process of control-1')).toBe(false);
+  expect(await isHeldBy(records, 'control', 'process of control-1')).toBe(false);
 });
 
 it('is not taken while its holder renews it, however long that is', async () => {
@@ -116,7 +119,7 @@ it('of a process that is cut off is not used any more when another process may t
   link.cut = false;
   await expect.poll(() => first.lost.aborted).toBe(true);
   expect(() => first.check()).toThrow(expect.objectContaining({ code: 'E_FENCED' }));
-  expect(await isHeldBy(records, 'process of control-2')).toBe(true);
+  expect(await isHeldBy(records, 'control', 'process of control-2')).toBe(true);
 });
 
 it.each(['monotonic', 'wall'] as const)(
@@ -150,7 +153,7 @@ it('of a process that was frozen is lost if another one took it, although the cl
   first.check(); // time alone would not stop it
   link.cut = false;
   await expect.poll(() => first.lost.aborted).toBe(true);
-  expect(await isHeldBy(records, 'process of control-2')).toBe(true);
+  expect(await isHeldBy(records, 'control', 'process of control-2')).toBe(true);
 });
 
 it('waits as long as the holder has set, whatever the next one has set', async () => {
@@ -159,7 +162,8 @@ it('waits as long as the holder has set, whatever the next one has set', async (
   await acquire('control-1', one, link.store);
   link.cut = true;
   let taken = false;
-  const options = { records, holder: 'process of control-2', node: 'control-2', clock: two, takeoverMs: 10 };
+  const next = { role: 'control', holder: 'process of control-2', node: 'control-2' } as const;
+  const options = { ...next, records, clock: two, takeoverMs: 10 };
   const waiting = acquireLease(options, stop.signal).then((lease) => {
     taken = true;
     return keep(lease);

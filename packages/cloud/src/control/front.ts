@@ -1,9 +1,9 @@
 import { type Closable, type Logger, MillraceError } from '@millrace/base';
 import type { Address } from '@millrace/protocol';
 import type { NodeConfig } from '../config.ts';
+import type { Lease } from '../node/lease.ts';
 import { createTlsServer, listen, type TlsServer } from '../node/server.ts';
 import { CONTROL_BODY_LIMIT } from './control-node.ts';
-import type { Lease } from './lease.ts';
 
 /** The listener of a control node that shares its state with others, open for the life of its process. */
 export interface Front extends Closable {

@@ -1,16 +1,16 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Closable, Closer, MillraceError, noMetrics, wipe } from '@millrace/base';
+import { type Closable, Closer, MillraceError, wipe } from '@millrace/base';
 import { type Authority, openAuthority } from '@millrace/identity';
 import { nodesOf } from '@millrace/protocol';
 import { type NodeConfig, nodeFiles } from '../config.ts';
 import { openNodeCluster } from '../node/cluster.ts';
+import { openLeases } from '../node/lease-store.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import { closeWith } from '../node/run.ts';
 import { type ControlNode, type ControlOptions, createControlNode } from './control-node.ts';
-import { DEFAULT_TAKEOVER_MS } from './lease.ts';
 import { openLedgerKeys } from './ledger-keys.ts';
-import { runMember } from './member.ts';
+import { runControlMember } from './member.ts';
 import { openPermitKey } from './permit-key.ts';
 import { shareKeys } from './shared-keys.ts';
 import { openControlStores, openSharedStores } from './stores.ts';
@@ -24,20 +24,16 @@ type RunOptions = Pick<ControlOptions, 'config' | 'address' | 'ledgerAddress' | 
 export async function runControl(options: RunOptions, modules: ProcessModules): Promise<Closable> {
   const { config, address } = options;
   const { cluster, directory, folder } = config;
-  const takeoverMs = cluster?.takeoverMs ?? DEFAULT_TAKEOVER_MS;
   if (cluster !== undefined)
-    return runMember(
+    return runControlMember(
       {
         ...{ config, address },
-        takeoverMs,
-        // Given up early, because a late renewal is worth nothing.
-        openLeases: () =>
-          openNodeCluster(folder, cluster, modules.clock, noMetrics, {
-            ...{ patienceMs: takeoverMs / 4, requestMs: takeoverMs / 4 },
-          }),
-        activate: ({ lease, holder, serve }) =>
+        takeoverMs: cluster.takeoverMs,
+        openLeases: () => openLeases(folder, cluster, modules),
+        open: (guard) => openNodeCluster(folder, cluster, modules.clock, modules.metrics, { guard }),
+        activate: ({ lease, holder, serve }, cassandra) =>
           openNode({ ...options, shared: { keys: shareKeys(config, holder), serve } }, modules, () =>
-            openSharedStores(folder, cluster, lease, modules),
+            openSharedStores(folder, cluster, { lease, cassandra }, modules),
           ),
       },
       modules,

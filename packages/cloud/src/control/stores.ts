@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { type Closable, Closer, fileExists, MillraceError } from '@millrace/base';
+import type { Cassandra } from '@millrace/cluster';
 import {
   keepStores,
   type Log,
@@ -11,11 +12,11 @@ import {
 } from '@millrace/stores';
 import { openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
-import { openNodeCluster, requireFiles } from '../node/cluster.ts';
+import { requireFiles } from '../node/cluster.ts';
 import { openNodeQueue } from '../node/cluster-queue.ts';
+import type { Lease } from '../node/lease.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import type { ClusterSettings } from '../settings.ts';
-import type { Lease } from './lease.ts';
 
 /** The stores of a control node. */
 export interface ControlStores {
@@ -55,14 +56,12 @@ export async function openControlStores(folder: string): Promise<OpenStores> {
 export async function openSharedStores(
   folder: string,
   cluster: ClusterSettings,
-  lease: Pick<Lease, 'check' | 'end'>,
+  { lease, cassandra }: { readonly lease: Pick<Lease, 'end'>; readonly cassandra: Cassandra },
   modules: Pick<ProcessModules, 'clock' | 'metrics'>,
 ): Promise<OpenStores> {
-  const { clock, metrics } = modules;
+  const { clock } = modules;
   return opening(async (closer) => {
-    const cassandra = closer.add(
-      await openNodeCluster(folder, cluster, clock, metrics, { guard: () => lease.check() }),
-    );
+    closer.add(cassandra);
     const { kafka } = cluster;
     const log = (name: string) => endingLease(cassandra.log(name), lease);
     if (kafka === undefined) await takeEarlierMail(join(folder, nodeFiles.data), log('mail'));

@@ -12,15 +12,14 @@ import type { Collection, RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 
 /** How long a lease lies without a renewal before another node takes it over, ms. */
-export const DEFAULT_TAKEOVER_MS = 8_000;
+export const DEFAULT_TAKEOVER_MS = 6_000;
 
-const KEY = 'control';
 const recordSchema = z.strictObject({
   /** Fencing token: one higher with each holder. */
   token: z.number().int().positive(),
   /** Id of the process that holds the lease; empty if it was given back. */
   holder: z.string(),
-  /** Id of its node in the directory. */
+  /** Id of its node in the directory, or of its replica of the node. */
   node: z.string(),
   /** Raised by each renewal. */
   beat: z.number().int().nonnegative(),
@@ -28,6 +27,9 @@ const recordSchema = z.strictObject({
   takeoverMs: z.number().int().positive().max(600_000),
 });
 type LeaseRecord = z.output<typeof recordSchema>;
+
+/** Roles of which one process is active at a time. Each has a lease in its own keyspace. */
+export type LeaseRole = 'control' | 'keys';
 
 export interface Lease {
   /** Fencing token, higher than that of every earlier holder. */
@@ -48,30 +50,32 @@ export interface Lease {
 }
 
 export interface LeaseOptions {
+  /** What the holder is: the lease is for one of the nodes, or replicas of a node, with this role. */
+  readonly role: LeaseRole;
   /** Its store must not depend on the lease. */
   readonly records: RecordStore;
   /** Id of this process, unique. */
   readonly holder: string;
-  /** Id of this node. */
+  /** Id of this node, or of this replica of it. */
   readonly node: string;
   readonly clock: Clock;
-  /** Default: 8 s. The lease is renewed eight times as often, and used for three quarters of this time. */
+  /** Default: 6 s. The lease is renewed eight times as often, and used for three quarters of this time. */
   readonly takeoverMs?: number | undefined;
 }
 
 /**
- * Waits until this process holds the lease of the installation's control nodes. No process compares its clock with that
+ * Waits until this process holds the lease. No process compares its clock with that
  * of another: the holder counts from the moment before it sends a renewal; the others count from the moment after they
  * have seen a renewal, and longer.
  * @throws the signal's reason
  */
 export async function acquireLease(options: LeaseOptions, signal: AbortSignal): Promise<Lease> {
-  const { records, holder, node, clock, takeoverMs = DEFAULT_TAKEOVER_MS } = options;
+  const { role, records, holder, node, clock, takeoverMs = DEFAULT_TAKEOVER_MS } = options;
   const collection = records.collection('lease');
   let seen: { readonly bytes: Uint8Array; readonly since: number } | undefined;
   for (;;) {
     signal.throwIfAborted();
-    const bytes = await collection.get(KEY).catch(() => seen?.bytes); // cut off: look again
+    const bytes = await collection.get(role).catch(() => seen?.bytes); // cut off: look again
     const current = bytes && decode(bytes);
     if (bytes !== undefined && (seen === undefined || !equalBytes(bytes, seen.bytes)))
       seen = { bytes, since: clock.monotonic() };
@@ -82,15 +86,16 @@ export async function acquireLease(options: LeaseOptions, signal: AbortSignal): 
     if (isFree || isStale) {
       const next: LeaseRecord = { token: (current?.token ?? 0) + 1, holder, node, beat: 0, takeoverMs };
       const sent = moment(clock);
-      if (await swap(collection, bytes, next).catch(() => false)) return new HeldLease(collection, next, sent, clock);
+      const record = { collection, role };
+      if (await swap(record, bytes, next).catch(() => false)) return new HeldLease(record, next, sent, clock);
     }
     await sleep(Math.min(patience || takeoverMs, takeoverMs) / 32, signal);
   }
 }
 
 /** Whether this process holds the lease, or held it last. */
-export async function isHeldBy(records: RecordStore, holder: string): Promise<boolean> {
-  const bytes = await records.collection('lease').get(KEY);
+export async function isHeldBy(records: RecordStore, role: LeaseRole, holder: string): Promise<boolean> {
+  const bytes = await records.collection('lease').get(role);
   return bytes !== undefined && decode(bytes).holder === holder;
 }
 
@@ -101,9 +106,14 @@ interface Moment {
 }
 const moment = (clock: Clock): Moment => ({ monotonic: clock.monotonic(), wall: clock.now() });
 
+interface Place {
+  readonly collection: Collection;
+  readonly role: LeaseRole;
+}
+
 class HeldLease implements Lease {
   readonly token: number;
-  readonly #collection: Collection;
+  readonly #place: Place;
   readonly #clock: Clock;
   readonly #lost = new AbortController();
   readonly #renewing: Promise<void>;
@@ -111,9 +121,9 @@ class HeldLease implements Lease {
   /** When the last successful renewal was sent. */
   #renewed: Moment;
 
-  constructor(collection: Collection, record: LeaseRecord, sent: Moment, clock: Clock) {
+  constructor(place: Place, record: LeaseRecord, sent: Moment, clock: Clock) {
     this.token = record.token;
-    this.#collection = collection;
+    this.#place = place;
     this.#record = record;
     this.#renewed = sent;
     this.#clock = clock;
@@ -132,20 +142,23 @@ class HeldLease implements Lease {
     if (this.lost.aborted) throw this.lost.reason;
     if (this.isCurrent) return;
     const why = `the lease was not renewed for ${Math.round(this.#elapsed())} ms`;
-    throw new MillraceError('E_UNAVAILABLE', `another control node may be active now: ${why}`);
+    throw new MillraceError('E_UNAVAILABLE', `another ${this.#place.role} process may be active now: ${why}`);
   }
 
   end(why: string): void {
     if (this.lost.aborted) return;
     this.#lost.abort(
-      new MillraceError('E_FENCED', `this node is no longer the active control node: ${why}; token ${this.token}`),
+      new MillraceError(
+        'E_FENCED',
+        `this is no longer the active ${this.#place.role} process: ${why}; token ${this.token}`,
+      ),
     );
   }
 
   async giveBack(): Promise<void> {
     this.end('it was given back');
     await this.#renewing;
-    await swap(this.#collection, encode(this.#record), { ...this.#record, holder: '', beat: 0 }).catch(() => false);
+    await swap(this.#place, encode(this.#record), { ...this.#record, holder: '', beat: 0 }).catch(() => false);
   }
 
   #elapsed(): number {
@@ -164,7 +177,7 @@ class HeldLease implements Lease {
       try {
         const sent = moment(this.#clock);
         const next = { ...this.#record, beat: this.#record.beat + 1 };
-        if (!(await swap(this.#collection, encode(this.#record), next))) return this.end('another node has taken over');
+        if (!(await swap(this.#place, encode(this.#record), next))) return this.end('another node has taken over');
         this.#record = next;
         this.#renewed = sent;
       } catch {
@@ -175,10 +188,14 @@ class HeldLease implements Lease {
 }
 
 /** @returns whether the record is `next` now. @throws {MillraceError} if that is not known */
-async function swap(collection: Collection, expected: Uint8Array | undefined, next: LeaseRecord): Promise<boolean> {
+async function swap(
+  { collection, role }: Place,
+  expected: Uint8Array | undefined,
+  next: LeaseRecord,
+): Promise<boolean> {
   const bytes = encode(next);
-  if ((await collection.compareAndSwap(KEY, expected, bytes)) === 'applied') return true;
-  const found = await collection.get(KEY);
+  if ((await collection.compareAndSwap(role, expected, bytes)) === 'applied') return true;
+  const found = await collection.get(role);
   if (found !== undefined && equalBytes(found, bytes)) return true;
   if (found !== undefined && expected !== undefined && equalBytes(found, expected))
     throw new MillraceError('E_TIMEOUT', 'the lease was not written'); // an unknown outcome that changed nothing yet
