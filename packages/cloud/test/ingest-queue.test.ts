@@ -1,15 +1,16 @@
-import { type Closable, MemoryMetrics, MillraceError, silentLogger, systemClock } from '@millrace/base';
+import { type Closable, encodeCbor, MemoryMetrics, MillraceError, silentLogger, systemClock } from '@millrace/base';
 import { MemoryRecords } from '@millrace/stores';
+import { twoSegmentsNodes } from '@millrace/testkit/protocol/support';
 import { afterEach, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { distributionClient } from '../src/node/api-clients.ts';
-import { Table } from '../src/node/table.ts';
-import type { IngestJob } from '../src/segments/ingest-job.ts';
+import { type IngestJob, ingestFields, ingestTable } from '../src/segments/ingest-job.ts';
 import { IngestQueue } from '../src/segments/ingest-queue.ts';
 import { StagedSegments } from '../src/segments/staged-segments.ts';
 
-const schema = z.strictObject({ design: z.string(), stored: z.boolean().optional() });
+const schema = z.strictObject(ingestFields);
 type Record = z.output<typeof schema>;
+const { directory } = twoSegmentsNodes();
 
 const open: Closable[] = [];
 afterEach(async () => {
@@ -29,7 +30,8 @@ function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
   };
   const job: IngestJob<Record> & { hold?: Promise<void> } = {
     name: 'store',
-    pending: new Table(store, 'storing', schema),
+    repeats: true,
+    pending: ingestTable(store, 'storing', schema),
     ingest: async ({ design }, signal) => {
       events.push(`ingest ${design}`);
       const failure = failures.shift();
@@ -47,23 +49,27 @@ function queueOf(store = new MemoryRecords(), failures: MillraceError[] = []) {
     logger: silentLogger,
   });
   const queue = new IngestQueue({
-    isOwn: () => true,
     job,
+    node: 'segments-1',
+    directory,
     staged,
+    clock: systemClock,
     logger: silentLogger,
     metrics,
   });
   open.push(queue, staged);
+  queue.start();
   return { queue, job, events, metrics };
 }
+
+const stepsOf = (design: string) => [`ingest ${design}`, `DELETE /v1/uploads/${design}`, `complete ${design}`];
 
 it('stores the segments, wipes the staging copies, then completes, one upload at a time', async () => {
   const { queue, events, metrics } = queueOf();
   await queue.begin('a', { design: 'a' });
   await queue.begin('b', { design: 'b' });
   await vi.waitFor(() => expect(events).toContain('complete b'));
-  const steps = (design: string) => [`ingest ${design}`, `DELETE /v1/uploads/${design}`, `complete ${design}`];
-  expect(events).toEqual([...steps('a'), ...steps('b')]);
+  expect(events).toEqual([...stepsOf('a'), ...stepsOf('b')]);
   await vi.waitFor(() => expect(metrics.value('millrace_ingest_total', { job: 'store', outcome: 'complete' })).toBe(2));
 });
 
@@ -75,14 +81,35 @@ it('retries transient errors and refuses the design after a permanent error', as
   await queue.begin('a', { design: 'a' });
   await vi.waitFor(() => expect(events).toContain('refuse a E_SEGMENT'));
   expect(events).toEqual(['ingest a', 'ingest a', 'refuse a E_SEGMENT']);
-  await vi.waitFor(async () => expect(await job.pending.get('a')).toBeUndefined());
+  await vi.waitFor(async () => expect(await job.pending.get('a')).toMatchObject({ ended: 'refused' }));
+  await queue.begin('a', { design: 'a' });
+  await vi.waitFor(() => expect(events).toEqual(['ingest a', 'ingest a', 'refuse a E_SEGMENT', ...stepsOf('a')]));
+});
+
+it('does a job once, however often the mail about it comes', async () => {
+  const { queue, job, events } = queueOf();
+  await queue.begin('a', { design: 'a' });
+  await queue.begin('a', { design: 'a' });
+  await vi.waitFor(async () => expect(await job.pending.get('a')).toMatchObject({ ended: 'complete' }));
+  await queue.begin('a', { design: 'a' });
+  await queue.begin('b', { design: 'b' });
+  await vi.waitFor(() => expect(events).toContain('complete b'));
+  expect(events).toEqual([...stepsOf('a'), ...stepsOf('b')]);
+});
+
+it('does other jobs while a failed one waits', async () => {
+  const { queue, events } = queueOf(new MemoryRecords(), [new MillraceError('E_UNAVAILABLE', 'not now')]);
+  await queue.begin('a', { design: 'a' });
+  await queue.begin('b', { design: 'b' });
+  await vi.waitFor(() => expect(events).toContain('complete a'));
+  expect(events.slice(0, 2)).toEqual(['ingest a', 'ingest b']);
 });
 
 it('continues after a restart, and does not fetch stored segments again', async () => {
   const store = new MemoryRecords();
-  await queueOf(store).job.pending.create('a', { design: 'a', stored: true });
-  const { queue, events } = queueOf(store);
-  await queue.start();
+  // As an earlier version has written it.
+  await store.collection('storing').put('a', encodeCbor({ design: 'a', stored: true }));
+  const { events } = queueOf(store);
   await vi.waitFor(() => expect(events).toContain('complete a'));
   expect(events).toEqual(['DELETE /v1/uploads/a', 'complete a']);
 });

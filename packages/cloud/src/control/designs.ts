@@ -178,8 +178,8 @@ export function uploadTicket(context: ControlContext, design: DesignRecord, user
 }
 
 /**
- * Starts a repair: the owner has uploaded sealed segments of a stored design again. The segments node compares and
- * stores them.
+ * Starts a repair: the owner has uploaded sealed segments of a stored design again. A segments node compares and stores
+ * them.
  */
 export async function beginRepair(
   { records, mailbox }: ControlContext,
@@ -196,7 +196,7 @@ export async function beginRepair(
       if (number >= current.segments) throw new MillraceError('E_INPUT', `the design has no segment ${number}`);
     return { ...current, repair: { repair, state: 'running', segments: segments.length } };
   });
-  await mailbox.send({ role: 'segments', partition: design }, `repair/${repair}`, {
+  await mailbox.sendAll('segments', `repair/${repair}`, {
     type: 'design.repair',
     design: record.design,
     repair,
@@ -220,7 +220,8 @@ export async function takeRepaired(
       damage === undefined
         ? kept
         : withDamage(kept, { ...damage, missing: left(damage.missing), damaged: left(damage.damaged) });
-    if (current.repair?.repair !== repair) return after;
+    // A node that was frozen may report a failure after another one has finished the repair.
+    if (current.repair?.repair !== repair || current.repair.state !== 'running') return after;
     const state = code === undefined ? ('done' as const) : ('failed' as const);
     return { ...after, repair: { ...current.repair, state, code, reason } };
   });

@@ -308,13 +308,13 @@ export function storedEvent(record: Pick<DesignRecord, 'design' | 'segments' | '
   };
 }
 
-/** Mails a new design to keys and segments; safe to repeat. */
+/** Mails a new design to its keys node and all segments nodes; safe to repeat. */
 export async function announceDesign({ records, mailbox }: ControlContext, design: string): Promise<void> {
   const { pending, transaction, credential } = await records.designs.require(design);
   if (pending === undefined) return;
   const { keys, segments } = announcements({ transaction, credential, manifest: pending.manifest }, pending.keys);
   await mailbox.send({ role: 'keys', partition: design }, `design/${design}`, keys);
-  await mailbox.send({ role: 'segments', partition: design }, `design/${design}`, segments);
+  await mailbox.sendAll('segments', `design/${design}`, segments);
   await records.designs.update(design, ({ pending: _mailed, ...record }) => record);
 }
 
@@ -323,11 +323,9 @@ export async function designUploaded({ records, mailbox, clock }: ControlContext
   const record = await records.designs.update(design, (current) =>
     current.state === 'uploading' ? { ...current, state: 'storing' } : current,
   );
+  // To every segments node: the first one that takes the job stores the design.
   if (record.state === 'storing')
-    await mailbox.send({ role: 'segments', partition: design }, `uploaded/${design}/${clock.now()}`, {
-      type: 'design.uploaded',
-      design,
-    });
+    await mailbox.sendAll('segments', `uploaded/${design}/${clock.now()}`, { type: 'design.uploaded', design });
 }
 
 async function grantLicence(

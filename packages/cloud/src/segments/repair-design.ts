@@ -2,18 +2,13 @@ import type { MillraceError } from '@millrace/base';
 import { segmentNumbers } from '@millrace/protocol';
 import { z } from 'zod';
 import { runsOf } from '../node/runs.ts';
-import { Table } from '../node/table.ts';
-import type { IngestJob, IngestModules } from './ingest-job.ts';
+import type { Table } from '../node/table.ts';
+import { type IngestJob, type IngestModules, ingestFields, ingestTable } from './ingest-job.ts';
 
 /** Sealed segments held in memory at a time. */
 const BATCH = 64;
 
-const recordSchema = z.strictObject({
-  design: z.string(),
-  repair: z.string(),
-  segments: segmentNumbers,
-  stored: z.boolean().optional(),
-});
+const recordSchema = z.strictObject({ ...ingestFields, repair: z.string(), segments: segmentNumbers });
 export type RepairRecord = z.output<typeof recordSchema>;
 
 /**
@@ -23,12 +18,13 @@ export type RepairRecord = z.output<typeof recordSchema>;
  */
 export class RepairDesign implements IngestJob<RepairRecord> {
   readonly name = 'repair';
+  readonly repeats = false;
   readonly pending: Table<RepairRecord>;
   readonly #modules: IngestModules;
 
   constructor(modules: IngestModules) {
     this.#modules = modules;
-    this.pending = new Table(modules.store, 'repairing', recordSchema);
+    this.pending = ingestTable(modules.store, 'repairing', recordSchema);
   }
 
   /** Requests places for runs of segments from the keys node. */

@@ -1,5 +1,5 @@
 import { type Closable, Closer, Mutex, noTracer } from '@millrace/base';
-import { type Addresses, chooseNode, nodesOf } from '@millrace/protocol';
+import { type Addresses, nodesOf } from '@millrace/protocol';
 import { CellStore, PointsPool } from '@millrace/vault';
 import type { NodeConfig } from '../config.ts';
 import { catchUpDeletions } from '../node/deletions.ts';
@@ -68,12 +68,11 @@ export async function createSegmentsNode(
   const shared = { store: records, designs, staged, mail };
   const storePlacements = new Placements(cells, mail);
   const storeJob = new StoreDesign({ ...shared, placements: storePlacements });
-  // Nodes that share their stores see each other's jobs. Each does those of which it gets the mail.
-  const isOwn = (design: string) => chooseNode(directory, 'segments', design).id === id;
-  const storeQueue = new IngestQueue({ job: storeJob, isOwn, staged, logger, metrics });
+  const queued = { node: id, directory, staged, clock, logger, metrics };
+  const storeQueue = new IngestQueue({ job: storeJob, ...queued });
   const repairPlacements = new Placements(cells, mail);
   const repairJob = new RepairDesign({ ...shared, placements: repairPlacements });
-  const repairQueue = new IngestQueue({ job: repairJob, isOwn, staged, logger, metrics });
+  const repairQueue = new IngestQueue({ job: repairJob, ...queued });
   const streams = new SegmentsStreams({
     directory,
     identity: config.identity,
@@ -111,8 +110,8 @@ export async function createSegmentsNode(
   closer.add(outbound);
   closer.add(reportMetrics({ metrics, node: config, control, logger }));
   closer.add(guard);
-  await storeQueue.start();
-  await repairQueue.start();
+  storeQueue.start();
+  repairQueue.start();
   guard.start(async () => {
     await catchUpDeletions({ control, logger }, async (deletion) => {
       if (await designs.holds(deletion.design)) await deleteDesign(parts, deletion);

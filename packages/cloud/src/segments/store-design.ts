@@ -1,27 +1,28 @@
 import { fromHex, type MillraceError } from '@millrace/base';
 import { encodeMessage } from '@millrace/vault';
 import { z } from 'zod';
-import { Table } from '../node/table.ts';
-import type { IngestJob, IngestModules } from './ingest-job.ts';
+import type { Table } from '../node/table.ts';
+import { type IngestJob, type IngestModules, ingestFields, ingestTable } from './ingest-job.ts';
 
 /** Sealed segments held in memory at a time. */
 const BATCH = 256;
 
-const recordSchema = z.strictObject({ design: z.string(), stored: z.boolean().optional() });
+const recordSchema = z.strictObject(ingestFields);
 export type StoreRecord = z.output<typeof recordSchema>;
 
 /**
- * Stores an uploaded design (spec/vault.md, "Storing"). A restarted node repeats the design from the start; existing
- * cells stay unchanged. A job's id is the design's.
+ * Stores an uploaded design (spec/vault.md, "Storing"). A node that goes on with a job repeats the design from the
+ * start; existing cells stay unchanged. A job's id is the design's.
  */
 export class StoreDesign implements IngestJob<StoreRecord> {
   readonly name = 'store';
+  readonly repeats = true;
   readonly pending: Table<StoreRecord>;
   readonly #modules: IngestModules;
 
   constructor(modules: IngestModules) {
     this.#modules = modules;
-    this.pending = new Table(modules.store, 'storing', recordSchema);
+    this.pending = ingestTable(modules.store, 'storing', recordSchema);
   }
 
   async ingest({ design }: StoreRecord, signal: AbortSignal): Promise<void> {
