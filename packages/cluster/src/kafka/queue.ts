@@ -35,9 +35,10 @@ export async function openKafkaQueue(
   const kafka = kafkaClient(options);
   const admin = kafka.admin();
   const queue = new KafkaQueue(kafka, admin, options, clock, metrics);
+  const { copies = COPIES, patienceMs = PATIENCE_MS } = options;
   try {
     await admin.connect();
-    await makeDeadTopic(admin, deadTopicName(options.prefix), options.copies ?? COPIES);
+    await makeDeadTopic(admin, deadTopicName(options.prefix), { copies, patienceMs });
     return queue;
   } catch (error) {
     await queue.close();
@@ -59,7 +60,7 @@ class KafkaQueue implements Queue {
   readonly #topics = new Map<string, Promise<KafkaTopic>>();
   readonly #listeners = new Map<string, Set<() => void>>();
   readonly #patienceMs: number;
-  #open = true;
+  readonly #closing = new AbortController();
 
   constructor(kafka: kafkajs.Kafka, admin: kafkajs.Admin, options: KafkaQueueOptions, clock: Clock, metrics: Metrics) {
     this.#kafka = kafka;
@@ -101,8 +102,8 @@ class KafkaQueue implements Queue {
   }
 
   async close(): Promise<void> {
-    if (!this.#open) return;
-    this.#open = false;
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort(closed());
     this.#listeners.clear();
     const closer = new Closer();
     closer.add({ close: () => this.#admin.disconnect().catch(() => undefined) }); // it has nothing to lose
@@ -115,7 +116,7 @@ class KafkaQueue implements Queue {
   }
 
   #topic(topic: string): Promise<KafkaTopic> {
-    if (!this.#open) return Promise.reject(closed());
+    if (this.#closing.signal.aborted) return Promise.reject(closed());
     const known = this.#topics.get(topic);
     if (known !== undefined) return known;
     const opening = this.#openTopic(topic);
@@ -129,8 +130,9 @@ class KafkaQueue implements Queue {
     const { prefix, copies = COPIES, rememberMs = REMEMBER_MS } = this.#options;
     const { mostBytes = WAITING_BYTES, deadAfter = Number.POSITIVE_INFINITY } = this.#options;
     const name = topicName(prefix, topic);
-    await makeTopic(this.#admin, name, { copies, rememberMs });
-    if (!this.#open) throw closed();
+    const { signal } = this.#closing;
+    await makeTopic(this.#admin, name, { copies, rememberMs, patienceMs: this.#patienceMs, signal });
+    signal.throwIfAborted();
     return KafkaTopic.open(
       {
         name,

@@ -1,4 +1,4 @@
-import { MillraceError, toBase64 } from '@millrace/base';
+import { MillraceError, retry, toBase64 } from '@millrace/base';
 import kafkajs from 'kafkajs';
 import { kafkaError } from './errors.ts';
 
@@ -21,17 +21,24 @@ export function deadTopicName(prefix: string): string {
   return `${prefix}.dead_letters`;
 }
 
+export interface MakeTopicOptions {
+  readonly copies: number;
+  /** How long it is tried: a broker may not know a new topic yet, ms. */
+  readonly patienceMs: number;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Makes a topic of a queue if it is missing, and checks it.
- * @param rememberMs how long acknowledgements have to stay in the topic
+ * @param options with `rememberMs`: how long acknowledgements have to stay in the topic
  * @throws {MillraceError} E_CONFIG if the topic would lose messages or their order; E_UNAVAILABLE, E_TIMEOUT
  */
 export function makeTopic(
   admin: kafkajs.Admin,
   topic: string,
-  { copies, rememberMs }: { copies: number; rememberMs: number },
+  { rememberMs, ...options }: MakeTopicOptions & { readonly rememberMs: number },
 ): Promise<void> {
-  return make(admin, topic, copies, {
+  return make(admin, topic, options, {
     'cleanup.policy': 'compact',
     'delete.retention.ms': String(2 * rememberMs + 3_600_000),
     // A record is read back before it can be removed, and is gone some ten minutes after it was acknowledged.
@@ -45,15 +52,27 @@ export function makeTopic(
 }
 
 /** Makes the topic of dead letters. @throws as `makeTopic` */
-export function makeDeadTopic(admin: kafkajs.Admin, topic: string, copies: number): Promise<void> {
-  return make(admin, topic, copies, {
+export function makeDeadTopic(admin: kafkajs.Admin, topic: string, options: MakeTopicOptions): Promise<void> {
+  return make(admin, topic, options, {
     'cleanup.policy': 'delete',
     'retention.ms': String(DEAD_MS),
     'max.message.bytes': String(MOST_BYTES + 2 * FRAME_BYTES),
   });
 }
 
-async function make(
+function make(
+  admin: kafkajs.Admin,
+  topic: string,
+  { copies, patienceMs, signal }: MakeTopicOptions,
+  settings: Readonly<Record<string, string>>,
+): Promise<void> {
+  return retry(() => makeOnce(admin, topic, copies, settings), {
+    ...{ forMs: patienceMs, firstMs: 100, mostMs: 1_000 },
+    ...(signal && { signal }),
+  });
+}
+
+async function makeOnce(
   admin: kafkajs.Admin,
   topic: string,
   copies: number,
