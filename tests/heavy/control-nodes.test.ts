@@ -5,9 +5,10 @@ import { decodeCbor, encodeCbor, MillraceError, sleep, toHex } from '@millrace/b
 import { createHttpClient, type HttpClient, nodesOf, tlsTo } from '@millrace/protocol';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
 import { enrol, type Job } from '@millrace/testkit/enrol';
+import { healthOf } from '@millrace/testkit/health';
 import { eventsOf } from '@millrace/testkit/job';
 import type { Managed } from '@millrace/testkit/process';
-import { type AnotherControl, addControl, healthOf } from '@millrace/testkit/second-control';
+import { type AnotherControl, addControl } from '@millrace/testkit/second-control';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 

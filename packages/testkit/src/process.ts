@@ -32,8 +32,19 @@ export class Managed {
   /** The process has reported that it is ready. */
   #ready = false;
 
-  /** @param environment command prefix of the process, and variables in addition to this process's environment */
-  constructor(spec: ProcessSpec, logFile: string, environment: ProcessEnvironment = {}) {
+  readonly #started: () => Promise<void>;
+
+  /**
+   * @param environment command prefix of the process, and variables in addition to this process's environment
+   * @param started what a start waits for after the process has reported that it is ready
+   */
+  constructor(
+    spec: ProcessSpec,
+    logFile: string,
+    environment: ProcessEnvironment = {},
+    started: () => Promise<void> = async () => undefined,
+  ) {
+    this.#started = started;
     const { name, entry, args, node = [] } = spec;
     this.name = name;
     this.logFile = logFile;
@@ -76,7 +87,7 @@ export class Managed {
         resolve();
       });
     });
-    return this.#untilReady(child, log);
+    return this.#untilReady(child, log).then(this.#started);
   }
 
   /** Sends SIGKILL; resolves when the process has exited. */

@@ -1,11 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { request } from 'node:https';
 import { join } from 'node:path';
 import { systemClock, systemRandom } from '@millrace/base';
 import { admitNodes, builtEntries, format, nodeFiles, nodeOptions, publish, spread } from '@millrace/cli/parts';
 import { acceptAdmission, requestNode } from '@millrace/cloud/admin';
-import type { TlsIdentity } from '@millrace/identity';
-import { type Address, type Directory, parseNodeAdmission, requestFingerprint } from '@millrace/protocol';
+import { type Address, parseNodeAdmission, requestFingerprint } from '@millrace/protocol';
 import { freePort } from './hosts.ts';
 import { Managed } from './process.ts';
 import { processesOf } from './rotation.ts';
@@ -61,23 +59,4 @@ export async function addControl(
   const given = ['--control', format(address), '--distribution', format(addresses.distribution)];
   const spec = { name: id, entry: builtEntries.node, args: ['--folder', folder, ...given], ...nodeOptions };
   return { id, folder, address, process: new Managed(spec, join(system.scratch, `${id}.log`)) };
-}
-
-/** What a control node answers to the question whether it is active; `silent` if it answers nothing within 2 s. */
-export function healthOf(
-  { authority }: Pick<Directory, 'authority'>,
-  identity: TlsIdentity,
-  { host, port }: Address,
-): Promise<'active' | 'standby' | 'silent'> {
-  const own = { ca: authority, cert: identity.certificate, key: Buffer.from(identity.key), agent: false } as const;
-  return new Promise((resolve) => {
-    const options = { ...own, host, port, path: '/healthz', timeout: 2_000, checkServerIdentity: () => undefined };
-    const outgoing = request(options, ({ statusCode }) => {
-      resolve(statusCode === 200 ? 'active' : statusCode === 503 ? 'standby' : 'silent');
-      outgoing.destroy();
-    });
-    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer')));
-    outgoing.on('error', () => resolve('silent'));
-    outgoing.end();
-  });
 }

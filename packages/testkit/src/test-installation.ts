@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Closer, systemClock, systemRandom } from '@millrace/base';
+import { Closer, sleep, systemClock, systemRandom } from '@millrace/base';
 import {
   builtEntries,
   chooseAddresses,
@@ -19,6 +19,7 @@ import {
 import { registerAll } from '@millrace/client';
 import type { TlsIdentity } from '@millrace/identity';
 import { type Addresses, type NodeRole, nodeOf } from '@millrace/protocol';
+import { healthOf } from './health.ts';
 import { type Answer, type CallOptions, call } from './http.ts';
 import { Managed, type ProcessEnvironment } from './process.ts';
 import { Recorder } from './recorder.ts';
@@ -136,7 +137,14 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
     ledger: addresses.ledger,
   };
   const wire = options.count ? closer.add(await createCountingProxy(reached.distribution, options.proxy)) : undefined;
-  const processes = makeProcesses(installation, addresses, reached, wire, options.environment);
+  // In a cluster, a control node that was killed waits at its next start for its own lease to end.
+  const untilActive = async () => {
+    const caller = await identity('control');
+    const health = () => healthOf(installation.directory, caller, addresses.control);
+    while (processes.control.running && (await health()) !== 'active') await sleep(100);
+  };
+  const started = cluster === undefined ? undefined : untilActive;
+  const processes = makeProcesses(installation, addresses, reached, wire, options.environment, started);
   closer.add({
     close: async () => {
       await Promise.all(processNames.map((name) => processes[name].kill()));
@@ -190,6 +198,7 @@ function makeProcesses(
   reached: Addresses,
   wire: CountingProxy | undefined,
   environment: TestInstallationOptions['environment'] = {},
+  controlStarted?: () => Promise<void>,
 ): Record<ProcessName, Managed> {
   // A passive node listens at its own address and reaches the other one through the proxy.
   const addressesOf = (role: NodeRole): Addresses => ({
@@ -207,7 +216,8 @@ function makeProcesses(
             distribution: wire?.address ?? reached.distribution,
           })
         : nodeProcess(entries, layout, name, addressesOf(name));
-    return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`), environment[name]);
+    const started = name === 'control' ? controlStarted : undefined;
+    return new Managed({ ...spec, name }, join(layout.run.logs, `${name}.log`), environment[name], started);
   };
   return {
     control: managed('control'),
