@@ -1,11 +1,13 @@
 // npm run cluster [-- --full] [--once] [--home FOLDER]: for trying, the whole cluster on this computer: Cassandra, Kafka
 // and the four nodes, each with a folder of its own (docs/cluster.md). Ctrl-C stops it; the next start goes on.
-// --full: three Cassandra nodes and three brokers (some 4 GB). --once: stops when everything runs.
+// --full: three Cassandra nodes, three brokers and two of each node that can be several (some 5 GB). --once: stops when
+// everything runs.
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs, promisify } from 'node:util';
 import { root, setup } from './setup.mjs';
 
@@ -14,19 +16,34 @@ const { values } = parseArgs({
 });
 setup();
 const home = resolve(process.env.INIT_CWD ?? '.', values.home ?? join(root, '.millrace-cluster'));
+const admin = join(home, 'admin');
 const main = join(root, 'packages/cli/dist/program/main.js');
 const port = (name, otherwise) => Number(process.env[name] ?? otherwise);
-const ports = {
-  control: port('MILLRACE_CONTROL_PORT', 7601),
-  distribution: port('MILLRACE_DISTRIBUTION_PORT', 7602),
-  console: port('MILLRACE_CONSOLE_PORT', 7604),
-};
 const engines = { cassandra: port('CASS_PORT', 9042), kafka: port('KAFKA_PORT', 19_092) };
-/** Control before those that connect to it. */
-const roles = ['control', 'distribution', 'segments', 'keys'];
+/** Ports of the nodes that listen. */
+const ports = {
+  'control-1': port('MILLRACE_CONTROL_PORT', 7601),
+  'control-2': port('MILLRACE_CONTROL_2_PORT', 7611),
+  'distribution-1': port('MILLRACE_DISTRIBUTION_PORT', 7602),
+  'distribution-2': port('MILLRACE_DISTRIBUTION_2_PORT', 7612),
+};
+/** Only the active control node serves the console. */
+const consoles = {
+  'control-1': port('MILLRACE_CONSOLE_PORT', 7604),
+  'control-2': port('MILLRACE_CONSOLE_2_PORT', 7614),
+};
+/** In the order of their start: control before those that connect to it. */
+const first = ['control-1', 'distribution-1', 'segments-1', 'keys-1'];
+/** Admitted while the first ones run, each with its options of `node create` and `node admit`. */
+const further = {
+  'control-2': { create: ['--join'], admit: [] },
+  'distribution-2': { create: [], admit: [] },
+  'segments-2': { create: [], admit: ['--shared-cells'] },
+};
+const roleOf = (id) => id.replace(/-\d+$/, '');
 const inCluster = ['control', 'segments'];
-const folderOf = (role) => join(home, 'hosts', role);
-const admission = (role) => join(home, 'hosts', `${role}-1.admission`);
+const folderOf = (id) => join(home, 'hosts', id);
+const admission = (id) => join(home, 'hosts', `${id}.admission`);
 
 const say = (text) => process.stdout.write(`${text}\n`);
 const run = promisify(execFile);
@@ -74,50 +91,78 @@ function clusterOf(role, count) {
   };
 }
 
-/** Makes the installation as docs/several-hosts.md describes. Repeated after an interruption, it goes on. */
-async function createInstallation(count) {
-  if (roles.every((role) => existsSync(admission(role)))) return;
-  say('installation …');
-  const admin = join(home, 'admin');
+/** Makes the installation, without nodes. @returns its id, and the administrator's key */
+async function installationOf() {
   const note = join(home, 'installation.json');
   if (!existsSync(note)) {
+    say('installation …');
     const made = await millrace('init', '--without-nodes', '--name', 'Cluster', '--home', admin);
     await writeFile(note, JSON.stringify(made));
   }
-  const { installation, adminKey } = JSON.parse(await readFile(note, 'utf8'));
-  const requests = [];
-  for (const role of roles) {
-    const options = ['--installation', installation, '--admin-key', adminKey, '--home', folderOf(role)];
-    if (role in ports) options.push('--address', `127.0.0.1:${ports[role]}`);
-    if (role === 'control') options.push('--console', `127.0.0.1:${ports.console}`);
-    if (inCluster.includes(role)) {
-      const file = join(home, 'hosts', `${role}.cluster.json`);
-      await writeFile(file, JSON.stringify(clusterOf(role, count), null, 2));
-      options.push('--cluster', file);
-    }
-    const out = join(home, 'hosts', `${role}-1.request`);
-    requests.push(await millrace('node', 'create', '--role', role, '--id', `${role}-1`, '--out', out, ...options));
+  return JSON.parse(await readFile(note, 'utf8'));
+}
+
+/** Makes a node's folder and its request. Repeated after an interruption, it makes the same one. */
+async function createNode(id, count, ...more) {
+  const { installation, adminKey } = await installationOf();
+  const role = roleOf(id);
+  const options = ['--installation', installation, '--admin-key', adminKey, '--home', folderOf(id), ...more];
+  if (id in ports) options.push('--address', `127.0.0.1:${ports[id]}`);
+  if (id in consoles) options.push('--console', `127.0.0.1:${consoles[id]}`);
+  if (inCluster.includes(role)) {
+    const file = join(home, 'hosts', `${role}.cluster.json`);
+    await writeFile(file, JSON.stringify(clusterOf(role, count), null, 2));
+    options.push('--cluster', file);
   }
-  await millrace(
+  const out = join(home, 'hosts', `${id}.request`);
+  return millrace('node', 'create', '--role', role, '--id', id, '--out', out, ...options);
+}
+
+const admit = (requests, ...more) =>
+  millrace(
     ...['node', 'admit', ...requests.map(({ request }) => request)],
     ...['--fingerprint', ...requests.map(({ fingerprint }) => fingerprint)],
-    ...['--out', join(home, 'hosts'), '--home', admin],
+    ...['--out', join(home, 'hosts'), '--home', admin, ...more],
   );
+
+/** Makes and admits the first node of each role, as docs/several-hosts.md describes. */
+async function admitFirst(count) {
+  if (first.every((id) => existsSync(admission(id)))) return;
+  const requests = [];
+  for (const id of first) requests.push(await createNode(id, count));
+  await admit(requests);
+}
+
+async function admitFurther(id, count) {
+  if (existsSync(admission(id))) return;
+  const options = further[id];
+  await admit([await createNode(id, count, ...options.create)], ...options.admit);
+}
+
+/** Address of the console at the active control node. */
+async function consoleOrigin(ids) {
+  while (!stopping.signal.aborted) {
+    for (const id of ids.filter((one) => one in consoles)) {
+      const origin = `http://localhost:${consoles[id]}`;
+      const served = await fetch(origin).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+      if (served) return origin;
+    }
+    await sleep(200);
+  }
 }
 
 const nodes = [];
 
 /** Resolves when the node serves. */
-function startNode(role) {
-  say(`${role} …`);
-  const child = spawn(
-    process.execPath,
-    [main, 'node', 'run', '--home', folderOf(role), '--admission', admission(role)],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true, // Ctrl-C goes to this process alone, which stops the nodes in order
-    },
-  );
+function startNode(id) {
+  say(`${id} …`);
+  const child = spawn(process.execPath, [main, 'node', 'run', '--home', folderOf(id), '--admission', admission(id)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true, // Ctrl-C goes to this process alone, which stops the nodes in order
+  });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   nodes.unshift({ child, ended });
   const errors = createInterface({ input: child.stderr });
@@ -133,7 +178,7 @@ function startNode(role) {
   });
   const died = ended.then((code) => {
     if (stopping.signal.aborted) return;
-    failure ??= new Error(`${role} ended with code ${code}: ${last}`);
+    failure ??= new Error(`${id} ended with code ${code}: ${last}`);
     stopping.abort();
   });
   return Promise.race([ready, died]);
@@ -150,11 +195,15 @@ async function start() {
   const count = await sizeOf();
   await startEngine('cassandra', count);
   await startEngine('kafka', count);
-  await createInstallation(count);
-  for (const role of roles) if (!stopping.signal.aborted) await startNode(role);
+  await admitFirst(count);
+  const ids = count === 1 ? first : [...first, ...Object.keys(further)];
+  for (const id of ids) {
+    if (stopping.signal.aborted) return;
+    if (id in further) await admitFurther(id, count);
+    await startNode(id);
+  }
+  const origin = await consoleOrigin(ids);
   if (stopping.signal.aborted) return;
-  const admin = join(home, 'admin');
-  const origin = `http://localhost:${ports.console}`;
   const { url } = await millrace('console', '--origin', origin, '--home', admin);
   say(
     `\nEverything runs. The console is at ${origin}. This address signs one browser in, within two minutes:\n\n${url}\n`,

@@ -106,11 +106,11 @@ export async function engineEnvironment(
   return { ...process.env, MILLRACE_CLUSTER: folder, [secure]: '1', ...Object.fromEntries(texts), ...settings };
 }
 
-/** First of the ports that an engine uses: base … base + 4, base + 100 and base + 200. */
+/** First of the ports that up to three servers of an engine use: base … base + 6, base + 100 … base + 102. */
 async function freeBase(): Promise<number> {
   for (;;) {
     const base = 21_000 + Math.floor(Math.random() * 10_000);
-    const ports = [0, 1, 2, 3, 4, 100, 200].map((offset) => base + offset);
+    const ports = [0, 1, 2, 3, 4, 5, 6, 100, 101, 102].map((offset) => base + offset);
     if ((await Promise.all(ports.map(isFree))).every(Boolean)) return base;
   }
 }

@@ -14,7 +14,18 @@ import { Managed } from './process.ts';
 const isRoot = process.getuid?.() === 0;
 const FIRST_UID = 21_000;
 const killAtRename = new URL('./kill-at-rename.mjs', import.meta.url).href;
-const agentEntry = fileURLToPath(new URL('../../agent/dist/main.js', import.meta.url));
+/** Programs of one version. */
+export interface Build {
+  /** The command `millrace`. */
+  readonly program: string;
+  /** The agent of a site. */
+  readonly agent: string;
+}
+
+export const presentBuild: Build = {
+  program,
+  agent: fileURLToPath(new URL('../../agent/dist/main.js', import.meta.url)),
+};
 
 export interface Host {
   readonly name: string;
@@ -38,6 +49,8 @@ export interface Host {
   take(from: string, name: string, filter: (file: string) => boolean): Promise<void>;
   /** Starts `node run` and waits until the node serves. */
   runNode(...args: readonly string[]): Promise<Managed>;
+  /** Installs another version, for what starts from now on. */
+  install(build: Build): void;
   /** Starts an agent of a site. */
   runAgent(...args: readonly string[]): Promise<Managed>;
   log(): Promise<string>;
@@ -49,7 +62,8 @@ export interface Hosts {
   close(): Promise<void>;
 }
 
-export async function createHosts(): Promise<Hosts> {
+/** @param build version that is installed on every host at first */
+export async function createHosts(build: Build = presentBuild): Promise<Hosts> {
   const closer = new Closer();
   const base = await mkdtemp(join(tmpdir(), 'millrace-hosts-'));
   // The users of the hosts pass through it, each to its own folder.
@@ -58,12 +72,13 @@ export async function createHosts(): Promise<Hosts> {
   else closer.add({ close: () => rm(base, { recursive: true, force: true, maxRetries: 5 }) });
   let uid = FIRST_UID;
   return {
-    add: async (name) => createHost(join(base, name), name, uid++, closer),
+    add: async (name) => createHost(join(base, name), name, uid++, closer, build),
     close: () => closer.close(),
   };
 }
 
-async function createHost(folder: string, name: string, uid: number, closer: Closer): Promise<Host> {
+async function createHost(folder: string, name: string, uid: number, closer: Closer, first: Build): Promise<Host> {
+  let build = first;
   const within = isRoot ? ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--'] : [];
   await mkdir(folder, { mode: 0o700 });
   if (isRoot) await chown(folder, uid, uid);
@@ -72,7 +87,7 @@ async function createHost(folder: string, name: string, uid: number, closer: Clo
   const env = { PATH: process.env.PATH ?? '', HOME: folder };
   const command = (args: readonly string[], more: Readonly<Record<string, string>> = {}) =>
     new Promise<{ exit: number | undefined; stdout: string; stderr: string }>((resolve, reject) => {
-      const [first, ...rest] = [...within, process.execPath, program, ...args, '--home', home, '--json'];
+      const [first, ...rest] = [...within, process.execPath, build.program, ...args, '--home', home, '--json'];
       const options = { cwd: folder, env: { ...env, ...more }, timeout: 120_000, maxBuffer: 1 << 26 };
       execFile(first as string, rest, options, (error, stdout, stderr) => {
         if (error?.signal === 'SIGKILL') return resolve({ exit: undefined, stdout, stderr });
@@ -124,8 +139,11 @@ async function createHost(folder: string, name: string, uid: number, closer: Clo
       for (const file of [to, ...(await readdir(to, { recursive: true })).map((below) => join(to, below))])
         await chown(file, uid, uid);
     },
-    runNode: (...args) => start({ entry: program, args: ['node', 'run', '--home', home, ...args] }),
-    runAgent: (...args) => start({ entry: agentEntry, args: ['--folder', home, ...args] }),
+    install: (next) => {
+      build = next;
+    },
+    runNode: (...args) => start({ entry: build.program, args: ['node', 'run', '--home', home, ...args] }),
+    runAgent: (...args) => start({ entry: build.agent, args: ['--folder', home, ...args] }),
     log: () => readFile(logFile, 'utf8'),
   };
 }
