@@ -99,6 +99,7 @@ export const commonErrors = [
   'E_READ_ONLY',
   'E_UNAVAILABLE',
   'E_TIMEOUT',
+  'E_VERSION',
 ] as const satisfies readonly ErrorCode[];
 
 const none = z.strictObject({});

@@ -55,6 +55,13 @@ export const errorCodes = {
     'This control node is on standby: another one is active. Nothing was done.',
     'Ask the other control nodes that the directory lists. One of them becomes active within seconds.',
   ),
+  E_VERSION: code(
+    409,
+    5,
+    true,
+    'The versions of two processes are too far apart. Nothing was done.',
+    'Upgrade one version after the other, in the order of docs/runbooks/upgrade.md.',
+  ),
   E_IDEMPOTENCY: code(
     422,
     3,

@@ -4,6 +4,7 @@ import { type Bytes, concatBytes, errorOfProblem, MillraceError, utf8 } from '@m
 import type { TlsIdentity } from '@millrace/identity';
 import { Callers } from './callers.ts';
 import { type Address, type Directory, fingerprintsOf } from './directory.ts';
+import { PROTOCOL_HEADER, protocolHeaders, requireNear } from './version.ts';
 
 export interface TlsOptions {
   /** CA certificates of the installation, PEM, concatenated. */
@@ -93,7 +94,7 @@ export interface CallOptions {
 }
 
 export interface HttpClient {
-  /** @throws {MillraceError} the code that the server returned, E_UNAVAILABLE or E_TIMEOUT */
+  /** @throws {MillraceError} the code that the server returned, E_UNAVAILABLE, E_TIMEOUT or E_VERSION */
   call(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, options?: CallOptions): Promise<Reply>;
   close(): void;
 }
@@ -168,6 +169,7 @@ function send(
     ...(signal === undefined ? {} : { signal }),
     headers: {
       ...headers,
+      ...protocolHeaders,
       ...(payload === undefined ? {} : { 'content-length': payload.length }),
       ...(asking ? { expect: '100-continue' } : {}),
       ...(json !== undefined
@@ -199,6 +201,11 @@ function send(
         // The server refused before the body was sent, so the connection cannot be reused.
         if (!outgoing.writableEnded) outgoing.destroy();
         const reply = toReply(response.statusCode ?? 0, concatBytes(...chunks));
+        try {
+          requireNear(response.headers[PROTOCOL_HEADER], `${address.host}:${address.port}`);
+        } catch (error) {
+          return reject(error);
+        }
         if (reply.status >= 400) reject(errorOf(reply));
         else resolve(reply);
       });

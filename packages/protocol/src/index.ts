@@ -15,3 +15,4 @@ export * from './socket.ts';
 export * from './staged-tls.ts';
 export * from './tls-files.ts';
 export * from './vault-seal.ts';
+export * from './version.ts';

@@ -1,10 +1,20 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type TLSSocket } from 'node:tls';
-import { Backoff, type Bytes, type Closable, copyBytes, type Logger, MillraceError, sleep } from '@millrace/base';
+import {
+  Backoff,
+  type Bytes,
+  type Closable,
+  copyBytes,
+  type Logger,
+  MillraceError,
+  sleep,
+  toMillraceError,
+} from '@millrace/base';
 import WebSocket from 'ws';
 import { Choice } from './callers.ts';
 import type { Address } from './directory.ts';
 import { clientTls, isPinned, type TlsOptions } from './http.ts';
+import { PROTOCOL_HEADER, protocolHeaders, requireNear } from './version.ts';
 
 /** Maximum message on a link, bytes: a frame of 65,538 bytes in sparse hints, with a margin. */
 export const MAX_LINK_MESSAGE = 256 * 1024;
@@ -75,10 +85,19 @@ export function connectLink(
           peer = connectTls({ socket: tcp, ...tls, secureContext });
           return peer;
         },
+        headers: protocolHeaders,
         perMessageDeflate: false,
         maxPayload: MAX_LINK_MESSAGE,
       });
       current.binaryType = 'nodebuffer';
+      current.on('upgrade', ({ headers }) => {
+        try {
+          requireNear(headers[PROTOCOL_HEADER], `${host}:${port}`);
+        } catch (error) {
+          options.logger.error({ err: toMillraceError(error) }, 'link refused');
+          current.terminate();
+        }
+      });
       const end = () => current.terminate();
       // `handshakeTimeout` does not count while TLS waits for a process that is frozen.
       const opening = setTimeout(end, options.openMs ?? OPEN_MS);

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { errorOfProblem, type MillraceError } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
-import { type Address, clientTls, type Directory, nodeOf } from '@millrace/protocol';
+import { type Address, clientTls, type Directory, nodeOf, protocolHeaders } from '@millrace/protocol';
 
 export interface CallOptions {
   readonly method: string;
@@ -44,6 +44,7 @@ export function call(
         path: options.path,
         timeout: 120_000,
         headers: {
+          ...protocolHeaders,
           ...(payload === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(payload) }),
           ...options.headers,
         },

@@ -17,6 +17,8 @@ import {
   linkName,
   MAX_LINK_MESSAGE,
   nodesOf,
+  PROTOCOL,
+  PROTOCOL_HEADER,
   tlsTo,
 } from '@millrace/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -27,7 +29,7 @@ import { answersInMemory, IdempotentAnswers } from '../node/idempotency.ts';
 import { reportMetrics } from '../node/metrics-reporter.ts';
 import type { NodeModules } from '../node/modules.ts';
 import { permits } from '../node/policy.ts';
-import { certificateOf, createTlsServer, listen, type TlsServer } from '../node/server.ts';
+import { certificateOf, createTlsServer, listen, requireKnownProtocol, type TlsServer } from '../node/server.ts';
 import { openBrowserUploads } from './browser-uploads.ts';
 import { callerAt } from './callers.ts';
 import type { Peer } from './calls.ts';
@@ -122,9 +124,12 @@ function acceptLinks(
   { logger, links }: { logger: Logger; links: LinkCounts },
 ): void {
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_LINK_MESSAGE });
+  sockets.on('headers', (headers) => headers.push(`${PROTOCOL_HEADER}: ${PROTOCOL}`));
   server.server.on('upgrade', (request, socket: Duplex, head) => {
     try {
-      const party = callerAt(directory, (socket as TLSSocket).getPeerX509Certificate());
+      const certificate = (socket as TLSSocket).getPeerX509Certificate();
+      requireKnownProtocol(request.headers, certificate);
+      const party = callerAt(directory, certificate);
       const declared = Object.values(distributionLinks).find(({ path }) => path === request.url);
       if (declared === undefined || !permits(party, declared.action))
         throw new MillraceError('E_AUTH', 'this party may not open a link here');

@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket, Server as TlsListener } from 'node:tls';
 import {
   type Closable,
@@ -20,6 +20,9 @@ import {
   fingerprintsOf,
   GUEST_NAME,
   nodesOf,
+  PROTOCOL_HEADER,
+  protocolHeaders,
+  requireNear,
   requireUnrevoked,
 } from '@millrace/protocol';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
@@ -64,6 +67,10 @@ export function createTlsServer(options: ServerOptions): TlsServer {
     server.server.emit('request', request, response);
   });
   setUp(server, options.logger, options.metrics);
+  server.addHook('onRequest', async (request, reply) => {
+    reply.headers(protocolHeaders);
+    requireKnownProtocol(request.headers, certificateOf(request));
+  });
   traceRequests(server, options.tracer ?? noTracer, { parentOf: (request) => parentOf(options.directory, request) });
   return server;
 }
@@ -216,6 +223,17 @@ export function callerOf(directory: Directory, certificate: X509Certificate | un
 
 export function certificateOf(request: FastifyRequest): X509Certificate | undefined {
   return (request.raw.socket as TLSSocket).getPeerX509Certificate();
+}
+
+/**
+ * Refuses a caller whose version is too far from this one. People's programs need not state theirs.
+ * @throws {MillraceError} E_VERSION, E_INPUT
+ */
+export function requireKnownProtocol(headers: IncomingHttpHeaders, certificate: X509Certificate | undefined): void {
+  const stated = headers[PROTOCOL_HEADER];
+  const party = certificate && partyOf(certificate);
+  if (stated === undefined && (party === undefined || party.role === 'user')) return;
+  requireNear(stated, party === undefined ? 'the caller' : 'id' in party ? party.id : `the ${party.role}`);
 }
 
 /** Starts listening. The caller closes the result. @throws {MillraceError} E_UNAVAILABLE when the address is taken. */

@@ -11,6 +11,7 @@ export const errorsGerman: Readonly<Record<ErrorCode, string>> = {
   E_CONFLICT: 'Das gibt es schon, oder jemand hat es inzwischen geändert. Lesen Sie den neuen Stand.',
   E_FENCED: 'Ein anderer Prozess schreibt jetzt.',
   E_STANDBY: 'Ein anderer Knoten der Steuerung ist aktiv. Versuchen Sie es in einigen Sekunden noch einmal.',
+  E_VERSION: 'Die Versionen zweier Prozesse liegen zu weit auseinander.',
   E_IDEMPOTENCY: 'Der Wiederholungsschlüssel gehört zu einer anderen Anfrage.',
   E_UNAVAILABLE: 'Ein Knoten oder ein anderer Rechner antwortet nicht. Versuchen Sie es noch einmal.',
   E_TIMEOUT: 'Die Antwort kam nicht rechtzeitig. Versuchen Sie es noch einmal.',
