@@ -11,43 +11,49 @@ import { license, order, store, untilEnded, untilPrint } from '@millrace/testkit
 import { factorFor } from '@millrace/testkit/pace';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import driver from 'cassandra-driver';
+import kafkajs from 'kafkajs';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
-// The state of control, segments and keys moves from files to a real Cassandra node and back while a machine prints.
+// The state of control, segments and keys moves from files to a real Cassandra node, the mail to a real Kafka broker, and
+// back while a machine prints.
 
 const design = noisyGcode(300_000);
 const roles = ['segments', 'keys', 'control'] as const;
 type Role = (typeof roles)[number];
 
 let engine: Engine | string;
+let kafka: Engine | string;
 let folder: string;
 let system: TestInstallation | undefined;
 beforeAll(async () => {
   engine = await startEngine('cassandra');
-  if (typeof engine === 'string') console.log(engine);
+  kafka = typeof engine === 'string' ? engine : await startEngine('kafka');
+  for (const each of new Set([engine, kafka])) if (typeof each === 'string') console.log(each);
   folder = await mkdtemp(join(tmpdir(), 'millrace-migrate-'));
 });
 afterAll(async () => {
   await system?.close();
-  if (typeof engine === 'object') await engine.close();
+  for (const each of [engine, kafka]) if (typeof each === 'object') await each.close();
   await rm(folder, { recursive: true, force: true });
 });
 
 const keyspaceOf = (role: Role) => `moved_${role}`;
 
-/** @returns the file for --cluster */
-async function clusterFile({ host, port, ca, user, password }: Engine, role: Role): Promise<string> {
-  const [authority, passwordFile] = [join(folder, 'ca.pem'), join(folder, 'password')];
+async function accessTo({ host, port, ca, user, password }: Engine, name: string) {
+  const [authority, passwordFile] = [join(folder, `${name}.pem`), join(folder, `${name}.password`)];
   await writeFile(authority, ca);
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  return { at: [`${host}:${port}`], access: { login: { user, passwordFile }, tls: { authority } } };
+}
+
+/** @returns the file for --cluster */
+async function clusterFile(role: Role): Promise<string> {
+  const { at, access } = await accessTo(engine as Engine, 'cassandra');
+  const mail = role === 'control' ? await accessTo(kafka as Engine, 'kafka') : undefined;
   const path = join(folder, `${role}.json`);
   const cluster = {
-    contactPoints: [`${host}:${port}`],
-    localDataCenter: 'datacenter1',
-    keyspace: keyspaceOf(role),
-    copies: 1,
-    login: { user, passwordFile },
-    tls: { authority },
+    ...{ contactPoints: at, localDataCenter: 'datacenter1', keyspace: keyspaceOf(role), copies: 1, ...access },
+    ...(mail && { kafka: { brokers: mail.at, prefix: 'moved', copies: 1, ...mail.access } }),
   };
   await writeFile(path, JSON.stringify(cluster));
   return path;
@@ -69,10 +75,23 @@ async function tablesOf({ host, port, ca, user, password }: Engine, role: Role):
   }
 }
 
+async function mailTopics(): Promise<string[]> {
+  const { host, port, ca, user, password } = kafka as Engine;
+  const sasl = { mechanism: 'scram-sha-512', username: user, password } as const;
+  const admin = new kafkajs.Kafka({ brokers: [`${host}:${port}`], ssl: { ca }, sasl }).admin();
+  try {
+    await admin.connect();
+    return (await admin.listTopics()).filter((topic) => topic.startsWith('moved.'));
+  } finally {
+    await admin.disconnect();
+  }
+}
+
 it('control, segments and keys move to Cassandra and back in mid-print, through a kill of the command', async ({
   skip,
 }) => {
   if (typeof engine === 'string') return skip(engine);
+  if (typeof kafka === 'string') return skip(kafka);
   system = await createTestInstallation({
     machine: { factor: await factorFor(design, 40), giveUpMs: 300_000 },
     maintenance: { periodMs: 3_000, density: 50 },
@@ -93,13 +112,13 @@ it('control, segments and keys move to Cassandra and back in mid-print, through 
     '--to',
     'cluster',
     '--cluster',
-    await clusterFile(engine, 'segments'),
+    await clusterFile('segments'),
   );
   expect(refused.code).toBe('E_CONFLICT'); // it runs
 
   for (const role of roles) {
     const own = folderOf(installation, role);
-    const args = ['migrate', role, '--to', 'cluster', '--cluster', await clusterFile(engine, role), '--json'];
+    const args = ['migrate', role, '--to', 'cluster', '--cluster', await clusterFile(role), '--json'];
     await processes[role].stop();
     if (role === 'segments') {
       const child = spawn(process.execPath, [program, ...args, '--home', home], { stdio: 'ignore' });
@@ -113,8 +132,10 @@ it('control, segments and keys move to Cassandra and back in mid-print, through 
     const moved = await millrace(home, ...args);
     expect(moved.stderr).toBe('');
     expect(moved.json?.moved).toMatchObject({ records: { count: expect.any(Number) } });
+    if (role === 'control') expect(moved.json?.moved).toMatchObject({ messages: { count: expect.any(Number) } });
     await processes[role].start();
   }
+  expect(await mailTopics()).toContain('moved.keys-1');
   expect(await readdir(join(folderOf(installation, 'segments'), nodeFiles.data))).not.toContain(nodeFiles.cells);
   expect(await tablesOf(engine, 'segments')).toContainEqual(expect.stringMatching(/^cells_/));
   expect(await readdir(join(folderOf(installation, 'keys'), nodeFiles.data))).not.toContain('data.mdb');
@@ -128,6 +149,7 @@ it('control, segments and keys move to Cassandra and back in mid-print, through 
     expect(await tablesOf(engine, role)).toEqual([]);
     await processes[role].start();
   }
+  expect(await mailTopics()).toEqual([]);
   expect((await untilEnded(operator, print, 120_000)).state).toBe('completed');
   expect((await millrace(home, 'ledger', 'verify')).exit).toBe(0);
   expect((await millrace(home, 'vault', 'check', '--deep')).exit).toBe(0);
@@ -143,7 +165,7 @@ it('a backup of nodes in Cassandra restores to files, which move to Cassandra ag
   await Promise.all(Object.values(processes).map((process) => process.stop()));
   const move = async (to: 'cluster' | 'files') => {
     for (const role of roles) {
-      const more = to === 'cluster' ? ['--cluster', await clusterFile(engine as Engine, role)] : [];
+      const more = to === 'cluster' ? ['--cluster', await clusterFile(role)] : [];
       expect((await millrace(home, 'migrate', role, '--to', to, ...more)).stderr).toBe('');
     }
   };

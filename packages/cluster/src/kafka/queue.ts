@@ -7,7 +7,7 @@ import { type KafkaOptions, kafkaClient, REQUEST_MS } from './client.ts';
 import { kafkaError } from './errors.ts';
 import type { RawRecord } from './record.ts';
 import { KafkaTopic } from './topic.ts';
-import { deadTopicName, makeDeadTopic, makeTopic, topicName } from './topics.ts';
+import { deadTopicName, deleteTopics, makeDeadTopic, makeTopic, topicName, topicsOf } from './topics.ts';
 
 export interface KafkaQueueOptions extends KafkaOptions {
   /** How long an acknowledged id is remembered, ms. Default one hour. */
@@ -43,6 +43,31 @@ export async function openKafkaQueue(
   } catch (error) {
     await queue.close();
     throw kafkaError(error);
+  }
+}
+
+/** Whether any topic of the prefix exists. @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT */
+export function hasKafkaTopics(options: KafkaOptions): Promise<boolean> {
+  return withAdmin(options, async (admin) => (await topicsOf(admin, options.prefix)).length > 0);
+}
+
+/**
+ * Deletes all topics of the prefix. No process uses them, or may do so afterwards.
+ * @throws {MillraceError} E_CONFIG, also without the permission Delete; E_UNAVAILABLE, E_TIMEOUT
+ */
+export function eraseKafkaTopics(options: KafkaOptions): Promise<void> {
+  return withAdmin(options, (admin) => deleteTopics(admin, options.prefix));
+}
+
+async function withAdmin<T>(options: KafkaOptions, work: (admin: kafkajs.Admin) => Promise<T>): Promise<T> {
+  const admin = kafkaClient(options).admin();
+  try {
+    await admin.connect();
+    return await work(admin);
+  } catch (error) {
+    throw kafkaError(error);
+  } finally {
+    await admin.disconnect().catch(() => undefined); // it has nothing to lose
   }
 }
 

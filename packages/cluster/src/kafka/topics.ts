@@ -1,4 +1,4 @@
-import { MillraceError, retry, toBase64 } from '@millrace/base';
+import { MillraceError, retry, sleep, toBase64 } from '@millrace/base';
 import kafkajs from 'kafkajs';
 import { kafkaError } from './errors.ts';
 
@@ -8,6 +8,7 @@ export const MOST_BYTES = 16 * 1024 * 1024;
 /** Room for key, id and the frame of a batch, bytes. */
 const FRAME_BYTES = 64 * 1024;
 const DEAD_MS = 14 * 86_400_000;
+const DELETE_MS = 30_000;
 
 /** Kafka's name of a queue's topic. Different topics have different names. */
 export function topicName(prefix: string, topic: string): string {
@@ -58,6 +59,37 @@ export function makeDeadTopic(admin: kafkajs.Admin, topic: string, options: Make
     'retention.ms': String(DEAD_MS),
     'max.message.bytes': String(MOST_BYTES + 2 * FRAME_BYTES),
   });
+}
+
+/** Names of the topics of a prefix. @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT */
+export async function topicsOf(admin: kafkajs.Admin, prefix: string): Promise<string[]> {
+  try {
+    return (await admin.listTopics()).filter((topic) => topic.startsWith(`${prefix}.`));
+  } catch (error) {
+    throw kafkaError(error);
+  }
+}
+
+/**
+ * Deletes every topic of a prefix, with all messages and what is remembered of acknowledged ones. Needs the permission
+ * Delete. Resolves when the cluster no longer lists the topics.
+ * @throws {MillraceError} E_CONFIG if it is not permitted; E_UNAVAILABLE, E_TIMEOUT
+ */
+export async function deleteTopics(admin: kafkajs.Admin, prefix: string): Promise<void> {
+  try {
+    for (const end = performance.now() + DELETE_MS; ; ) {
+      const topics = await topicsOf(admin, prefix);
+      if (topics.length === 0) return;
+      if (performance.now() > end) throw new MillraceError('E_TIMEOUT', `Kafka: topics of ${prefix} are not deleted`);
+      await admin.deleteTopics({ topics, timeout: 10_000 }).catch((error: unknown) => {
+        // Another broker may still list a topic that is deleted.
+        if ((error as { type?: string }).type !== 'UNKNOWN_TOPIC_OR_PARTITION') throw error;
+      });
+      await sleep(100);
+    }
+  } catch (error) {
+    throw kafkaError(error);
+  }
 }
 
 function make(
