@@ -54,8 +54,6 @@ export interface TestInstallationOptions {
   readonly console?: boolean;
   /** Puts a proxy that counts bytes between the machine and distribution. */
   readonly count?: boolean;
-  /** `files` also where tests use a cluster: the test is about files. */
-  readonly engine?: 'files';
 }
 
 /** An installation in a temporary folder, run as its real processes. */
@@ -104,7 +102,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   const { layout } = await initInstallation({ home, users: plainUsers, clock: systemClock, random: systemRandom });
   await setMachine(layout, MACHINE, options.machine ?? {});
   if (options.maintenance !== undefined) await setMaintenance(layout, options.maintenance);
-  const cluster = options.engine === 'files' ? undefined : await createTestCluster(join(base, 'cluster'));
+  const cluster = await createTestCluster(join(base, 'cluster'));
   if (cluster !== undefined) {
     closer.add(cluster);
     for (const role of ['control', 'segments'] as const) await setNode(layout, role, cluster.settings[role]);
