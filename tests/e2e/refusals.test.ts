@@ -5,7 +5,7 @@ import { type PreparedDesign, type Session, signNew, storeDesign } from '@millra
 import { prepareFile } from '@millrace/client/node';
 import { openApi } from '@millrace/cloud/parts';
 import { createAuthority, keyName, openAuthority } from '@millrace/identity';
-import { createHttpClient, nodeOf, sha256 } from '@millrace/protocol';
+import { createHttpClient, nodeOf, PROTOCOL, PROTOCOL_HEADER, sha256 } from '@millrace/protocol';
 import { millrace } from '@millrace/testkit/cli';
 import { gcode, randomDesign } from '@millrace/testkit/designs';
 import { enrol } from '@millrace/testkit/enrol';
@@ -243,6 +243,37 @@ describe('certificates and roles', () => {
       const path = '/v1/mailbox?wait=0&consumer=x';
       const answer = await call(system.addresses.control, directory, 'control', identity, { method: 'GET', path });
       expect(refusalOf(answer), role).toBe('401 E_AUTH');
+    }
+  });
+});
+
+describe('a process of another version', () => {
+  const far = String(PROTOCOL + 2);
+  const parties = ['admin', 'owner', 'operator', 'segments', 'keys', 'machine'] as const;
+  const stating = (caller: Caller, node: 'control' | 'distribution', stated: string) =>
+    system.call(node, caller, { method: 'GET', path: '/v1/directory', headers: { [PROTOCOL_HEADER]: stated } });
+
+  it('is refused by control and distribution if it is too far away, with whatever keys', async () => {
+    for (const node of ['control', 'distribution'] as const) {
+      for (const caller of parties) {
+        const answer = await stating(caller, node, far);
+        expect(refusalOf(answer), `${caller} at ${node}`).toBe('409 E_VERSION');
+        expect(answer.headers[PROTOCOL_HEADER]).toBe(String(PROTOCOL));
+        expect(refusalOf(await stating(caller, node, 'newest'))).toBe('400 E_INPUT');
+      }
+      for (const stated of [PROTOCOL - 1, PROTOCOL, PROTOCOL + 1])
+        expect((await stating('owner', node, String(stated))).status).toBe(200);
+    }
+  });
+
+  it('gets no link', async () => {
+    for (const [caller, path] of [
+      ['machine', '/v1/machine'],
+      ['segments', '/v1/node'],
+    ] as const) {
+      const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' };
+      const headers = { ...upgrade, 'sec-websocket-key': toBase64(systemRandom(16)), [PROTOCOL_HEADER]: far };
+      expect((await system.call('distribution', caller, { method: 'GET', path, headers })).status).toBe(409);
     }
   });
 });
