@@ -4,7 +4,7 @@ export type { CheckProblem, CheckReport } from './check/report.ts';
 export * from './core.ts';
 export { GROUP_SEGMENTS, type HashGroup, HashTree, verifyHashGroup } from './hash-tree.ts';
 export * from './job-envelope.ts';
-export { LANES } from './lanes.ts';
+export { LANES, lanesFor } from './lanes.ts';
 export * from './manifest.ts';
 export * from './messages.ts';
 export { MAX_POINTS_SEGMENTS, type MaintenanceMode, maintenanceModes } from './modes.ts';

@@ -4,8 +4,22 @@ import type { Lane, Sweep } from './records.ts';
 
 // Lanes of a sweep: the new indexes are divided by their first bits, and each lane has watermarks of its own.
 
-/** Lanes of a vault whose cells are shared by several segments nodes. */
+/** Most lanes of a sweep. */
 export const LANES = 64;
+/** Cells in a lane, below which further lanes cost more in messages than they divide: a megabyte. */
+const CELLS_IN_LANE = 64;
+
+/**
+ * Lanes of a sweep of cells that several segments nodes share: a power of two from 2 to 64. Every node gets at least
+ * two, so that a fast one can take over from a slow one.
+ * @param cells cells of the vault, with decoys
+ * @param nodes segments nodes that answer
+ */
+export function lanesFor(cells: number, nodes: number): number {
+  let lanes = 2;
+  while (lanes < LANES && (lanes < 2 * nodes || lanes * CELLS_IN_LANE < cells)) lanes *= 2;
+  return lanes;
+}
 
 /** @param lanes number of lanes */
 export const laneOf = (index: Uint8Array, lanes: number): number => ((index[0] ?? 0) * lanes) >> 8;

@@ -9,6 +9,7 @@ import {
   CONTENT_BYTES,
   InProcessEngine,
   LANES,
+  lanesFor,
   type MaintainMessage,
   readManifest,
   segmentHash,
@@ -56,6 +57,11 @@ describe('lanes', () => {
       const sweep = newSweep(2, lanes);
       expect(sweep.lanes.map((_, at) => isEnded(sweep, at))).toEqual(Array(lanes).fill(false));
     }
+  });
+
+  it('are as many as are worth their messages', () => {
+    expect([1, 100, 256, 257, 512, 4_097, 1e9].map((cells) => lanesFor(cells, 1))).toEqual([2, 2, 4, 8, 8, 64, 64]);
+    expect([0, 1, 2, 3, 40].map((nodes) => lanesFor(10, nodes))).toEqual([2, 2, 4, 8, 64]);
   });
 
   it('are swept in any order, and the epoch is committed only when all have ended', async () => {

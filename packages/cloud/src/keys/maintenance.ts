@@ -14,7 +14,7 @@ import {
   toMillraceError,
 } from '@millrace/base';
 import type { RecordStore } from '@millrace/stores';
-import { LANES, type Playbook, type StoreMessage } from '@millrace/vault';
+import { lanesFor, type Playbook, type StoreMessage } from '@millrace/vault';
 import type { MailClient } from '../node/mail-client.ts';
 import { runsOf } from '../node/runs.ts';
 import type { MaintenanceSettings } from '../settings.ts';
@@ -156,7 +156,8 @@ export class Maintenance implements Closable {
         if (underWay || this.#schedule.wait === 0) {
           const began = clock.monotonic();
           // Under the lock, because a sweep cannot begin while a check holds the vault.
-          const lanes = this.#modules.members.shared ? LANES : 1;
+          const { members } = this.#modules;
+          const lanes = members.shared ? lanesFor(playbook.status().cells, members.answering.length) : 1;
           if (!underWay && (await this.#turn.write(() => playbook.beginSweep(lanes)))) await this.#schedule.begun();
           await tracer.run('sweep', { cells: playbook.status().cells }, () => this.#sweep(began));
         }
