@@ -1,6 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { MillraceError, u32be, utf8 } from '@millrace/base';
 import type { CellHead, Cells, Entry, Log, NewCell, RecordStore, Write } from '@millrace/stores';
+import { copyMail, type Mail } from './copy-mail.ts';
+import type { Tally } from './tally.ts';
 
 /** Records of a page. */
 const PAGE = 500;
@@ -17,22 +19,19 @@ export interface NodeState {
   readonly ledger?: Log;
   /** Control: the queue of the nodes' mail, which is the same in every ordered map. */
   readonly mail?: Log;
+  /** Control, if one of the two states has its mail in Kafka. */
+  readonly messages?: Mail;
   /** Keys. */
   readonly playbook?: Log;
   /** Segments. */
   readonly cells?: Cells;
 }
 
-/** Number of items of a store, and a SHA-256 over all of them, hexadecimal: equal stores have equal digests. */
-export interface Tally {
-  readonly count: number;
-  readonly sha256: string;
-}
-
 export interface StateTally {
   readonly records: Tally;
   readonly ledger?: Tally;
   readonly mail?: Tally;
+  readonly messages?: Tally;
   readonly playbook?: Tally;
   readonly cells?: Tally;
 }
@@ -43,11 +42,12 @@ export interface StateTally {
  * @throws as the stores
  */
 export async function copyState(from: NodeState, to: NodeState, oldestEpoch: number): Promise<StateTally> {
-  const { ledger, mail, playbook, cells } = from;
+  const { ledger, mail, messages, playbook, cells } = from;
   return {
     records: await copyRecords(from.records, to.records),
     ...(ledger && { ledger: await copyLog(ledger, required(to.ledger)) }),
     ...(mail && { mail: await copyLog(mail, required(to.mail)) }),
+    ...(messages && { messages: await copyMail(messages, required(to.messages).queue) }),
     ...(playbook && { playbook: await copyLog(playbook, required(to.playbook)) }),
     ...(cells && { cells: await copyCells(cells, required(to.cells), oldestEpoch) }),
   };
@@ -55,19 +55,20 @@ export async function copyState(from: NodeState, to: NodeState, oldestEpoch: num
 
 /** Reads a whole state. @param oldestEpoch cells of earlier epochs are not counted */
 export async function tallyState(
-  { records, ledger, mail, playbook, cells }: NodeState,
+  { records, ledger, mail, messages, playbook, cells }: NodeState,
   oldestEpoch: number,
 ): Promise<StateTally> {
   return {
     records: await copyRecords(records),
     ...(ledger && { ledger: await copyLog(ledger) }),
     ...(mail && { mail: await copyLog(mail) }),
+    ...(messages && { messages: await copyMail(messages) }),
     ...(playbook && { playbook: await copyLog(playbook) }),
     ...(cells && { cells: await copyCells(cells, undefined, oldestEpoch) }),
   };
 }
 
-/** Whether there is nothing to lose. */
+/** Whether there is nothing to lose, beside mail in Kafka. */
 export async function isEmpty({ records, ledger, mail, playbook, cells }: NodeState): Promise<boolean> {
   for (const log of [ledger, mail, playbook]) for await (const _entry of log?.range({ limit: 1 }) ?? []) return false;
   for await (const _head of cells?.outline() ?? []) return false;

@@ -5,18 +5,9 @@ import { nodeFiles, readSettings } from '../config.ts';
 import { requireNoMigration } from '../node/migration.ts';
 import { copyCompared, type MovableRole, openCluster, openFiles, writeClusterSetting } from './migrate-node.ts';
 
-/**
- * Whether the state of a node is in a cluster, and has to be exported for a backup.
- * @throws {MillraceError} E_CONFIG if a part of it is in Kafka, which is not exported
- */
+/** Whether the state of a node is in a cluster, and has to be exported for a backup. */
 export async function needsExport(folder: string): Promise<boolean> {
-  const { cluster } = await readSettings(folder);
-  if (cluster?.kafka !== undefined)
-    throw new MillraceError(
-      'E_CONFIG',
-      `${folder}: its mail is in Kafka, in a cluster; a backup would lack the mail that waits`,
-    );
-  return cluster !== undefined;
+  return (await readSettings(folder)).cluster !== undefined;
 }
 
 /**
@@ -33,7 +24,7 @@ export async function exportNode(folder: string, role: MovableRole, target: stri
   await writeClusterSetting(target, undefined);
   const closer = new Closer();
   try {
-    const files = closer.add(await openFiles(target, role));
+    const files = closer.add(await openFiles({ folder: target, role, clock }, cluster));
     const remote = closer.add(await openCluster({ folder, role, clock }, cluster));
     await copyCompared(role, remote, files);
   } finally {

@@ -1,19 +1,30 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { type Clock, type Closable, Closer, eraseDurably, MillraceError, parse, writeDurably } from '@millrace/base';
-import type { Cassandra } from '@millrace/cluster';
-import { nodesOf, openDirectory } from '@millrace/protocol';
-import { keepStores, openLmdb } from '@millrace/stores';
+import {
+  type Clock,
+  type Closable,
+  Closer,
+  eraseDurably,
+  MillraceError,
+  noMetrics,
+  parse,
+  writeDurably,
+} from '@millrace/base';
+import { type Directory, nodesOf, openDirectory } from '@millrace/protocol';
+import { keepStores, openLmdb, openLogQueue } from '@millrace/stores';
 import { openFileEngine, openFileKeyWrapper } from '@millrace/vault';
 import { nodeFiles, readSettings } from '../config.ts';
+import { OWN_TOPIC } from '../control/own-mail.ts';
 import { sealState } from '../keys/stores.ts';
 import { connectCluster } from '../node/cluster.ts';
+import { eraseNodeQueue, hasNodeQueue, openNodeQueue } from '../node/cluster-queue.ts';
 import { folderProcess } from '../node/folder-process.ts';
-import { readKeyspace, removeKeyspace, writeKeyspace } from '../node/keyspace.ts';
+import { placeOf, readKeyspace, removeKeyspace, writeKeyspace } from '../node/keyspace.ts';
 import { type Migration, readMigration, removeMigration, writeMigration } from '../node/migration.ts';
 import { SeenEpoch } from '../node/rollback-guard.ts';
-import { type ClusterSettings, clusterSchema } from '../settings.ts';
+import { type ClusterSettings, clusterSchema, type KafkaSettings } from '../settings.ts';
+import type { Mail } from './copy-mail.ts';
 import { copyState, isEmpty, type NodeState, type StateTally, tallyState } from './copy-state.ts';
 
 // Moves the state of a stopped node between its folder and a cluster (docs/adr/0088). Steps, each durable:
@@ -33,11 +44,15 @@ export interface MigrateOptions {
   readonly clock: Clock;
   /** Opens the cluster. Default: Cassandra. */
   readonly connect?: typeof connectCluster | undefined;
+  /** Opens and erases mail in the cluster. Default: Kafka. */
+  readonly mail?: typeof kafka | undefined;
   /** Called before each step, with its name. */
   readonly onStep?: ((step: string) => void) | undefined;
 }
 
-type Place = Pick<MigrateOptions, 'folder' | 'role' | 'clock' | 'connect'>;
+const kafka = { open: openNodeQueue, exists: hasNodeQueue, erase: eraseNodeQueue };
+
+type Place = Pick<MigrateOptions, 'folder' | 'role' | 'clock' | 'connect' | 'mail'>;
 
 /** What was moved; undefined if an earlier call had already decided, and this one completed it. */
 export type Migrated = { readonly to: Migration['to']; readonly moved: StateTally | undefined };
@@ -97,7 +112,7 @@ async function migrate(options: MigrateOptions): Promise<Migrated> {
     await erase(options, to, cluster);
     moved = await copy(options, cluster);
     onStep('decide');
-    if (to === 'cluster') await writeKeyspace(folder, cluster.keyspace);
+    if (to === 'cluster') await writeKeyspace(folder, placeOf(cluster));
     else await removeKeyspace(folder);
   }
   onStep('settings');
@@ -111,7 +126,7 @@ async function migrate(options: MigrateOptions): Promise<Migrated> {
 
 async function isDecided(folder: string, { to, cluster }: Migration): Promise<boolean> {
   const keyspace = await readKeyspace(folder);
-  return to === 'cluster' ? keyspace === cluster.keyspace : keyspace === undefined;
+  return to === 'cluster' ? keyspace === placeOf(cluster) : keyspace === undefined;
 }
 
 /** Checks a move that is not under way yet, and changes nothing. */
@@ -123,40 +138,39 @@ async function begin(options: MigrateOptions): Promise<Migration> {
   if (to === 'cluster') {
     if (keyspace !== undefined) throw new MillraceError('E_STATE', `its state is already in keyspace ${keyspace}`);
     if (cluster === undefined) throw new MillraceError('E_INPUT', '--cluster is missing: which cluster?');
-    requireNoKafka(cluster);
-    if (cluster.kafka !== undefined)
-      throw new MillraceError('E_INPUT', '--cluster: kafka: the mail of an existing node cannot be moved');
-    await requireEmpty(await openCluster(options, cluster), cluster.keyspace);
+    const { mail = kafka } = options;
+    if (cluster.kafka !== undefined && (await mail.exists(folder, cluster.kafka)))
+      throw new MillraceError(
+        'E_CONFLICT',
+        `topics of ${cluster.kafka.prefix} exist in Kafka: choose another prefix, or delete them if nobody uses them`,
+      );
+    await requireEmpty(await openCluster(options, { ...cluster, kafka: undefined }), cluster.keyspace);
     return { to, cluster };
   }
   if (keyspace === undefined) throw new MillraceError('E_STATE', 'its state is already in its folder');
-  if (settings.cluster?.keyspace !== keyspace)
+  if (settings.cluster === undefined || placeOf(settings.cluster) !== keyspace)
     throw new MillraceError('E_CONFIG', `${nodeFiles.settings} does not name the cluster of keyspace ${keyspace}`);
-  requireNoKafka(settings.cluster);
   await requireAlone(folder, settings, clock);
   return { to, cluster: settings.cluster };
 }
 
-/** The mail that waits would stay behind: its two stores are not copied to each other. */
-function requireNoKafka({ kafka }: ClusterSettings): void {
-  if (kafka !== undefined)
-    throw new MillraceError(
-      'E_STATE',
-      'mail is not moved to or from Kafka: move the node without `kafka` in `cluster`',
-    );
-}
-
 /** Nodes that share a keyspace move back together, which is not possible. */
-async function requireAlone(
-  folder: string,
-  { installation, adminKey, role }: Awaited<ReturnType<typeof readSettings>>,
-  clock: Clock,
-): Promise<void> {
-  const path = join(folder, nodeFiles.directory);
-  const { directory } = await openDirectory({ path, folder, anchor: { installation, adminKey }, clock });
-  const others = nodesOf(directory, role).length - 1;
+async function requireAlone(folder: string, settings: Settings, clock: Clock): Promise<void> {
+  const { role } = settings;
+  const others = nodesOf(await directoryIn(folder, settings, clock), role).length - 1;
   if (others > 0)
     throw new MillraceError('E_STATE', `${others} other ${role} node(s) use its keyspace: retire them first`);
+}
+
+type Settings = Awaited<ReturnType<typeof readSettings>>;
+
+async function directoryIn(
+  folder: string,
+  { installation, adminKey }: Pick<Settings, 'installation' | 'adminKey'>,
+  clock: Clock,
+): Promise<Directory> {
+  const path = join(folder, nodeFiles.directory);
+  return (await openDirectory({ path, folder, anchor: { installation, adminKey }, clock })).directory;
 }
 
 async function requireEmpty(state: NodeState & Closable, keyspace: string): Promise<void> {
@@ -169,10 +183,10 @@ async function requireEmpty(state: NodeState & Closable, keyspace: string): Prom
 }
 
 async function copy(options: MigrateOptions, cluster: ClusterSettings): Promise<StateTally> {
-  const { folder, role, to, onStep = () => undefined } = options;
+  const { role, to, onStep = () => undefined } = options;
   const closer = new Closer();
   try {
-    const files = closer.add(await openFiles(folder, role));
+    const files = closer.add(await openFiles(options, cluster));
     const remote = closer.add(await openCluster(options, cluster));
     const [source, target] = to === 'cluster' ? [files, remote] : [remote, files];
     return await copyCompared(role, source, target, onStep);
@@ -198,8 +212,11 @@ export async function copyCompared(
   return copied;
 }
 
-/** The stores of a node in its folder. */
-export async function openFiles(folder: string, role: MovableRole): Promise<NodeState & Closable> {
+/** The stores of a node in its folder. @param cluster from or to which they are copied: its mail may be in Kafka */
+export async function openFiles(
+  { folder, role, clock }: Place,
+  { kafka }: ClusterSettings,
+): Promise<NodeState & Closable> {
   const data = join(folder, nodeFiles.data);
   const closer = new Closer();
   try {
@@ -207,8 +224,11 @@ export async function openFiles(folder: string, role: MovableRole): Promise<Node
     const records = environment.records('records');
     const close = () => closer.close();
     if (role === 'control') {
-      const [ledger, mail] = [environment.log('ledger'), environment.log('mail')];
-      return { records, ledger, mail, close };
+      const ledger = environment.log('ledger');
+      const mail = environment.log('mail');
+      if (kafka === undefined) return { records, ledger, mail, close };
+      const queue = closer.add(await openLogQueue(mail, { clock }));
+      return { records, ledger, messages: { queue, topics: await topicsIn(folder, clock) }, close };
     }
     if (role === 'keys') return { records, playbook: environment.log('playbook'), close };
     const path = join(data, nodeFiles.cells);
@@ -221,41 +241,48 @@ export async function openFiles(folder: string, role: MovableRole): Promise<Node
 }
 
 /** The stores of a node in a cluster. */
-export async function openCluster(
-  { folder, role, clock, connect = connectCluster }: Place,
-  cluster: ClusterSettings,
-): Promise<NodeState & Closable> {
-  const engine = await connect(folder, cluster, clock);
-  const close = () => engine.close();
-  if (role === 'keys') return openSealed(folder, engine);
-  const records = engine.records('records');
-  return role === 'control'
-    ? { records, ledger: engine.log('ledger'), mail: engine.log('mail'), close }
-    : { records, cells: engine.cells('cells'), close };
-}
-
-/** The sealed state of a keys node. */
-async function openSealed(folder: string, engine: Cassandra): Promise<NodeState & Closable> {
+export async function openCluster(place: Place, cluster: ClusterSettings): Promise<NodeState & Closable> {
+  const { folder, role, clock, connect = connectCluster } = place;
   const closer = new Closer();
   try {
-    const wrapper = closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek)));
-    const state = closer.add(await sealState(engine, wrapper));
-    return { records: state.records('records'), playbook: state.log('playbook'), close: () => closer.close() };
+    const engine = closer.add(await connect(folder, cluster, clock));
+    const close = () => closer.close();
+    if (role === 'keys') {
+      const wrapper = closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek)));
+      const state = await sealState(engine, wrapper);
+      closer.add(state);
+      return { records: state.records('records'), playbook: state.log('playbook'), close };
+    }
+    const records = engine.records('records');
+    if (role === 'segments') return { records, cells: engine.cells('cells'), close };
+    const ledger = engine.log('ledger');
+    if (cluster.kafka === undefined) return { records, ledger, mail: engine.log('mail'), close };
+    return { records, ledger, messages: closer.add(await openMail(place, cluster.kafka)), close };
   } catch (error) {
     await closer.close();
     throw error;
   }
 }
 
+async function openMail({ folder, clock, mail = kafka }: Place, settings: KafkaSettings): Promise<Mail & Closable> {
+  const topics = await topicsIn(folder, clock);
+  const queue = await mail.open(folder, settings, { clock, metrics: noMetrics });
+  return { queue, topics, close: () => queue.close() };
+}
+
+/** Topics in which mail may wait. */
+async function topicsIn(folder: string, clock: Clock): Promise<string[]> {
+  const directory = await directoryIn(folder, await readSettings(folder), clock);
+  return [OWN_TOPIC, ...directory.nodes.map(({ id }) => id)];
+}
+
 /** Erases the state in one place. */
-async function erase(
-  { folder, role, clock, connect = connectCluster }: Place,
-  where: Migration['to'],
-  cluster: ClusterSettings,
-): Promise<void> {
+async function erase(place: Place, where: Migration['to'], cluster: ClusterSettings): Promise<void> {
+  const { folder, role, clock, connect = connectCluster, mail = kafka } = place;
   if (where === 'cluster') {
     const engine = await connect(folder, cluster, clock);
     await engine.erase().finally(() => engine.close());
+    if (cluster.kafka !== undefined) await mail.erase(folder, cluster.kafka);
     return;
   }
   const data = join(folder, nodeFiles.data);

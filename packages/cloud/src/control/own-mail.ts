@@ -26,7 +26,7 @@ import type { OwnBoxes } from '../node/own-boxes.ts';
 import { mailEnvelope } from './mailbox.ts';
 
 /** Topic and key of the mail to control. A node's id never equals the name of a role. */
-const TOPIC = 'control';
+export const OWN_TOPIC = 'control';
 /** Maximum attempts to handle one message. */
 const GIVE_UP_AFTER = 20;
 const CLAIM = { consumer: 'self', limit: 64, leaseMs: 15_000, maxBytes: 16 * 1024 * 1024 } as const;
@@ -80,7 +80,7 @@ export class OwnMail {
     const message = await openMessage(this.#directory, { id: this.#id, boxes: this.#boxes }, from, sealed);
     const trace = this.#tracer.traceparent();
     const opened = encodeCbor({ from, opened: encodeMail(message), ...(trace !== undefined && { trace }) });
-    await this.#queue.publish(TOPIC, TOPIC, `${from}/${id}`, opened);
+    await this.#queue.publish(OWN_TOPIC, OWN_TOPIC, `${from}/${id}`, opened);
   }
 
   /** @throws {MillraceError} E_BOX_KEY with data {active} if this control node is another one */
@@ -99,7 +99,7 @@ export class OwnMail {
         try {
           const arrived = this.#arrival(stop.signal);
           await this.#takeEarlier();
-          const claimed = await this.#queue.claim(TOPIC, CLAIM);
+          const claimed = await this.#queue.claim(OWN_TOPIC, CLAIM);
           for (const item of claimed) await this.#take(item, handle, stop.signal);
           if (claimed.length === 0) await arrived;
         } catch (error) {
@@ -132,11 +132,11 @@ export class OwnMail {
         again ? 'message not handled; it will be delivered again' : 'message refused',
       );
       if (again) {
-        await this.#queue.release(TOPIC, [id]);
+        await this.#queue.release(OWN_TOPIC, [id]);
         return sleep(500, signal);
       }
     }
-    await this.#queue.acknowledge(TOPIC, [id]);
+    await this.#queue.acknowledge(OWN_TOPIC, [id]);
   }
 
   /** Mail that an earlier version has kept sealed, under this node's id. */
@@ -169,7 +169,7 @@ export class OwnMail {
         signal.removeEventListener('abort', done);
         resolve();
       };
-      const stop = this.#queue.onPublish(TOPIC, done);
+      const stop = this.#queue.onPublish(OWN_TOPIC, done);
       const timer = setTimeout(done, WAIT_MS);
       signal.addEventListener('abort', done, { once: true });
     });

@@ -1,4 +1,5 @@
 import type { Clock, Metrics } from '@millrace/base';
+import type { KafkaQueueOptions } from '@millrace/cluster';
 import type { Queue } from '@millrace/stores';
 import type { KafkaSettings } from '../settings.ts';
 import { readAccess } from './cluster.ts';
@@ -10,17 +11,36 @@ import { readAccess } from './cluster.ts';
  */
 export async function openNodeQueue(
   folder: string,
-  { brokers, prefix, copies, deadAfter, login, tls }: KafkaSettings,
+  settings: KafkaSettings,
   modules: { readonly clock: Clock; readonly metrics: Metrics },
 ): Promise<Queue> {
   const { openKafkaQueue } = await import('@millrace/cluster');
-  return openKafkaQueue(
-    {
-      ...{ brokers, prefix },
-      ...(copies !== undefined && { copies }),
-      ...(deadAfter !== undefined && { deadAfter }),
-      ...(await readAccess(folder, { login, tls })),
-    },
-    modules,
-  );
+  return openKafkaQueue(await optionsOf(folder, settings), modules);
+}
+
+/** Whether topics with the settings' prefix exist. @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT */
+export async function hasNodeQueue(folder: string, settings: KafkaSettings): Promise<boolean> {
+  const { hasKafkaTopics } = await import('@millrace/cluster');
+  return hasKafkaTopics(await optionsOf(folder, settings));
+}
+
+/**
+ * Deletes a stopped node's mail, with its topics.
+ * @throws {MillraceError} E_CONFIG, also if the login may not delete topics; E_UNAVAILABLE, E_TIMEOUT
+ */
+export async function eraseNodeQueue(folder: string, settings: KafkaSettings): Promise<void> {
+  const { eraseKafkaTopics } = await import('@millrace/cluster');
+  await eraseKafkaTopics(await optionsOf(folder, settings));
+}
+
+async function optionsOf(
+  folder: string,
+  { brokers, prefix, copies, deadAfter, login, tls }: KafkaSettings,
+): Promise<KafkaQueueOptions> {
+  return {
+    ...{ brokers, prefix },
+    ...(copies !== undefined && { copies }),
+    ...(deadAfter !== undefined && { deadAfter }),
+    ...(await readAccess(folder, { login, tls })),
+  };
 }
