@@ -7,8 +7,9 @@ import { factorFor } from '@millrace/testkit/pace';
 import type { Managed } from '@millrace/testkit/process';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
-// Two segments nodes, each a host of its own, share a keyspace of a real Cassandra node. Cells are renewed and a machine
-// prints while the node that streams the part is frozen, and killed: the stream goes on at the other.
+// Two segments nodes, each a host of its own, share a keyspace of a real Cassandra node. Cells are renewed, and a machine
+// prints, while the node that streams the part is frozen, and killed: the stream goes on at the other. So does an upload
+// whose node is lost while it stores.
 
 /**
  * Longest time by which the loss of a node may delay a commit, beside that one node then does the work of two. The aim is
@@ -42,6 +43,24 @@ interface Admitted {
 
 /** The node's own process, a child of `millrace node run`. */
 const nodeOf = ({ pid }: Managed) => Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim());
+
+const losses = {
+  frozen: (node: Managed) => process.kill(nodeOf(node), 'SIGSTOP'),
+  killed: (node: Managed) => {
+    process.kill(nodeOf(node), 'SIGKILL');
+    return node.kill();
+  },
+};
+const backs = {
+  frozen: async (node: Managed) => process.kill(nodeOf(node), 'SIGCONT'),
+  killed: (node: Managed) => node.start(),
+};
+
+/** Lines of a log that were written since a time. */
+function entries(log: string, since: number): { readonly time: string; readonly msg: string }[] {
+  const lines = log.split('\n').filter((line) => line.startsWith('{') && line.endsWith('}'));
+  return lines.map((line) => JSON.parse(line)).filter(({ time }) => Date.parse(time) >= since);
+}
 
 /** @returns the file for --cluster on a segments node's host */
 async function clusterFile(host: Host, { host: address, port, ca, user, password }: Engine, admin: Host) {
@@ -160,25 +179,19 @@ it('share maintenance and streams; a kill or a freeze of one stops neither sweep
     { node: one, log: host['segments-1'].log },
     { node: two, log: host['segments-2'].log },
   ] as const;
-  /** Times at which each segments node has started a stream. */
-  const starts = () =>
-    Promise.all(
-      nodes.map(async ({ log }) =>
-        (await log())
-          .split('\n')
-          .flatMap((line) => (line.includes('"stream started"') ? [Date.parse(JSON.parse(line).time)] : [])),
-      ),
-    );
-  /** Resolves with the index of the node that has started a stream since `since`. */
-  const streams = (since: number, among = [0, 1]) =>
+  /** Resolves with the index of the node that has said `what` since `since`. */
+  const said = (what: string, since: number, among = [0, 1]) =>
     vi.waitFor(
       async () => {
-        const found = (await starts()).findIndex((times, i) => among.includes(i) && times.some((at) => at >= since));
-        if (found < 0) throw new Error('no stream has started');
+        const logs = await Promise.all(nodes.map(({ log }) => log()));
+        const isThere = (log: string) => entries(log, since).some(({ msg }) => msg === what);
+        const found = logs.findIndex((log, i) => among.includes(i) && isThere(log));
+        if (found < 0) throw new Error(`no node says: ${what}`);
         return found;
       },
       { timeout: 120_000, interval: 100 },
     );
+  const streams = (since: number, among = [0, 1]) => said('stream started', since, among);
   const undisturbed = Date.now();
   await more(3);
   const usual = await pause(undisturbed);
@@ -187,35 +200,59 @@ it('share maintenance and streams; a kill or a freeze of one stops neither sweep
   const moves: Record<string, number> = {};
   const ends: Record<string, number> = {};
   /** Loses the node that streams a part. The part is completed without it, and it comes back two epochs later. */
-  const lose = async (name: string, stop: (node: Managed) => unknown, back: (node: Managed) => unknown) => {
+  const lose = async (name: 'frozen' | 'killed') => {
     const ordered = Date.now();
     const printed = otto.millrace<{ state: string }>(...order, '--watch');
     const streaming = await streams(ordered);
     const { node } = nodes[streaming as 0 | 1];
     const since = Date.now();
-    await stop(node);
+    await losses[name](node);
     await streams(since, [1 - streaming]);
     moves[name] = Date.now() - since;
     expect(await printed, name).toMatchObject({ state: 'completed' });
     ends[name] = Date.now() - since;
     await more(2);
     pauses[name] = await pause(since);
-    await back(node);
+    await backs[name](node);
   };
-  await lose(
-    'frozen',
-    (node) => process.kill(nodeOf(node), 'SIGSTOP'),
-    (node) => process.kill(nodeOf(node), 'SIGCONT'),
-  );
+  await lose('frozen');
   await more(1);
-  await lose(
-    'killed',
-    (node) => {
-      process.kill(nodeOf(node), 'SIGKILL');
-      return node.kill();
-    },
-    (node) => node.start(),
+  await lose('killed');
+  const uploads: Record<string, number> = {};
+  /** Loses the node that stores a design. The other one stores it, and the lost one changes nothing when it is back. */
+  const loseUpload = async (name: 'frozen' | 'killed'): Promise<string> => {
+    // Many segments, and no more motion than the part.
+    const comments = Buffer.alloc(6_000_000, `; ${name}\n`);
+    await writeFile(admin.path(`${name}.gcode`), Buffer.concat([part, comments]));
+    const file = await ada.carry(admin.path(`${name}.gcode`));
+    const asked = Date.now();
+    const added = ada.millrace<{ design: string; state: string }>('design', 'add', file);
+    const storing = (await said('storing an upload', asked)) as 0 | 1;
+    const lost = nodes[storing];
+    const since = Date.now();
+    losses[name](lost.node);
+    expect(await said('upload taken over from another node', since)).toBe(1 - storing);
+    const { design } = await added;
+    uploads[name] = Date.now() - since;
+    await backs[name](lost.node);
+    await more(2);
+    const later = entries(await lost.log(), since);
+    expect(later.filter(({ msg }) => msg === 'upload stored in the vault' || msg === 'upload refused')).toEqual([]);
+    return design;
+  };
+  const moved = await loseUpload('frozen');
+  await loseUpload('killed');
+  const oneObject = ['--objects', '1', '--machine', machine, '--holder', bureau.organisation];
+  const { licence: second } = await ada.millrace<{ licence: string }>(
+    'licence',
+    'grant',
+    '--design',
+    moved,
+    ...oneObject,
   );
+  const printed = otto.millrace('print', '--licence', second, '--machine', machine, '--watch');
+  expect(await printed).toMatchObject({ state: 'completed' });
+  console.log(`from the loss of a node to the end of the upload, ms: ${JSON.stringify(uploads)}`);
   console.log(`longest time between commits, ms: usually ${usual}, ${JSON.stringify(pauses)}`);
   console.log(`from the loss to the stream at the other node, ms: ${JSON.stringify(moves)}`);
   console.log(`from the loss to the end of the print, ms: ${JSON.stringify(ends)}`);

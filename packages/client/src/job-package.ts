@@ -2,7 +2,9 @@ import { copyBytes, equalBytes, fromBase64, fromHex, MillraceError, wipe } from 
 import { keyName } from '@millrace/identity';
 import {
   chooseNode,
+  type DirectoryNode,
   keysShareOf,
+  nodesOf,
   packageCommitment,
   packageKey,
   sealPackageShare,
@@ -67,13 +69,17 @@ export async function createPackage(session: Session, job: PackageJob): Promise<
       const forKeys = keysShareOf(secret, binding);
       const key = packageKey({ driver: forDriver, machine: forMachine, keys: forKeys, segments: forSegments }, binding);
       try {
-        const node = fromHex(chooseNode(directory, 'segments', design).identity);
+        const toNode = (node: DirectoryNode) =>
+          sealPackageShare('segments', fromHex(node.identity), binding, forSegments);
+        const nodes = nodesOf(directory, 'segments');
+        const each = nodes.map(async (node) => ({ key: keyName(fromHex(node.identity)), share: await toNode(node) }));
         return {
           driver,
           shares: {
             driver: await sealPackageShare('driver', driver, binding, forDriver),
             machine: await sealPackageShare('machine', machine.publicKey, binding, forMachine),
-            segments: await sealPackageShare('segments', node, binding, forSegments),
+            segments: await toNode(chooseNode(directory, 'segments', design)),
+            ...(nodes.length > 1 && { nodes: await Promise.all(each) }),
           },
           commitment: packageCommitment(key),
           keysHash: await writeContent(job, prepared, { ...sealed, key }),

@@ -1,10 +1,12 @@
-import { bytesOf } from '@millrace/base';
+import { bytesOf, hexOf } from '@millrace/base';
 import { z } from 'zod';
 import { common } from './document-fields.ts';
 import { SEALED_SECRET_BYTES } from './sealed-keys.ts';
 
 // Documents of job packages (spec/packages.md).
 
+/** Segments nodes to which a share is sealed. */
+const MAX_SHARE_NODES = 64;
 const sealedShare = bytesOf(SEALED_SECRET_BYTES);
 
 /**
@@ -15,7 +17,17 @@ export const licensedPackage = z.strictObject({
   /** The driver's P-256 point, uncompressed. */
   driver: bytesOf(65),
   /** One share each, sealed to the driver, to the machine and to the segments node. The keys node derives its share. */
-  shares: z.strictObject({ driver: sealedShare, machine: sealedShare, segments: sealedShare }),
+  shares: z.strictObject({
+    driver: sealedShare,
+    machine: sealedShare,
+    segments: sealedShare,
+    /** If there are several segments nodes: their share, sealed to each. `key`: key name of its identity. */
+    nodes: z
+      .array(z.strictObject({ key: hexOf(16), share: sealedShare }))
+      .min(1)
+      .max(MAX_SHARE_NODES)
+      .optional(),
+  }),
   /** Commits to the package's key. */
   commitment: bytesOf(32),
   /** SHA-256 of the sealed keys in the package. The core commits to the rest of it. */

@@ -1,6 +1,6 @@
 import { type Bytes, concatBytes, equalBytes, fromHex, hkdf, MillraceError, utf8, wipe } from '@millrace/base';
 import { isP256Point } from '@millrace/base/crypto';
-import { type AgreementKey, keyId, type P256Key, seal, unseal, unsealByAgreement } from '@millrace/identity';
+import { type AgreementKey, keyId, keyName, type P256Key, seal, unseal, unsealByAgreement } from '@millrace/identity';
 import type { z } from 'zod';
 import { onlyKey, type TransactionOf, verifyMachineDocument } from './documents.ts';
 import type { licensedPackage } from './package-documents.ts';
@@ -43,6 +43,17 @@ export function sealPackageShare(
   share: Uint8Array,
 ): Promise<Bytes> {
   return seal(recipient, shareInfo(holder, binding, recipient), share);
+}
+
+/**
+ * The share that is sealed to one of several segments nodes.
+ * @param identity P-256 point of the node
+ * @returns undefined if it is sealed to others. A licence for an installation with one node names none
+ */
+export function shareForNode({ shares }: LicensedPackage, identity: Uint8Array): Bytes | undefined {
+  if (shares.nodes === undefined) return shares.segments;
+  const name = keyName(identity);
+  return shares.nodes.find(({ key }) => key === name)?.share;
 }
 
 /** The share, 32 bytes; the caller wipes it. @throws {MillraceError} E_SEAL */

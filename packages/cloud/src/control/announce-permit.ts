@@ -1,7 +1,17 @@
-import { type Bytes, copyBytes, equalBytes, MillraceError } from '@millrace/base';
+import { type Bytes, copyBytes, equalBytes, fromHex, MillraceError } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import type { LoggedEvent } from '@millrace/ledger';
-import { type Machine, orderFact, permitFact, readMachineDocument, readPermit, resumeFact } from '@millrace/protocol';
+import {
+  type DirectoryNode,
+  type Machine,
+  orderFact,
+  permitFact,
+  readMachineDocument,
+  readPermit,
+  resumeFact,
+  shareForNode,
+  type TransactionOf,
+} from '@millrace/protocol';
 import { amended } from './amended.ts';
 import type { ControlContext } from './context.ts';
 import { neededMembership } from './groups.ts';
@@ -47,9 +57,10 @@ export async function announce(context: ControlContext, id: string): Promise<(()
     membership,
     ...(print.admission === undefined ? {} : { admission: admissionOf(print.admission, document) }),
   };
-  // The share of a job package's key is sealed to the segments node to which the design belongs.
-  const moves = readLicence(licence).package === undefined;
-  await mailbox.sendOpening(`open/${permit.permitId}`, print.design, opening, { moves, over: permit.distribution });
+  await mailbox.sendOpening(`open/${permit.permitId}`, print.design, opening, {
+    serves: servesOf(readLicence(licence)),
+    over: permit.distribution,
+  });
   return async () => {
     await records.prints.update(id, (current) =>
       current.permit?.permitId === permit.permitId
@@ -57,6 +68,14 @@ export async function announce(context: ControlContext, id: string): Promise<(()
         : current,
     );
   };
+}
+
+/** Which segments nodes can serve a licence: those to which the share of a job package's key is sealed. */
+function servesOf({ package: packaged }: TransactionOf<'licence.grant'>) {
+  if (packaged === undefined) return () => true;
+  // An owner who knew of one node has sealed the share to the design's own.
+  if (packaged.shares.nodes === undefined) return undefined;
+  return ({ identity }: DirectoryNode) => shareForNode(packaged, fromHex(identity)) !== undefined;
 }
 
 async function logPermit(

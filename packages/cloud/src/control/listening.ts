@@ -1,5 +1,5 @@
 import type { Clock } from '@millrace/base';
-import { chooseNode, type Directory, nodesOf } from '@millrace/protocol';
+import { chooseNode, type Directory, type DirectoryNode, nodesOf } from '@millrace/protocol';
 
 /** A node that took its mail, and has not asked for more in this time, is silent, ms. */
 const SILENT_MS = 4_000;
@@ -43,10 +43,13 @@ export class Listening {
   /**
    * Id of the segments node for a new stream of a design: the one to which the design belongs, or another one that
    * shares the cells if that is silent.
+   * @param serves which nodes can do it
    */
-  segmentsNode(directory: Directory, design: string): string {
-    const own = chooseNode(directory, 'segments', design).id;
-    const listening = nodesOf(directory, 'segments').filter(({ id }) => this.isListening(id));
-    return listening.some(({ id }) => id === own) ? own : (listening[0]?.id ?? own);
+  segmentsNode(directory: Directory, design: string, serves: (node: DirectoryNode) => boolean = () => true): string {
+    const own = chooseNode(directory, 'segments', design);
+    const nodes = nodesOf(directory, 'segments').filter(serves);
+    const preferred = nodes.find(({ id }) => id === own.id) ?? nodes[0] ?? own;
+    if (this.isListening(preferred.id)) return preferred.id;
+    return (nodes.find(({ id }) => this.isListening(id)) ?? preferred).id;
   }
 }

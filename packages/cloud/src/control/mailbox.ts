@@ -133,17 +133,20 @@ export class Mailbox {
 
   /**
    * Sends both proactive nodes the opening of a stream.
-   * @param how.moves whether another segments node can stream if that of the design is silent
+   * @param how.serves which segments nodes can do it if that of the design is silent; by default, none of the others
    * @param how.over id of the machine's distribution node, if there are several
    */
   async sendOpening(
     id: string,
     design: string,
     opening: MessageOf<'stream.open'>['opening'],
-    { moves, over }: { readonly moves: boolean; readonly over?: string | undefined },
+    {
+      serves,
+      over,
+    }: { readonly serves?: ((node: DirectoryNode) => boolean) | undefined; readonly over?: string | undefined },
   ): Promise<void> {
-    const several = moves && nodesOf(this.#directory, 'segments').length > 1;
-    const segments = several ? this.#listening.segmentsNode(this.#directory, design) : undefined;
+    const several = serves !== undefined && nodesOf(this.#directory, 'segments').length > 1;
+    const segments = several ? this.#listening.segmentsNode(this.#directory, design, serves) : undefined;
     const open = { type: 'stream.open', opening, ...(over !== undefined && { distribution: over }) } as const;
     // The writes of the two share a commit.
     await Promise.all([

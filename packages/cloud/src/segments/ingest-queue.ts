@@ -140,6 +140,7 @@ export class IngestQueue<R extends IngestRecord> {
     const signal = AbortSignal.any([this.#stop.signal, cancel.signal, held.lost]);
     setMaxListeners(0, signal);
     this.#current = { design, cancel };
+    this.#logger.info({ design, job: name }, 'storing an upload');
     try {
       await this.#store(held, signal);
       this.#failed.delete(id);

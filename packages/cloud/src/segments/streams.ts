@@ -148,12 +148,12 @@ export class SegmentsStreams {
   async #releaseShare(
     verified: VerifiedOpening,
     permitId: string,
-    { shares }: LicensedPackage,
+    packaged: LicensedPackage,
     link: DistributionLink,
   ): Promise<void> {
     const { directory, identity, objects } = this.#modules;
     // First: an object whose package cannot be opened is not counted here.
-    const share = await openOwnShare(identity, packageBinding(directory, verified), shares.segments);
+    const share = await openOwnShare(identity, packageBinding(directory, verified), packaged);
     try {
       if (await objects.use(verified, permitId))
         await releaseShare({ ...this.#modules, link }, 'segments', verified, share);

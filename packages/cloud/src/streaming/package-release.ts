@@ -3,12 +3,14 @@ import type { P256Key } from '@millrace/identity';
 import {
   type Directory,
   encodeControl,
+  type LicensedPackage,
   type Opening,
   openPackageShare,
   type ReleasingRole,
   readTransaction,
   type SecretBinding,
   sealRelease,
+  shareForNode,
   type VerifiedOpening,
 } from '@millrace/protocol';
 import type { DistributionLink } from '../node/distribution-links.ts';
@@ -23,8 +25,14 @@ export function packageBinding({ installation }: Directory, { permit }: Verified
  * Opens the segments node's share of a package, 32 bytes; the caller wipes it.
  * @throws {MillraceError} E_PACKAGE_SHARE: it is sealed to another key, for example to the one before a rotation
  */
-export async function openOwnShare(identity: P256Key, binding: SecretBinding, sealed: Uint8Array): Promise<Bytes> {
+export async function openOwnShare(
+  identity: P256Key,
+  binding: SecretBinding,
+  packaged: LicensedPackage,
+): Promise<Bytes> {
   try {
+    const sealed = shareForNode(packaged, identity.publicKey);
+    if (sealed === undefined) throw new MillraceError('E_SEAL', 'the share is sealed to other nodes');
     return await openPackageShare('segments', identity, binding, sealed);
   } catch (cause) {
     throw new MillraceError('E_PACKAGE_SHARE', 'the share of the job package is not sealed to the key of this node', {
