@@ -23,6 +23,6 @@ export { InProcessEngine } from './renewal/in-process-engine.ts';
 export { resetEpoch } from './reset-epoch.ts';
 export * from './segment.ts';
 export * from './sizes.ts';
-export { MemorySlots, openSlots, type Slots } from './slots.ts';
+export { MemorySlots, openSlots, SLOT_CONTENT, type Slots } from './slots.ts';
 export * from './views.ts';
 export { createKeyWrapper, type KeyWrapper, openFileKeyWrapper, openWith, sealWith } from './wrapper.ts';
