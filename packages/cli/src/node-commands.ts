@@ -3,6 +3,7 @@ import type { Add, Group } from './add-command.ts';
 /** Commands for nodes on hosts of their own (docs/several-hosts.md). */
 export function addNodes(group: Group, add: Add): void {
   const nodes = () => import('./commands/nodes.ts');
+  const replicas = () => import('./commands/replicas.ts');
   const node = group('node', 'nodes on hosts of their own');
   add(
     node,
@@ -20,7 +21,8 @@ export function addNodes(group: Group, add: Add): void {
     .option('--ledger <host:port>', 'control: where the public ledger listens (default: nowhere)')
     .option('--console <host:port>', 'control: where the console listens (default: nowhere)')
     .option('--cluster <file>', 'control, segments, keys: where the state is, as `cluster` in docs/cluster.md')
-    .option('--join', 'control: get the keys that control nodes share from those that are there');
+    .option('--join', 'control: get the keys that control nodes share from those that are there')
+    .option('--replica-of <id>', 'keys: a further replica of this keys node, with the same --cluster');
   add(
     node,
     'admit <request...>',
@@ -42,8 +44,25 @@ export function addNodes(group: Group, add: Add): void {
   );
   add(
     node,
+    'replicate <request>',
+    'on the host of a keys node in a cluster, in --home: enrol a replica, and seal the node’s keys to its request',
+    async (context, [file = ''], options) => (await replicas()).replicate(context, file, options),
+  )
+    .requiredOption('--fingerprint <hex>', 'what `node create --replica-of` has shown on the new host')
+    .requiredOption('--out <file>', 'where the sealed keys are written, for the new host');
+  add(
+    node,
+    'replicas',
+    'on the host of a keys node in a cluster: list its replicas, or remove one that is lost for good',
+    async (context, _, options) => (await replicas()).replicas(context, options),
+  ).option('--remove <id>', 'the replica that is lost: its disk has to be destroyed');
+  add(
+    node,
     'run',
     'on the node’s host: install its admission, if one is given, and run the node in --home',
     async (context, _, options) => (await nodes()).run(context, options),
-  ).option('--admission <file>', 'what `node admit` has written for this node; may be given at every start');
+  ).option(
+    '--admission <file>',
+    'what `node admit` or `node replicate` has written for it; may be given at every start',
+  );
 }

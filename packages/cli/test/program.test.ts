@@ -122,6 +122,8 @@ describe('help', () => {
         'node create',
         'node list',
         'node publish',
+        'node replicas',
+        'node replicate',
         'node retire',
         'node run',
         'object accept',

@@ -56,6 +56,11 @@ export const nodeFiles = {
   formerLogKey: 'log.former.key',
   /** Keys node only: 32 bytes, wraps every key at rest. */
   kek: 'kek.key',
+  /** Keys node only: version of the group of replicas that this one has seen. */
+  replicas: 'replicas.json',
+  /** Keys node only: request of a further replica, and the key to which the node's keys are sealed for it. */
+  replicaRequest: 'replica-request.json',
+  replicaKey: 'replica.key',
   /** The node's request to be admitted, if its keys were made on this host. */
   request: 'node-request.json',
   data: 'data',
@@ -94,6 +99,8 @@ export interface NodeConfig {
   readonly webhooks: WebhookSettings;
   /** Not distribution: where their state is, if it is not in their folder. */
   readonly cluster?: ClusterSettings | undefined;
+  /** Keys node with several replicas: name of this one, if it is not the first. */
+  readonly replica?: string | undefined;
   /** Where the process listens, if not at the node's first address in the directory. */
   readonly listen?: Address | undefined;
   /** Reads another secret of the folder, 32 bytes; the caller wipes it. */
@@ -149,6 +156,7 @@ export async function loadNodeConfig(folder: string, clock: Clock = systemClock)
       console: withPaths(folder, settings.console ?? {}),
       webhooks: await readWebhookSettings(folder, settings.webhooks ?? DEFAULT_WEBHOOKS),
       cluster: settings.cluster,
+      replica: settings.replica,
       listen: settings.listen,
       secret: read,
     };

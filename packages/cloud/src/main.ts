@@ -65,10 +65,10 @@ async function start(config: NodeConfig, given: Addresses, tracer: Tracer | unde
       return runSegmentsNode({ config, addresses }, modules);
     }
     case 'keys': {
-      const { runKeysNode } = await import('./keys/run.ts');
+      const { runKeys } = await import('./keys/run.ts');
       const { guardSecrets } = await import('@millrace/live-matrix');
       guardSecrets(modules.logger);
-      return runKeysNode({ config, addresses }, modules);
+      return runKeys({ config, addresses }, modules);
     }
   }
 }

@@ -246,6 +246,8 @@ export const settingsSchema = z.strictObject({
   console: consoleSchema.optional(),
   /** Control: settings of webhooks. */
   webhooks: webhooksSchema.optional(),
+  /** Keys node with several replicas: name of this one, if it is not the first. */
+  replica: nodeId.optional(),
   /** Not distribution, which has no state. */
   cluster: clusterSchema.optional(),
 });

@@ -22,7 +22,8 @@ vi.mock('@millrace/identity', async (load) => {
 });
 
 let keyspace: Keyspace;
-let [a, b]: Host[] = [];
+let a: Host;
+let b: Host;
 beforeEach(async () => {
   memories.length = 0;
   keyspace = new Keyspace();

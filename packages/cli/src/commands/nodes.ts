@@ -2,7 +2,13 @@ import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, toMillraceError, writeDurably } from '@millrace/base';
 import { readJson, toJsonFile } from '@millrace/client/node';
-import { acceptAdmission, parseClusterSettings, requestNode } from '@millrace/cloud/admin';
+import {
+  acceptAdmission,
+  acceptReplica,
+  isReplicaGrant,
+  parseClusterSettings,
+  requestNode,
+} from '@millrace/cloud/admin';
 import {
   type Address,
   type DirectoryNode,
@@ -21,6 +27,7 @@ import { nodePlaces } from '../rotation/places.ts';
 import { publishToNodes } from '../rotation/publish.ts';
 import { format } from '../supervisor/children.ts';
 import { type Context, oneOf } from './context.ts';
+import { requestReplicaOf } from './replicas.ts';
 
 export interface CreateNodeOptions {
   readonly role: string;
@@ -34,6 +41,7 @@ export interface CreateNodeOptions {
   readonly console?: string;
   readonly cluster?: string;
   readonly join?: boolean;
+  readonly replicaOf?: string;
 }
 
 /** Makes a node's keys on its host, and the request for the administrator. */
@@ -41,6 +49,10 @@ export async function create(context: Context, options: CreateNodeOptions): Prom
   const { terminal, home, random, clock } = context;
   const { installation, adminKey, id } = options;
   const role = oneOf('--role', options.role, nodeRoles);
+  if (options.replicaOf !== undefined) {
+    if (role !== 'keys') throw new MillraceError('E_INPUT', '--replica-of: only keys nodes have replicas');
+    return requestReplicaOf(context, { ...options, replicaOf: options.replicaOf });
+  }
   const passive = role === 'control' || role === 'distribution';
   const addresses = (options.address ?? []).map((text) => addressOption('--address', text));
   if (passive !== addresses.length > 0)
@@ -159,9 +171,13 @@ export async function list(context: Context): Promise<void> {
 /** Runs the node of a folder until it ends. @returns its exit code */
 export async function run(context: Context, options: { readonly admission?: string }): Promise<number> {
   const { home, entries, signal } = context;
-  if (options.admission !== undefined)
-    await acceptAdmission(home, parseNodeAdmission(await readJson(context.path(options.admission))));
+  if (options.admission !== undefined) await accept(home, await readJson(context.path(options.admission)));
   return runNode(home, entries, signal);
+}
+
+async function accept(home: string, file: unknown): Promise<void> {
+  if (isReplicaGrant(file)) await acceptReplica(home, file);
+  else await acceptAdmission(home, parseNodeAdmission(file));
 }
 
 /** @returns whether control has the newest directory */

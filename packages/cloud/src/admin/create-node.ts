@@ -93,12 +93,16 @@ export interface NodeFolderSettings extends DirectoryAnchor {
   readonly listeners?: Listeners | undefined;
   /** Where its state is, if not in its folder. */
   readonly cluster?: ClusterSettings | undefined;
+  /** Keys node: name of this replica, if it is not the first. */
+  readonly replica?: string | undefined;
+  /** Further settings. */
+  readonly more?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** Writes the files that the node reads when it starts. */
 export async function writeNodeSettings(
   folder: string,
-  { role, id, installation, adminKey, listeners = {}, cluster }: NodeFolderSettings,
+  { role, id, installation, adminKey, listeners = {}, cluster, replica, more }: NodeFolderSettings,
   directory: SignedDirectory,
 ): Promise<void> {
   await writeDurably(join(folder, nodeFiles.directory), json(directory), 0o644);
@@ -109,6 +113,8 @@ export async function writeNodeSettings(
     ...(ledger && { ledger: { listen: ledger } }),
     ...(pages && { console: { listen: pages } }),
     ...(cluster && { cluster }),
+    ...(replica && { replica }),
+    ...more,
   };
   // Written last: a folder with settings is a node.
   await writeDurably(join(folder, nodeFiles.settings), json(settings), 0o644);

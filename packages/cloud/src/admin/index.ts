@@ -28,6 +28,17 @@ export {
 export { keepKeys } from './node-keys.ts';
 export { type RecoverableRole, recoverableRoles, recoverNode } from './recovery.ts';
 export {
+  acceptReplica,
+  enrolReplica,
+  isReplicaGrant,
+  listReplicas,
+  parseReplicaRequest,
+  type ReplicaGrant,
+  removeReplica,
+  replicaFingerprint,
+  requestReplica,
+} from './replicas.ts';
+export {
   discardUnlistedKeys,
   eraseFormerLogKey,
   readStagedKeys,

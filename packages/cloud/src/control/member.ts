@@ -1,11 +1,10 @@
 import { type Closable, Closer } from '@millrace/base';
 import { type Address, createHttpClient, nodesOf, tlsTo } from '@millrace/protocol';
-import type { RecordStore } from '@millrace/stores';
 import type { NodeConfig } from '../config.ts';
 import { controlClient } from '../node/api-clients.ts';
 import { followDirectory } from '../node/follow-directory.ts';
 import { isHeldBy } from '../node/lease.ts';
-import { type MemberOptions, runMember, type Turn } from '../node/member.ts';
+import { type Leases, type MemberOptions, runMember, type Turn } from '../node/member.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import { renewTls, type TlsServer } from '../node/server.ts';
 import type { ControlNode } from './control-node.ts';
@@ -40,14 +39,14 @@ export async function runControlMember<P extends Closable>(
   const closer = new Closer();
   const front = closer.add(await openFront(config, address, logger));
   config.directories?.subscribe(() => renewTls(front.server, config));
-  const openStandby = async (leases: RecordStore) => {
+  const openStandby = async (leases: Leases) => {
     const standby = new Closer();
     const others = standby.add(connectOthers(config));
     standby.add(followDirectory(config, { logger, sources: [others.control] }));
     return {
       prepare: async () =>
         takeSharedKeys(config, await others.control.active.sharedKeys({}), (holder) =>
-          isHeldBy(leases, 'control', holder),
+          isHeldBy(leases.records('leases'), 'control', holder),
         ),
       close: () => standby.close(),
     };

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Closable, Closer, fileExists, MillraceError } from '@millrace/base';
+import { type Closable, Closer, fileExists } from '@millrace/base';
 import type { Cassandra } from '@millrace/cluster';
 import {
   keepStores,
@@ -14,6 +14,7 @@ import { openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 import { requireFiles } from '../node/cluster.ts';
 import { openNodeQueue } from '../node/cluster-queue.ts';
+import { endingLease } from '../node/ending-lease.ts';
 import type { Lease } from '../node/lease.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import type { ClusterSettings } from '../settings.ts';
@@ -100,27 +101,4 @@ async function opening(open: (closer: Closer) => Promise<Omit<OpenStores, 'close
     await closer.close();
     throw error;
   }
-}
-
-/** A log of which this process must be the only writer. */
-export function endingLease(log: Log, lease: Pick<Lease, 'end'>): Log {
-  return {
-    get: (key) => log.get(key),
-    getMany: (keys) => log.getMany(keys),
-    range: (range) => log.range(range),
-    acquire: async () => {
-      const writer = await log.acquire();
-      return {
-        token: writer.token,
-        append: (writes) =>
-          writer.append(writes).catch((error: unknown) => {
-            // A writer whose last batch has an unknown fate writes no more. Whoever takes over settles the batch.
-            const code = error instanceof MillraceError ? error.code : undefined;
-            if (code === 'E_FENCED' || code === 'E_TIMEOUT') lease.end((error as MillraceError).message);
-            throw error;
-          }),
-      };
-    },
-    close: () => log.close(),
-  };
 }

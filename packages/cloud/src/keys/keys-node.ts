@@ -26,9 +26,17 @@ export interface KeysNode extends Closable {
   close(): Promise<void>;
 }
 
+export interface KeysNodeOptions {
+  readonly id: string;
+  readonly config: NodeConfig;
+  readonly addresses: Addresses;
+  /** Id of this replica, if there may be several: they use the same records, one at a time. */
+  readonly replica?: string | undefined;
+}
+
 /** The keys node: holds playbooks and content keys (wrapped), opens no port, never sees a cell. */
 export async function createKeysNode(
-  { id, config, addresses }: { id: string; config: NodeConfig; addresses: Addresses },
+  { id, config, addresses, replica }: KeysNodeOptions,
   { stores, clock, metrics, tracer = noTracer, ...modules }: NodeModules<KeysStores>,
 ): Promise<KeysNode> {
   const closer = new Closer();
@@ -50,7 +58,7 @@ export async function createKeysNode(
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
   const { control, mail, links } = outbound;
-  const objects = new ObjectRepository(records);
+  const objects = new ObjectRepository(records, replica);
   const order = new RwLock();
   const streams = new KeysStreams({
     directory,

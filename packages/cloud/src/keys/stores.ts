@@ -1,11 +1,13 @@
 import { join } from 'node:path';
-import { type Clock, type Closable, Closer, type Metrics, noMetrics, systemClock } from '@millrace/base';
+import { type Closable, Closer, noMetrics, systemClock } from '@millrace/base';
 import type { Cassandra } from '@millrace/cluster';
 import { type Log, openLmdb, type RecordStore } from '@millrace/stores';
 import { type KeyWrapper, openFileKeyWrapper, openSlots, Playbook, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 import { openNodeCluster, requireFiles } from '../node/cluster.ts';
+import type { ProcessModules } from '../node/modules.ts';
 import type { ClusterSettings } from '../settings.ts';
+import type { SlotSets } from './replicas/messages.ts';
 import { openSealedState } from './sealed-state.ts';
 
 /** The stores of a keys node. */
@@ -28,24 +30,24 @@ export interface KeysStores {
 export async function openKeysStores(
   folder: string,
   cluster?: ClusterSettings,
-  { clock = systemClock, metrics = noMetrics, guard }: OpenKeysOptions = {},
+  modules: Partial<Pick<ProcessModules, 'clock' | 'metrics'>> = {},
 ): Promise<KeysStores & Closable> {
   const closer = new Closer();
-  const data = join(folder, nodeFiles.data);
-  const slots = async (file: string) => closer.add(await openSlots(join(data, file)));
   try {
     if (cluster === undefined) await requireFiles(folder);
     const wrapper = closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek)));
-    const inCluster = async (settings: ClusterSettings) =>
-      sealState(await openNodeCluster(folder, settings, clock, metrics, guard && { guard }), wrapper);
-    const state = closer.add(cluster === undefined ? openLmdb({ path: data }) : await inCluster(cluster));
+    const files = () => openLmdb({ path: join(folder, nodeFiles.data) });
+    const state = closer.add(
+      cluster === undefined ? files() : await openKeysState({ folder, cluster, wrapper }, modules),
+    );
+    const { epoch, design, mail, attachments } = closer.add(await openKeysSlots(folder));
     return {
       records: state.records('records'),
       playbook: state.log('playbook'),
       wrapper,
-      epochSlots: await slots('epoch.keys'),
-      designSlots: await slots('design.keys'),
-      boxes: { mail: await slots(nodeFiles.boxes.mail), attachments: await slots(nodeFiles.boxes.attachments) },
+      epochSlots: epoch,
+      designSlots: design,
+      boxes: { mail, attachments },
       close: () => closer.close(),
     };
   } catch (error) {
@@ -54,11 +56,32 @@ export async function openKeysStores(
   }
 }
 
-export interface OpenKeysOptions {
-  readonly clock?: Clock;
-  readonly metrics?: Metrics;
-  /** Called before every request to the cluster; what it throws refuses the request. */
-  readonly guard?: () => void;
+/** Slots of the keys that have to be destroyed. @throws {MillraceError} E_STORE, E_READ_ONLY */
+export async function openKeysSlots(folder: string): Promise<SlotSets & Closable> {
+  const closer = new Closer();
+  const slots = async (file: string) => closer.add(await openSlots(join(folder, nodeFiles.data, file)));
+  try {
+    return {
+      epoch: await slots('epoch.keys'),
+      design: await slots('design.keys'),
+      mail: await slots(nodeFiles.boxes.mail),
+      attachments: await slots(nodeFiles.boxes.attachments),
+      close: () => closer.close(),
+    };
+  } catch (error) {
+    await closer.close();
+    throw error;
+  }
+}
+
+/** Opens the state of a keys node in a cluster. @param guard called before each request; throws if it may not be sent */
+export async function openKeysState(
+  place: { readonly folder: string; readonly cluster: ClusterSettings; readonly wrapper: KeyWrapper },
+  { clock = systemClock, metrics = noMetrics }: Partial<Pick<ProcessModules, 'clock' | 'metrics'>>,
+  guard?: () => void,
+): Promise<State & { readonly engine: Pick<Cassandra, 'records'> }> {
+  const engine = await openNodeCluster(place.folder, place.cluster, clock, metrics, { guard });
+  return { ...(await sealState(engine, place.wrapper)), engine };
 }
 
 type State = Pick<Cassandra, 'records' | 'log'> & Closable;

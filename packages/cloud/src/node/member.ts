@@ -10,7 +10,6 @@ import {
 } from '@millrace/base';
 import type { Cassandra } from '@millrace/cluster';
 import { nodesOf } from '@millrace/protocol';
-import type { RecordStore } from '@millrace/stores';
 import type { NodeConfig } from '../config.ts';
 import { acquireLease, type Lease, type LeaseRole } from './lease.ts';
 import type { ProcessModules } from './modules.ts';
@@ -28,6 +27,9 @@ export interface Turn {
   readonly holder: string;
 }
 
+/** Records in the keyspace of the node's state, whose requests do not depend on the lease. */
+export type Leases = Pick<Cassandra, 'records'>;
+
 /** What a process does while it is on standby. Closed before it becomes active. */
 export interface Standby extends Closable {
   /** Works towards `isReady`. Called again until then. */
@@ -39,12 +41,11 @@ export interface MemberOptions<P extends Closable> {
   readonly role: LeaseRole;
   /** What the holder of the lease is called: the node, or this replica of it. */
   readonly name: string;
-  /** Opens the store of the lease, whose requests do not depend on the lease. */
-  readonly openLeases: () => Promise<Pick<Cassandra, 'records' | 'close'>>;
+  readonly openLeases: () => Promise<Leases & Closable>;
   readonly takeoverMs?: number | undefined;
   /** Whether this process has what it needs to become active. */
-  readonly isReady: (leases: RecordStore) => Promise<boolean>;
-  readonly openStandby: (leases: RecordStore) => Promise<Standby>;
+  readonly isReady: (leases: Leases) => Promise<boolean>;
+  readonly openStandby: (leases: Leases) => Promise<Standby>;
   /**
    * Opens connections that a turn needs, ahead of it, so that a takeover does not wait for them.
    * @param check called before each request; throws when this process is no longer active
@@ -84,7 +85,7 @@ export async function runMember<P extends Closable>(
   };
 
   const first = async (): Promise<Turn | undefined> => {
-    if (!(await options.isReady(records))) return undefined;
+    if (!(await options.isReady(leases))) return undefined;
     const early = AbortSignal.any([either, AbortSignal.timeout(FIRST_MS)]);
     return acquire(early).catch((error: unknown) => {
       if (early.aborted) return undefined;
@@ -92,11 +93,11 @@ export async function runMember<P extends Closable>(
     });
   };
   const wait = async (ready: () => void): Promise<Turn> => {
-    const standby = await options.openStandby(records);
+    const standby = await options.openStandby(leases);
     try {
       logger.info(`this ${role} process is on standby`);
       ready();
-      while (!(await options.isReady(records)))
+      while (!(await options.isReady(leases)))
         await standby.prepare(either).catch((error: unknown) => {
           logger.warn({ err: error }, 'not ready to become active; trying again');
           return sleep(RETRY_MS, either);

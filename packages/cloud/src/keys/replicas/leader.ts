@@ -5,8 +5,10 @@ import {
   copyBytes,
   equalBytes,
   type Logger,
+  type Metrics,
   MillraceError,
   Mutex,
+  noMetrics,
   sleep,
   systemRandom,
   wipe,
@@ -43,6 +45,7 @@ export interface LeaderOptions {
   readonly lease: Pick<Lease, 'token' | 'lost' | 'end'>;
   readonly slots: SlotSets;
   readonly logger: Logger;
+  readonly metrics?: Metrics | undefined;
   readonly times?: Partial<ReplicaTimes> | undefined;
 }
 
@@ -83,6 +86,7 @@ export class Leader implements Closable {
   /** Aborted when this is closed or the lease has ended. */
   readonly #signal: AbortSignal;
   readonly #mutex = new Mutex();
+  readonly #report: (destruction: Destruction) => void;
   readonly #changed = new Condition();
   readonly #links = new Map<string, Link>();
   #state: GroupState;
@@ -98,6 +102,7 @@ export class Leader implements Closable {
     this.#collection = options.records.collection('replicas');
     this.#state = state;
     this.#oldest = oldest;
+    this.#report = reporter(options.metrics ?? noMetrics);
     this.#signal = AbortSignal.any([this.#stop.signal, options.lease.lost]);
     options.lease.lost.addEventListener('abort', () => this.#changed.notify(), { once: true });
   }
@@ -194,6 +199,7 @@ export class Leader implements Closable {
         }
         if (now - read < groupMs) continue;
         read = now;
+        this.#report(this.destruction());
         const state = await group.read();
         if (state !== undefined) this.#adopt(state);
       } catch (error) {
@@ -406,6 +412,21 @@ export class Leader implements Closable {
   #oldestAt({ id, inSync, oldest }: Member): number | undefined {
     return inSync ? (this.#links.get(id)?.oldest ?? this.#oldest) : oldest;
   }
+}
+
+function reporter(metrics: Metrics): (destruction: Destruction) => void {
+  const through = metrics.gauge(
+    'millrace_keys_destroyed_through_epoch',
+    'Newest epoch whose keys are destroyed on every replica of the keys node',
+  );
+  const owing = metrics.gauge(
+    'millrace_keys_replicas_owing',
+    'Replicas of the keys node that are not in sync and may hold keys that have to be destroyed',
+  );
+  return (destruction) => {
+    through.set(destruction.through);
+    owing.set(destruction.owing.length);
+  };
 }
 
 /** Wipes what waits to be sent. The link queues nothing until the whole content is being sent. */
