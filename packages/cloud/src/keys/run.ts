@@ -4,7 +4,7 @@ import type { NodeConfig } from '../config.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import { closeWith } from '../node/run.ts';
 import { createKeysNode, type KeysNode } from './keys-node.ts';
-import { runKeysReplica } from './replicas/run.ts';
+import { inCluster, runKeysReplica } from './replicas/run.ts';
 import { openKeysStores } from './stores.ts';
 
 interface RunOptions {
@@ -18,7 +18,8 @@ interface RunOptions {
  */
 export function runKeys(options: RunOptions, modules: ProcessModules): Promise<Closable> {
   const { cluster } = options.config;
-  return cluster === undefined ? runKeysNode(options, modules) : runKeysReplica({ ...options, cluster }, modules);
+  if (cluster === undefined) return runKeysNode(options, modules);
+  return runKeysReplica({ ...options, ...inCluster(options.config, cluster, modules) }, modules);
 }
 
 /** Starts a keys node on the stores of its folder. Closing the node closes them. */

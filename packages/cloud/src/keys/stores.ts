@@ -79,12 +79,14 @@ export async function openKeysState(
   place: { readonly folder: string; readonly cluster: ClusterSettings; readonly wrapper: KeyWrapper },
   { clock = systemClock, metrics = noMetrics }: Partial<Pick<ProcessModules, 'clock' | 'metrics'>>,
   guard?: () => void,
-): Promise<State & { readonly engine: Pick<Cassandra, 'records'> }> {
+): Promise<KeysState> {
   const engine = await openNodeCluster(place.folder, place.cluster, clock, metrics, { guard });
   return { ...(await sealState(engine, place.wrapper)), engine };
 }
 
 type State = Pick<Cassandra, 'records' | 'log'> & Closable;
+/** The sealed state, and the records of the engine below it. */
+export type KeysState = State & { readonly engine: Pick<Cassandra, 'records'> };
 
 /** The state of a keys node in an opened cluster, which closes with it. @throws {MillraceError} E_SEAL; as the cluster */
 export async function sealState(engine: State, wrapper: KeyWrapper): Promise<State> {

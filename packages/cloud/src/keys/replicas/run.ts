@@ -13,7 +13,7 @@ import type { ProcessModules } from '../../node/modules.ts';
 import { closeWith } from '../../node/run.ts';
 import type { ClusterSettings } from '../../settings.ts';
 import { createKeysNode, type KeysNode } from '../keys-node.ts';
-import { openKeysSlots, openKeysState } from '../stores.ts';
+import { type KeysState, openKeysSlots, openKeysState } from '../stores.ts';
 import { Follower } from './follower.ts';
 import { Group, type GroupState, isInSync } from './group.ts';
 import { Leader } from './leader.ts';
@@ -25,7 +25,24 @@ const LOOK_MS = 500;
 export interface ReplicaOptions {
   readonly config: NodeConfig;
   readonly addresses: Addresses;
-  readonly cluster: ClusterSettings;
+  readonly takeoverMs?: number | undefined;
+  /** See `runMember`. */
+  readonly openLeases: () => Promise<Leases & Closable>;
+  /** Opens the state of the node. @param check called before each request; throws if it may not be sent */
+  readonly openState: (wrapper: KeyWrapper, check: () => void) => Promise<KeysState>;
+}
+
+/** The options of a replica whose state is in a cluster. */
+export function inCluster(
+  { folder }: Pick<NodeConfig, 'folder'>,
+  cluster: ClusterSettings,
+  modules: ProcessModules,
+): Pick<ReplicaOptions, 'takeoverMs' | 'openLeases' | 'openState'> {
+  return {
+    takeoverMs: cluster.takeoverMs,
+    openLeases: () => openLeases(folder, cluster, modules),
+    openState: (wrapper, check) => openKeysState({ folder, cluster, wrapper }, modules, check),
+  };
 }
 
 /** Id of this replica. The first one has the id of the node. */
@@ -45,7 +62,7 @@ interface Own {
  * @throws {MillraceError} E_CONFIG, E_STORE, E_UNAVAILABLE, E_TIMEOUT
  */
 export async function runKeysReplica(options: ReplicaOptions, modules: ProcessModules): Promise<Closable> {
-  const { config, cluster } = options;
+  const { config, takeoverMs, openLeases, openState } = options;
   const { folder } = config;
   const closer = new Closer();
   return closeWith(closer, async () => {
@@ -54,8 +71,7 @@ export async function runKeysReplica(options: ReplicaOptions, modules: ProcessMo
     const own: Own = { id: replicaOf(config), slots, wrapper, statements: closer.add(await openStatements(config)) };
     return runMember(
       {
-        ...{ config, role: 'keys', name: own.id, takeoverMs: cluster.takeoverMs },
-        openLeases: () => openLeases(folder, cluster, modules),
+        ...{ config, role: 'keys', name: own.id, takeoverMs, openLeases },
         isReady: async (leases) => {
           const group = await openGroup(own, config, leases);
           if (config.replica === undefined) await group.found(own.id);
@@ -64,7 +80,7 @@ export async function runKeysReplica(options: ReplicaOptions, modules: ProcessMo
           return isInSync(state, own.id);
         },
         openStandby: (leases) => openStandby(own, options, leases, modules),
-        open: (check) => openKeysState({ folder, cluster, wrapper }, modules, check),
+        open: (check) => openState(wrapper, check),
         activate: (turn, opened) => activate(own, options, turn, opened, modules),
       },
       modules,
@@ -135,7 +151,7 @@ async function activate(
   own: Own,
   { config, addresses }: ReplicaOptions,
   { lease }: Turn,
-  opened: Awaited<ReturnType<typeof openKeysState>>,
+  opened: KeysState,
   modules: ProcessModules,
 ): Promise<KeysNode> {
   const { id, slots, wrapper, statements } = own;
