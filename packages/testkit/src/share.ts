@@ -11,3 +11,8 @@ export const first = Number(process.env.MILLRACE_SHARE ?? 0) % every;
 export function shareOf<T>(points: readonly T[]): T[] {
   return points.filter((_, index) => index % every === first);
 }
+
+/** One item of a short list if a share runs, in turn; all of them otherwise. */
+export function oneOf<T>(items: readonly T[]): readonly T[] {
+  return every === 1 ? items : items.filter((_, index) => index === first % items.length);
+}
