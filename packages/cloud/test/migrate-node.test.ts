@@ -23,6 +23,8 @@ import { type NodeState, tallyState } from '../src/admin/copy-state.ts';
 import { cancelMigration, type MigrateOptions, type MovableRole, migrateNode } from '../src/admin/migrate-node.ts';
 import { nodeFiles } from '../src/config.ts';
 import { openControlStores } from '../src/control/stores.ts';
+import { Group } from '../src/keys/replicas/group.ts';
+import { Statements } from '../src/keys/replicas/statements.ts';
 import { openKeysStores, openPlaybook, sealState } from '../src/keys/stores.ts';
 import { SeenEpoch } from '../src/node/rollback-guard.ts';
 import { openSegmentsStores } from '../src/segments/stores.ts';
@@ -35,7 +37,15 @@ const SECRET = 'a text that only the state of this node contains';
 
 const { keys, directory } = createProtocolFixture();
 let folder: string;
-let remote: { records: RecordStore; dataKey: RecordStore; ledger: Log; mail: Log; playbook: Log; cells: Cells };
+let remote: {
+  records: RecordStore;
+  dataKey: RecordStore;
+  replicas: RecordStore;
+  ledger: Log;
+  mail: Log;
+  playbook: Log;
+  cells: Cells;
+};
 let erased: number;
 let sequence = 0;
 beforeEach(async () => {
@@ -49,6 +59,7 @@ function clear(): void {
   remote = {
     records: new MemoryRecords(),
     dataKey: new MemoryRecords(),
+    replicas: new MemoryRecords(),
     ledger: new MemoryLog(),
     mail: new MemoryLog(),
     playbook: new MemoryLog(),
@@ -58,7 +69,7 @@ function clear(): void {
 
 async function connect(): Promise<Cassandra> {
   return {
-    records: (name: string) => (name === 'data-key' ? remote.dataKey : remote.records),
+    records: (name: string) => ({ 'data-key': remote.dataKey, replicas: remote.replicas })[name] ?? remote.records,
     log: (name: string) => remote[name as 'ledger' | 'mail' | 'playbook'],
     cells: () => remote.cells,
     erase: async () => {
@@ -255,6 +266,24 @@ describe('a move is refused', () => {
       message: expect.stringMatching(/1 other/),
     });
     await writeDirectory();
+    await migrateNode(back);
+  });
+
+  it('back to files while a keys node has other replicas, whose keys would not follow', async () => {
+    await makeNode('keys');
+    await migrateNode(options('keys'));
+    const kek = new Uint8Array(await readFile(join(folder, nodeFiles.kek)));
+    const { installation } = directory;
+    const statements = new Statements({ installation, node: 'keys-1' }, kek);
+    const group = await Group.open({ records: remote.replicas, statements, seenFile: join(folder, 'seen') });
+    await group.found('keys-1');
+    const back = options('keys', { to: 'files', cluster: undefined });
+    await group.change((state) => ({ ...state, members: [...state.members, { id: 'keys-1-b', inSync: false }] }));
+    await expect(migrateNode(back)).rejects.toMatchObject({
+      code: 'E_STATE',
+      message: expect.stringMatching(/keys-1-b/),
+    });
+    await group.change((state) => ({ ...state, members: state.members.slice(0, 1) }));
     await migrateNode(back);
   });
 

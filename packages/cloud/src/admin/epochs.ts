@@ -7,6 +7,7 @@ import { openKeysStores, openPlaybook } from '../keys/stores.ts';
 import { noteEpoch, openCells } from '../segments/admin.ts';
 import { openSegmentsStores } from '../segments/stores.ts';
 import { DEFAULT_MAINTENANCE, settingsSchema } from '../settings.ts';
+import { requireOnlyReplica } from './replicas.ts';
 
 /** Opens the playbook of a stopped keys node. @param folder folder of the node */
 export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbook; close: () => Promise<void> }> {
@@ -19,6 +20,7 @@ export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbo
       nodeFiles.settings,
       'E_CONFIG',
     );
+    await requireOnlyReplica(folder);
     const stores = closer.add(await openKeysStores(folder, cluster));
     const playbook = closer.add(await openPlaybook(stores, maintenance.density));
     return { playbook, close: () => closer.close() };

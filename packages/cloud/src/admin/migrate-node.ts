@@ -26,6 +26,7 @@ import { SeenEpoch } from '../node/rollback-guard.ts';
 import { type ClusterSettings, clusterSchema, type KafkaSettings } from '../settings.ts';
 import type { Mail } from './copy-mail.ts';
 import { copyState, isEmpty, type NodeState, type StateTally, tallyState } from './copy-state.ts';
+import { requireOnlyReplica } from './replicas.ts';
 
 // Moves the state of a stopped node between its folder and a cluster (docs/adr/0088). Steps, each durable:
 // migration.json is written; the state is copied and compared; `keyspace` is written or removed, which is the decision;
@@ -151,6 +152,7 @@ async function begin(options: MigrateOptions): Promise<Migration> {
   if (settings.cluster === undefined || placeOf(settings.cluster) !== keyspace)
     throw new MillraceError('E_CONFIG', `${nodeFiles.settings} does not name the cluster of keyspace ${keyspace}`);
   await requireAlone(folder, settings, clock);
+  if (role === 'keys') await requireOnlyReplica(folder, options.connect);
   return { to, cluster: settings.cluster };
 }
 

@@ -21,6 +21,7 @@ import { z } from 'zod';
 import { loadNodeConfig, nodeFiles, readSettings } from '../config.ts';
 import { type Group, type GroupState, isInSync } from '../keys/replicas/group.ts';
 import { openGroup, openStatements, replicaOf } from '../keys/replicas/run.ts';
+import { Statements } from '../keys/replicas/statements.ts';
 import { connectCluster } from '../node/cluster.ts';
 import { type ClusterSettings, clusterSchema, settingsSchema } from '../settings.ts';
 import { writeNodeSettings } from './create-node.ts';
@@ -249,6 +250,33 @@ export async function removeReplica(folder: string, id: string): Promise<GroupSt
       return { ...state, members };
     }),
   );
+}
+
+/**
+ * Called before a command that works on the state of a stopped keys node, whose slots are then not replicated.
+ * @throws {MillraceError} E_STATE if there are other replicas, which may be running
+ */
+export async function requireOnlyReplica(folder: string, connect = connectCluster): Promise<void> {
+  const { id, installation, cluster, replica } = await readSettings(folder);
+  if (cluster === undefined) return;
+  const kek = new Uint8Array(await readFile(join(folder, nodeFiles.kek)));
+  const statements = new Statements({ installation, node: id }, kek);
+  wipe(kek);
+  const engine = await connect(folder, cluster, systemClock);
+  try {
+    const state = await (await openGroup({ statements }, { folder }, engine)).read();
+    const others = (state?.members ?? [])
+      .map((member) => member.id)
+      .filter((each) => each !== replicaOf({ id, replica }));
+    if (others.length > 0)
+      throw new MillraceError(
+        'E_STATE',
+        `${id} has other replicas (${others.join(', ')}): stop them, and remove them with \`node replicas --remove\``,
+      );
+  } finally {
+    statements.close();
+    await engine.close();
+  }
 }
 
 async function withGroup<T>(folder: string, work: (group: Group) => Promise<T>): Promise<T> {
