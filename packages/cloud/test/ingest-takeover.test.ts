@@ -2,13 +2,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MillraceError, noMetrics, silentLogger, sleep, systemClock } from '@millrace/base';
+import type { Directory } from '@millrace/protocol';
 import { type Collection, openLmdb, type RecordStore } from '@millrace/stores';
 import { twoSegmentsNodes } from '@millrace/testkit/protocol/support';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { IngestClaims } from '../src/segments/ingest-claims.ts';
-import { type IngestJob, ingestFields, ingestTable } from '../src/segments/ingest-job.ts';
+import { type IngestJob, ingestFields, ingestTable, OPEN } from '../src/segments/ingest-job.ts';
 import { IngestQueue } from '../src/segments/ingest-queue.ts';
 
 // Two segments nodes share one LMDB store, as in a cluster. A node can be frozen at each step, as by SIGSTOP, and killed.
@@ -40,8 +41,12 @@ class World {
   readonly states = new Map<string, 'stored' | 'refused'>();
   readonly nodes: Node[];
 
-  constructor(store: RecordStore, { nodes = NODES, stale = 300 } = {}) {
+  readonly directory: Directory;
+
+  constructor(store: RecordStore, options: { nodes?: readonly string[]; stale?: number; directory?: Directory } = {}) {
+    const { nodes = NODES, stale = 300 } = options;
     this.store = store;
+    this.directory = options.directory ?? directory;
     this.times = { beat: 20, stale, look: 20 };
     this.nodes = nodes.map((id) => new Node(id, this));
   }
@@ -146,7 +151,7 @@ class Node {
     const queue = new IngestQueue({
       job: this.job,
       node: this.id,
-      directory,
+      directory: world.directory,
       staged: { wipe: (design) => this.#step(life, `wipe ${design}`, () => world.wipe(design)) },
       clock: systemClock,
       logger: logger as unknown as typeof silentLogger,
@@ -316,6 +321,35 @@ it('a node that is no longer in the directory holds nothing', async () => {
   world.upload('d');
   await vi.waitFor(() => expect(world.states.get('d')).toBe('stored'), 60_000);
   expect((await ingestTable(store, 'storing', schema).get('d'))?.ended).toBe('complete');
+  await world.close();
+});
+
+it('a hostile node can keep jobs from the others only while the directory lists it, and makes them do nothing wrong', async () => {
+  const store = lmdb.records('records');
+  const listed = { ...directory, nodes: [...directory.nodes] };
+  const hostile = ingestTable(store, 'storing', schema);
+  await hostile.create('d', { design: 'd', claim: { by: 'segments-2', token: 1, beat: 0 } });
+  const world = new World(store, { nodes: ['segments-1'], directory: listed, stale: 120_000 });
+  const [honest] = world.nodes as [Node];
+  let claims = 0;
+  // It takes every job at once, again and again, and does nothing.
+  const take = setInterval(async () => {
+    for await (const [id, { claim }] of hostile.list(OPEN)) {
+      const next = { by: 'segments-2', token: (claim?.token ?? 0) + 1, beat: ++claims };
+      await hostile.update(id, (record) => ({ ...record, claim: next })).catch(() => undefined);
+    }
+  }, 2);
+  world.upload('d');
+  world.uploaded('d');
+  await vi.waitFor(() => expect(claims).toBeGreaterThan(100), 60_000);
+  expect([...world.states]).toEqual([]);
+  expect(world.isStaged('d')).toBe(true);
+  // Retired: it is not in the directory, and its login to the keyspace is revoked.
+  listed.nodes = listed.nodes.filter(({ id }) => id !== 'segments-2');
+  clearInterval(take);
+  await vi.waitFor(() => expect(world.states.get('d')).toBe('stored'), 60_000);
+  expect(honest.steps).not.toContain('refuse d');
+  expect(world.cells.size).toBe(SEGMENTS);
   await world.close();
 });
 

@@ -232,7 +232,8 @@ async function vault() {
     { periodMs: 1 },
   );
   const refusals = { get: async () => undefined };
-  const checks = { soon: () => undefined };
+  let alarms = 0;
+  const checks = { soon: () => void alarms++ };
   const context = {
     ...{ playbook, maintenance, members, storing, vaultKeys, order, refusals, checks, logger: silentLogger },
   } as unknown as KeysContext;
@@ -244,19 +245,19 @@ async function vault() {
   const reaches = (epoch: number) =>
     expect.poll(() => playbook.status().epoch, { timeout: 60_000 }).toBeGreaterThanOrEqual(epoch);
   /** Stops maintenance, then opens every cell as a machine does. */
-  const soundCells = async (): Promise<number> => {
+  const soundCells = async ({ designId, manifest }: KnownDesign = design): Promise<number> => {
     await close();
     let sound = 0;
-    for (const { index, outerKey, segment } of await playbook.slice(design.designId, 0, SEGMENTS)) {
+    for (const { index, outerKey, segment } of await playbook.slice(designId, 0, manifest.segments)) {
       const cell = await store.get(index);
       const sealed = applyOuterLayer(outerKey, cell?.body ?? new Uint8Array());
-      if (equalBytes(sha256(sealed), segmentHash(design.manifest, segment))) sound++;
+      if (equalBytes(sha256(sealed), segmentHash(manifest, segment))) sound++;
     }
     return sound;
   };
   /** Resolves when the keys node has handled all mail that it has. */
   const handled = () => box;
-  return { playbook, maintenance, members, one, two, reaches, handled, soundCells };
+  return { playbook, maintenance, members, one, two, reaches, handled, soundCells, alarms: () => alarms };
 }
 
 /** Both nodes run and share sweeps. */
@@ -391,6 +392,26 @@ describe('two segments nodes', () => {
     one.thaw();
     await expect.poll(() => playbook.design(design.designId).complete, { timeout: 60_000 }).toBe(true);
     expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('are found out when one reports cells that it was told to store and has not: they are missing, and stored again', async () => {
+    const { playbook, one, two, reaches, handled, soundCells, alarms } = await sweeping();
+    const design = await addToPlaybook(playbook, 200);
+    two.beforeStoring = async () => {
+      const { generation } = two.asked ?? { generation: 0 };
+      two.report({ type: 'stored', design: fromHex(design.designId), generation, from: 0, count: 200 });
+      two.freeze();
+    };
+    two.want(design);
+    // The limit: the keys node cannot see the cells. The honest node does, in the next sweep.
+    await expect.poll(() => playbook.design(design.designId).complete, { timeout: 60_000 }).toBe(true);
+    const before = alarms();
+    await reaches(playbook.status().epoch + 2);
+    expect(alarms()).toBeGreaterThan(before);
+    one.want(design); // as a repair does
+    await expect.poll(() => one.stored?.count, { timeout: 60_000 }).toBe(200);
+    await handled();
+    expect(await soundCells(design)).toBe(200);
   }, 120_000);
 
   it('wait together when neither answers, and continue', async () => {
