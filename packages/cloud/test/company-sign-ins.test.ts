@@ -15,6 +15,8 @@ import { setUp, type TlsServer } from '../src/node/server.ts';
 import { fixtureWithMachine } from './control-fixture.ts';
 import { peopleFixture } from './people-fixture.ts';
 
+const key = systemRandom(32);
+
 // Company sign-in at the console of a control node in memory, with a real provider on this computer.
 
 const ORIGIN = 'https://console.example';
@@ -41,7 +43,7 @@ beforeAll(async () => {
   server = fastify() as unknown as TlsServer;
   setUp(server, silentLogger);
   addConsoleRoutes(server, system.fixture.context, {
-    sessions: new Sessions(new MemoryRecords(), system.fixture.context.clock, systemRandom),
+    sessions: new Sessions(new MemoryRecords(), { clock: system.fixture.context.clock, random: systemRandom, key }),
     checks: new CheckBoard(systemClock),
     answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
     directories: undefined,

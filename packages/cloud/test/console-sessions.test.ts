@@ -1,7 +1,18 @@
 import type { SignInView } from '@millrace/api';
-import { Closer, silentLogger, systemClock, systemRandom, toBase64, toHex } from '@millrace/base';
+import {
+  Closer,
+  decodeCbor,
+  encodeCbor,
+  MillraceError,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  toBase64,
+  toHex,
+  utf8,
+} from '@millrace/base';
 import { generateUserKey, keyName, type MemorySigner } from '@millrace/identity';
-import { signTransaction, type TransactionOf } from '@millrace/protocol';
+import { type Directory, ownerParty, sha256, signTransaction, type TransactionOf, verifyFor } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { fastify } from 'fastify';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -13,6 +24,8 @@ import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { setUp, type TlsServer } from '../src/node/server.ts';
 import { fixtureWithMachine } from './control-fixture.ts';
 import { peopleFixture } from './people-fixture.ts';
+
+const key = systemRandom(32);
 
 // Sessions of browsers at a control node in memory. What a session may do is the policy's, as for certificates.
 
@@ -28,7 +41,7 @@ beforeAll(async () => {
   server = fastify() as unknown as TlsServer;
   setUp(server, silentLogger);
   addConsoleRoutes(server, system.fixture.context, {
-    sessions: new Sessions(store, system.fixture.context.clock, systemRandom),
+    sessions: new Sessions(store, { clock: system.fixture.context.clock, random: systemRandom, key }),
     checks: new CheckBoard(systemClock),
     answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
     directories: undefined,
@@ -290,23 +303,92 @@ it('refuses a request for a session that is larger than any, and counts it', asy
 
 it('a session goes on at the next active control node, which has the same store, and nowhere else', async () => {
   const { clock } = system.fixture.context;
-  const next = new Sessions(store, clock, systemRandom);
+  const next = new Sessions(store, { clock, random: systemRandom, key });
   const holder = { kind: 'key', name: 'bb' } as const;
-  const opened = await new Sessions(store, clock, systemRandom).open(holder);
+  const opened = await new Sessions(store, { clock, random: systemRandom, key }).open(holder);
   expect(await next.use(opened.secret)).toMatchObject({ holder, until: opened.until });
-  expect(await new Sessions(new MemoryRecords(), clock, systemRandom).use(opened.secret)).toBeUndefined();
+  expect(
+    await new Sessions(new MemoryRecords(), { clock, random: systemRandom, key }).use(opened.secret),
+  ).toBeUndefined();
   // The store does not tell the secret.
   const { entries } = await store.collection('session').page({ limit: 1_000 });
   expect(entries.length).toBeGreaterThan(0);
   for (const { key, value } of entries)
     expect(`${key} ${Buffer.from(value).toString('latin1')}`).not.toContain(opened.secret);
   await next.close(opened.secret);
-  expect(await new Sessions(store, clock, systemRandom).use(opened.secret)).toBeUndefined();
+  expect(await new Sessions(store, { clock, random: systemRandom, key }).use(opened.secret)).toBeUndefined();
+});
+
+it('who writes to the keyspace makes no session, of nobody, and prolongs none', async () => {
+  const { owner, holder } = system.fixture.keys;
+  const design = `/v1/designs/${system.design}`;
+  const records = store.collection('session');
+  for (const { key: earlier } of (await records.page({ limit: 1_000 })).entries) await records.delete(earlier);
+  const secret = 'F'.repeat(43);
+  const id = toHex(sha256(utf8(secret)));
+  const statusOf = async (of = secret) => (await ask('GET', design, { cookie: `${COOKIE}=${of}` })).status;
+  const record = { holder: { kind: 'key', name: keyName(owner.publicKey) }, until: now + 3_600_000, used: now };
+  // Without a MAC, with one of zeros, and with that of a genuine session of the same holder.
+  const opened = await open(await request(owner));
+  expect(opened.status).toBe(200);
+  const genuine = opened.cookie.slice(`${COOKIE}=`.length);
+  const own = toHex(sha256(utf8(genuine)));
+  const kept = (await records.get(own)) ?? new Uint8Array();
+  await records.put(id, encodeCbor(record));
+  expect(await statusOf()).toBe(401);
+  await records.put(id, encodeCbor({ ...record, mac: new Uint8Array(32) }));
+  expect(await statusOf()).toBe(401);
+  await records.put(id, kept);
+  expect(await statusOf()).toBe(401);
+  const changes = [
+    { holder: { kind: 'key', name: keyName(holder.publicKey) } },
+    { until: now + 9e9 },
+    { used: now + 1 },
+  ];
+  for (const change of changes) {
+    await records.put(own, encodeCbor({ ...(decodeCbor(kept, 'session') as object), ...change } as never));
+    expect(await statusOf(genuine)).toBe(401);
+  }
+  await records.put(own, kept);
+  expect(await statusOf(genuine)).toBe(200); // its own secret and its own record: put back, it goes on, until its end
+  // The control: with the key of the control nodes, which is not in the keyspace, the forged record would count.
+  const forger = new Sessions(store, {
+    clock: system.fixture.context.clock,
+    random: () => new Uint8Array(32).fill(7),
+    key,
+  });
+  const forged = await forger.open({ kind: 'key', name: keyName(owner.publicKey) });
+  expect(await statusOf(forged.secret)).toBe(200);
+});
+
+it('who writes to the keyspace can enrol a key of his own: it reads, and its signature counts nowhere else', async () => {
+  const { context, keys } = system.fixture;
+  const owner = await context.records.users.require(keyName(keys.owner.publicKey));
+  const own = generateUserKey();
+  const name = keyName(own.publicKey);
+  await context.records.users.put(name, { ...owner, user: name, publicKey: own.publicKey });
+  // The limit: control trusts its records. What it shows is in the keyspace anyway.
+  const { cookie } = await open(await request(own));
+  expect((await ask('GET', '/v1/sessions/current', { cookie })).status).toBe(200);
+  expect((await ask('GET', `/v1/designs/${system.design}`, { cookie })).body.code).toBe('E_FORBIDDEN');
+  // Segments and keys nodes, and machines, see by the document that it registers another key.
+  const { installation, adminKey } = context.directory;
+  const { document } = await context.records.users.require(name);
+  const signed = await signTransaction(own, installation, {
+    ...{ type: 'design.delete' as const, id: systemRandom(16), issued: now, expires: now + 600_000 },
+    design: system.design,
+  });
+  const attested = { transaction: signed, credential: document };
+  const verified = verifyFor(ownerParty({ owner: owner.publicKey }), 'designer', attested, {
+    installation,
+    adminKey,
+  } as Directory);
+  await expect(verified).rejects.toBeInstanceOf(MillraceError);
 });
 
 it('a key has at most 20 sessions, also if it asks for many at once; ended ones do not count', async () => {
   const clock = { now: () => now, monotonic: () => now };
-  const sessions = new Sessions(new MemoryRecords(), clock, systemRandom);
+  const sessions = new Sessions(new MemoryRecords(), { clock, random: systemRandom, key });
   const holder = { kind: 'key', name: 'aa' } as const;
   const many = await Promise.allSettled(Array.from({ length: 30 }, () => sessions.open(holder)));
   expect(many.filter(({ status }) => status === 'fulfilled')).toHaveLength(20);

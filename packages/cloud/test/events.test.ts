@@ -12,6 +12,8 @@ import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { setUp, type TlsServer } from '../src/node/server.ts';
 import { fixtureWithMachine } from './control-fixture.ts';
 
+const key = systemRandom(32);
+
 const record = (owner: string, holder = owner) => ({ owner, holder });
 
 describe('changes', () => {
@@ -85,7 +87,7 @@ describe('a stream of events for a browser', () => {
     server = fastify({ forceCloseConnections: true }) as unknown as TlsServer;
     setUp(server, silentLogger);
     addConsoleRoutes(server, system.fixture.context, {
-      sessions: new Sessions(new MemoryRecords(), system.fixture.context.clock, systemRandom),
+      sessions: new Sessions(new MemoryRecords(), { clock: system.fixture.context.clock, random: systemRandom, key }),
       checks: new CheckBoard(systemClock),
       answers: await IdempotentAnswers.open(answersInMemory(), systemClock),
       directories: undefined,

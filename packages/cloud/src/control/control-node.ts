@@ -30,7 +30,7 @@ import { createCheckpointPublisher } from './checkpoint-publisher.ts';
 import { CheckBoard } from './checks.ts';
 import { CommandBoard } from './command-board.ts';
 import { openConsole } from './console/open.ts';
-import { Sessions } from './console/sessions.ts';
+import { Sessions, sessionKey } from './console/sessions.ts';
 import type { ControlContext } from './context.ts';
 import { DamagedRecords } from './damaged.ts';
 import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
@@ -192,7 +192,7 @@ export async function createControlNode(
 
   await finishInterrupted(context);
   const { seen } = context.records;
-  const sessions = new Sessions(stores.sessions, clock, systemRandom);
+  const sessions = new Sessions(stores.sessions, { clock, random: systemRandom, key: sessionKey(keys.permit.key) });
   const answers = await IdempotentAnswers.open(context.records.answers, clock);
   const forget = () =>
     Promise.all([

@@ -1,5 +1,19 @@
-import { type Clock, KeyedMutex, MillraceError, type RandomSource, toHex, utf8 } from '@millrace/base';
-import { sha256 } from '@millrace/base/crypto';
+import { timingSafeEqual } from 'node:crypto';
+import {
+  type Bytes,
+  bytesOf,
+  type Clock,
+  encodeCbor,
+  hkdf,
+  KeyedMutex,
+  MillraceError,
+  type RandomSource,
+  toHex,
+  utf8,
+  wipe,
+} from '@millrace/base';
+import { hmacSha256, sha256 } from '@millrace/base/crypto';
+import type { P256Key } from '@millrace/identity';
 import { signInRoles } from '@millrace/protocol';
 import type { RecordStore } from '@millrace/stores';
 import { z } from 'zod';
@@ -30,8 +44,24 @@ const holderSchema = z.discriminatedUnion('kind', [
 ]);
 export type SessionHolder = z.output<typeof holderSchema>;
 
-const sessionSchema = z.strictObject({ holder: holderSchema, until: z.number(), used: z.number() });
+const sessionSchema = z.strictObject({
+  holder: holderSchema,
+  until: z.number(),
+  used: z.number(),
+  /** Under a key of the control nodes: who writes to the cluster cannot make a session. Earlier versions had none. */
+  mac: bytesOf(32).optional(),
+});
 type Session = z.output<typeof sessionSchema>;
+
+/** The key of the records of sessions, 32 bytes, which all control nodes can derive. */
+export function sessionKey(permitKey: Pick<P256Key, 'exportSecret'>): Bytes {
+  const secret = permitKey.exportSecret();
+  try {
+    return hkdf([secret], new Uint8Array(), utf8('millrace/v1/console-sessions'));
+  } finally {
+    wipe(secret);
+  }
+}
 
 /**
  * Sessions of browsers, by the hash of their secret. No backup has them. They are in memory, so that a restart of
@@ -42,10 +72,13 @@ export class Sessions {
   readonly #random: RandomSource;
   readonly #sessions: Table<Session>;
   readonly #opening = new KeyedMutex();
+  readonly #key: Uint8Array;
 
-  constructor(store: RecordStore, clock: Clock, random: RandomSource) {
+  /** @param modules.key `sessionKey`; not retained by the caller */
+  constructor(store: RecordStore, { clock, random, key }: { clock: Clock; random: RandomSource; key: Uint8Array }) {
     this.#clock = clock;
     this.#random = random;
+    this.#key = key;
     this.#sessions = new Table(store, 'session', sessionSchema, {
       indexes: { holder: ({ holder, until }) => [{ group: holder.name, order: until }] },
     });
@@ -70,7 +103,8 @@ export class Sessions {
       throw new MillraceError('E_QUOTA', `a key or person has at most ${MOST_OF_ONE} sessions: sign out elsewhere`);
     const secret = Buffer.from(this.#random(32)).toString('base64url');
     const until = Math.min(now + WHOLE_MS, holder.kind === 'company' ? holder.until : Number.MAX_SAFE_INTEGER);
-    await this.#sessions.create(nameOf(secret), { holder, until, used: now });
+    const id = nameOf(secret);
+    await this.#sessions.create(id, this.#signed(id, { holder, until, used: now }));
     return { secret, until };
   }
 
@@ -78,10 +112,11 @@ export class Sessions {
   async use(secret: string): Promise<Pick<Session, 'holder' | 'until'> | undefined> {
     const session = await this.find(secret);
     const now = this.#clock.now();
+    const id = nameOf(secret);
     if (session !== undefined && now >= session.used + USE_MS)
       // The session may have been closed meanwhile.
       await this.#sessions
-        .update(nameOf(secret), (current) => ({ ...current, used: now }))
+        .update(id, (current) => (this.#isOwn(id, current) ? this.#signed(id, { ...current, used: now }) : current))
         .catch((error: unknown) => {
           if (!(error instanceof MillraceError && error.code === 'E_NOT_FOUND')) throw error;
         });
@@ -90,8 +125,10 @@ export class Sessions {
 
   /** The same without counting as a use: an open stream keeps no session from ending. */
   async find(secret: string): Promise<Session | undefined> {
-    const session = await this.#sessions.get(nameOf(secret));
-    return session === undefined || hasEnded(session, this.#clock.now()) ? undefined : session;
+    const id = nameOf(secret);
+    const session = await this.#sessions.get(id);
+    if (session === undefined || !this.#isOwn(id, session) || hasEnded(session, this.#clock.now())) return undefined;
+    return session;
   }
 
   close(secret: string): Promise<void> {
@@ -103,6 +140,20 @@ export class Sessions {
     const now = this.#clock.now();
     for await (const [id, session] of this.#sessions.list())
       if (hasEnded(session, now)) await this.#sessions.remove(id);
+  }
+
+  #signed(id: string, { holder, until, used }: Session): Session {
+    return { holder, until, used, mac: this.#macOf(id, { holder, until, used }) };
+  }
+
+  #isOwn(id: string, session: Session): boolean {
+    return session.mac !== undefined && timingSafeEqual(session.mac, this.#macOf(id, session));
+  }
+
+  #macOf(id: string, { holder, until, used }: Session): Bytes {
+    const mac = hmacSha256(this.#key);
+    mac.update(encodeCbor({ id, holder, until, used } as never));
+    return mac.digest();
   }
 }
 
