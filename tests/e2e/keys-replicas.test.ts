@@ -112,8 +112,10 @@ afterAll(async () => {
 });
 
 const groupOf = async (id: Id) => {
-  const config = await loadNodeConfig(folders[id]);
-  return openGroup({ statements: await openStatements(config) }, config, engineOf(id));
+  const folder = folders[id];
+  const { installation } = system.installation.directory;
+  const statements = await openStatements(folder, { installation, node: 'keys-1' });
+  return openGroup({ statements }, { folder }, engineOf(id));
 };
 const inSync = (id: Id) =>
   expect.poll(async () => isInSync(await (await groupOf(id)).read(), id), { timeout: 60_000 }).toBe(true);

@@ -126,6 +126,31 @@ it('removes a replica by a change of the group: nothing waits for it', async () 
   await expect(b.lead(2)).rejects.toMatchObject({ code: 'E_STANDBY' });
 });
 
+it('three replicas survive the loss of two, one after the other', async () => {
+  const c = new Host('keys-1-c', keyspace);
+  await a.enrol(c.id);
+  await a.lead(1);
+  for (const host of [b, c]) await host.follow();
+  for (const host of [b, c]) await inSync(a, host);
+  await a.leader?.slots('design').write(0, utf8('of the first'));
+  await a.kill();
+  await b.lead(2);
+  // The third one stays in sync: nothing is complete without it, while it takes over the content of the new one.
+  expect(await b.isInSync(c.id)).toBe(true);
+  await b.leader?.slots('design').write(1, utf8('of the second'));
+  expect(await c.slots.design.read(1)).toEqual(utf8('of the second'));
+  await b.kill();
+  await c.lead(3);
+  await c.leader?.slots('design').erase(0);
+  expect(await c.content()).toMatch(/^design 1 [0-9a-f]+$/);
+  expect(c.leader?.destruction().owing).toEqual([a.id, b.id]);
+  for (const host of [a, b]) await host.follow();
+  for (const host of [a, b]) await inSync(c, host);
+  for (const host of [a, b]) expect(await host.content()).toBe(await c.content());
+  expect(c.leader?.destruction().owing).toEqual([]);
+  await c.kill();
+});
+
 // Death at each request that changes something (every third one) of the replica that leads (that follows).
 it.each(['leader', 'follower'])(
   'loses nothing that was complete, wherever the %s dies',

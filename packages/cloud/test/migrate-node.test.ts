@@ -24,6 +24,8 @@ import { cancelMigration, type MigrateOptions, type MovableRole, migrateNode } f
 import { nodeFiles } from '../src/config.ts';
 import { openControlStores } from '../src/control/stores.ts';
 import { Group } from '../src/keys/replicas/group.ts';
+import { leadOffline } from '../src/keys/replicas/offline.ts';
+import { openStatements } from '../src/keys/replicas/run.ts';
 import { Statements } from '../src/keys/replicas/statements.ts';
 import { openKeysStores, openPlaybook, sealState } from '../src/keys/stores.ts';
 import { SeenEpoch } from '../src/node/rollback-guard.ts';
@@ -285,6 +287,32 @@ describe('a move is refused', () => {
     });
     await group.change((state) => ({ ...state, members: state.members.slice(0, 1) }));
     await migrateNode(back);
+  });
+
+  it('of slots by a command while a replica is active, or has newer ones', async () => {
+    await makeNode('keys');
+    await migrateNode(options('keys'));
+    const statements = await openStatements(folder, { installation: directory.installation, node: 'keys-1' });
+    const group = await Group.open({ records: remote.replicas, statements, seenFile: join(folder, 'seen') });
+    await group.found('keys-1');
+    await group.change((state) => ({ ...state, members: [...state.members, { id: 'keys-1-b', inSync: true }] }));
+    const offline = await leadOffline(folder, { connect });
+    expect(await group.read()).toMatchObject({
+      active: 'keys-1',
+      members: [
+        { id: 'keys-1', inSync: true },
+        { id: 'keys-1-b', inSync: false, oldest: expect.any(Number) },
+      ],
+    });
+    await expect(leadOffline(folder, { connect, waitMs: 100 })).rejects.toMatchObject({ code: 'E_CONFLICT' });
+    await offline.close();
+    await (await leadOffline(folder, { connect })).close();
+    await group.change(({ members, ...rest }) => ({
+      ...rest,
+      members: members.map(({ id }) => ({ id, inSync: id === 'keys-1-b' })),
+    }));
+    await expect(leadOffline(folder, { connect })).rejects.toMatchObject({ code: 'E_STANDBY' });
+    statements.close();
   });
 
   it('for the wrong role, without a cluster, where the state already is, and while another move is under way', async () => {

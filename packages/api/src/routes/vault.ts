@@ -23,6 +23,8 @@ export const maintenanceReport = z.strictObject({
   /** Cost per month, in the currency of the prices. */
   moneyPerMonth: z.number().nonnegative(),
   problems: uint,
+  /** If the keys node has several replicas: up to which epoch keys are destroyed on all, and which may hold others. */
+  replicas: z.strictObject({ destroyedThrough: uint, owing: z.array(nodeId).max(7) }).optional(),
 });
 export type MaintenanceReport = z.output<typeof maintenanceReport>;
 

@@ -99,6 +99,14 @@ function controlLines(control: StatusView | { error: { code: string; message: st
     ),
     `seen by control: ${seen.join(', ') || 'none yet'}`,
     ...(maintenance === undefined ? [] : [`maintenance: ${describe(maintenance)}`]),
+    ...owingLines(maintenance?.replicas),
+  ];
+}
+
+function owingLines(replicas: NonNullable<StatusView['maintenance']>['replicas']): string[] {
+  if (replicas === undefined || replicas.owing.length === 0) return [];
+  return [
+    `keys of epochs after ${replicas.destroyedThrough} may not be destroyed at ${replicas.owing.join(', ')}: start it, or \`${commandName} node replicas --remove\` it and destroy its disk`,
   ];
 }
 

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { Closer, MillraceError, parse } from '@millrace/base';
 import { type Playbook, PointsPool } from '@millrace/vault';
 import { nodeFiles, readSettings } from '../config.ts';
+import { leadOffline } from '../keys/replicas/offline.ts';
 import { openKeysStores, openPlaybook } from '../keys/stores.ts';
 import { noteEpoch, openCells } from '../segments/admin.ts';
 import { openSegmentsStores } from '../segments/stores.ts';
 import { DEFAULT_MAINTENANCE, settingsSchema } from '../settings.ts';
-import { requireOnlyReplica } from './replicas.ts';
 
 /** Opens the playbook of a stopped keys node. @param folder folder of the node */
 export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbook; close: () => Promise<void> }> {
@@ -20,7 +20,7 @@ export async function openPlaybookIn(folder: string): Promise<{ playbook: Playbo
       nodeFiles.settings,
       'E_CONFIG',
     );
-    await requireOnlyReplica(folder);
+    if (cluster !== undefined) closer.add(await leadOffline(folder));
     const stores = closer.add(await openKeysStores(folder, cluster));
     const playbook = closer.add(await openPlaybook(stores, maintenance.density));
     return { playbook, close: () => closer.close() };

@@ -2,9 +2,9 @@ import { cp } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Clock, Closer, eraseDurably, MillraceError } from '@millrace/base';
 import { nodeFiles, readSettings } from '../config.ts';
+import { requireInSync } from '../keys/replicas/offline.ts';
 import { requireNoMigration } from '../node/migration.ts';
 import { copyCompared, type MovableRole, openCluster, openFiles, writeClusterSetting } from './migrate-node.ts';
-import { requireOnlyReplica } from './replicas.ts';
 
 /** Whether the state of a node is in a cluster, and has to be exported for a backup. */
 export async function needsExport(folder: string): Promise<boolean> {
@@ -20,8 +20,8 @@ export async function exportNode(folder: string, role: MovableRole, target: stri
   await requireNoMigration(folder);
   const { cluster } = await readSettings(folder);
   if (cluster === undefined) throw new MillraceError('E_STATE', `the state of ${folder} is in files`);
-  if (role === 'keys') await requireOnlyReplica(folder);
-  const left: readonly string[] = [nodeFiles.keyspace, 'data.mdb', 'lock.mdb'];
+  if (role === 'keys') await requireInSync(folder);
+  const left: readonly string[] = [nodeFiles.keyspace, nodeFiles.replicas, 'data.mdb', 'lock.mdb'];
   await cp(folder, target, { recursive: true, filter: (path) => !left.includes(basename(path)) });
   await writeClusterSetting(target, undefined);
   const closer = new Closer();

@@ -37,6 +37,8 @@ export {
   removeReplica,
   replicaFingerprint,
   requestReplica,
+  sealReplicaKeys,
+  withoutReplica,
 } from './replicas.ts';
 export {
   discardUnlistedKeys,

@@ -9,6 +9,7 @@ import {
   MillraceError,
   noMetrics,
   parse,
+  removeDurably,
   writeDurably,
 } from '@millrace/base';
 import { type Directory, nodesOf, openDirectory } from '@millrace/protocol';
@@ -16,6 +17,7 @@ import { keepStores, openLmdb, openLogQueue } from '@millrace/stores';
 import { openFileEngine, openFileKeyWrapper } from '@millrace/vault';
 import { nodeFiles, readSettings } from '../config.ts';
 import { OWN_TOPIC } from '../control/own-mail.ts';
+import { otherReplicas } from '../keys/replicas/offline.ts';
 import { sealState } from '../keys/stores.ts';
 import { connectCluster } from '../node/cluster.ts';
 import { eraseNodeQueue, hasNodeQueue, openNodeQueue } from '../node/cluster-queue.ts';
@@ -26,7 +28,6 @@ import { SeenEpoch } from '../node/rollback-guard.ts';
 import { type ClusterSettings, clusterSchema, type KafkaSettings } from '../settings.ts';
 import type { Mail } from './copy-mail.ts';
 import { copyState, isEmpty, type NodeState, type StateTally, tallyState } from './copy-state.ts';
-import { requireOnlyReplica } from './replicas.ts';
 
 // Moves the state of a stopped node between its folder and a cluster (docs/adr/0088). Steps, each durable:
 // migration.json is written; the state is copied and compared; `keyspace` is written or removed, which is the decision;
@@ -132,7 +133,7 @@ async function isDecided(folder: string, { to, cluster }: Migration): Promise<bo
 
 /** Checks a move that is not under way yet, and changes nothing. */
 async function begin(options: MigrateOptions): Promise<Migration> {
-  const { folder, role, to, cluster, clock } = options;
+  const { folder, role, to, cluster } = options;
   const settings = await readSettings(folder);
   if (settings.role !== role) throw new MillraceError('E_STATE', `${folder} is the folder of a ${settings.role} node`);
   const keyspace = await readKeyspace(folder);
@@ -151,17 +152,19 @@ async function begin(options: MigrateOptions): Promise<Migration> {
   if (keyspace === undefined) throw new MillraceError('E_STATE', 'its state is already in its folder');
   if (settings.cluster === undefined || placeOf(settings.cluster) !== keyspace)
     throw new MillraceError('E_CONFIG', `${nodeFiles.settings} does not name the cluster of keyspace ${keyspace}`);
-  await requireAlone(folder, settings, clock);
-  if (role === 'keys') await requireOnlyReplica(folder, options.connect);
+  await requireAlone(options, settings);
   return { to, cluster: settings.cluster };
 }
 
 /** Nodes that share a keyspace move back together, which is not possible. */
-async function requireAlone(folder: string, settings: Settings, clock: Clock): Promise<void> {
+async function requireAlone({ folder, clock, connect }: Place, settings: Settings): Promise<void> {
   const { role } = settings;
   const others = nodesOf(await directoryIn(folder, settings, clock), role).length - 1;
   if (others > 0)
     throw new MillraceError('E_STATE', `${others} other ${role} node(s) use its keyspace: retire them first`);
+  const replicas = role === 'keys' ? await otherReplicas(folder, connect) : [];
+  if (replicas.length > 0)
+    throw new MillraceError('E_STATE', `its replicas use its keyspace: remove ${replicas.join(', ')} first`);
 }
 
 type Settings = Awaited<ReturnType<typeof readSettings>>;
@@ -283,6 +286,7 @@ async function erase(place: Place, where: Migration['to'], cluster: ClusterSetti
   const { folder, role, clock, connect = connectCluster, mail = kafka } = place;
   if (where === 'cluster') {
     const engine = await connect(folder, cluster, clock);
+    if (role === 'keys') await removeDurably(join(folder, nodeFiles.data, nodeFiles.replicas));
     await engine.erase().finally(() => engine.close());
     if (cluster.kafka !== undefined) await mail.erase(folder, cluster.kafka);
     return;

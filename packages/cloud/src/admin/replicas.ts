@@ -18,11 +18,9 @@ import { sha256 } from '@millrace/base/crypto';
 import { fingerprint, generateP256Key, isTlsPair, p256Key, seal, unseal } from '@millrace/identity';
 import { directoryAt, nodeId, type SignedDirectory, verifySigned } from '@millrace/protocol';
 import { z } from 'zod';
-import { loadNodeConfig, nodeFiles, readSettings } from '../config.ts';
-import { type Group, type GroupState, isInSync } from '../keys/replicas/group.ts';
-import { openGroup, openStatements, replicaOf } from '../keys/replicas/run.ts';
-import { Statements } from '../keys/replicas/statements.ts';
-import { connectCluster } from '../node/cluster.ts';
+import { nodeFiles, readSettings } from '../config.ts';
+import { type GroupState, isInSync } from '../keys/replicas/group.ts';
+import { withGroup } from '../keys/replicas/offline.ts';
 import { type ClusterSettings, clusterSchema, settingsSchema } from '../settings.ts';
 import { writeNodeSettings } from './create-node.ts';
 
@@ -131,19 +129,24 @@ export async function enrolReplica(folder: string, input: unknown, shown: string
       'E_AUTH',
       `the request of ${request.replica} has the fingerprint ${found}, which was not given: compare it with what the host shows`,
     );
-  const settings = await readSettings(folder);
-  const { role, id, installation, adminKey } = settings;
+  const { role, id, installation, adminKey } = await readSettings(folder);
   if (role !== 'keys' || id !== request.node)
     throw new MillraceError('E_CONFIG', `${folder} contains the ${role} node ${id}, not the keys node ${request.node}`);
   if (request.installation !== installation || request.adminKey !== adminKey)
     throw new MillraceError('E_AUTH', `the request of ${request.replica} is for another installation or administrator`);
-  await withGroup(folder, async (group) => {
+  await withGroup(folder, async ({ group }) => {
     await group.change(({ members, ...rest }) => {
       if (members.some((member) => member.id === request.replica)) return undefined;
       if (members.length >= 7) throw new MillraceError('E_STATE', 'a keys node has at most 7 replicas');
       return { ...rest, members: [...members, { id: request.replica, inSync: false }] };
     });
   });
+  return sealReplicaKeys(folder, request);
+}
+
+/** The keys of the node in this folder, sealed to a request. */
+export async function sealReplicaKeys(folder: string, request: ReplicaRequest): Promise<ReplicaGrant> {
+  const { maintenance, boxes, chaffPercent, checks } = await readSettings(folder);
   const read = async (name: string) => new Uint8Array(await readFile(join(folder, name)));
   const [identity, tlsKey, kek] = [
     await read(nodeFiles.identity),
@@ -151,7 +154,6 @@ export async function enrolReplica(folder: string, input: unknown, shown: string
     await read(nodeFiles.kek),
   ];
   const sender = p256Key(identity);
-  const { maintenance, boxes, chaffPercent, checks } = settings;
   const plain = encodeCbor({
     ...{ identity, tlsKey, kek },
     certificate: await readFile(join(folder, nodeFiles.certificate), 'utf8'),
@@ -219,7 +221,7 @@ export async function acceptReplica(folder: string, input: unknown): Promise<Rep
 
 /** The replicas of the keys node in this folder, which may be running. */
 export function listReplicas(folder: string): Promise<GroupState> {
-  return withGroup(folder, async (group) => {
+  return withGroup(folder, async ({ group }) => {
     const state = await group.read();
     if (state === undefined) throw new MillraceError('E_STATE', 'the keys node has not run with this keyspace yet');
     return state;
@@ -231,71 +233,25 @@ export function listReplicas(folder: string): Promise<GroupState> {
  * @param folder of another replica, which may be running
  * @throws {MillraceError} E_NOT_FOUND; E_STATE if no other replica has everything, or for the replica of this folder
  */
-export async function removeReplica(folder: string, id: string): Promise<GroupState> {
-  const { replica, id: node } = await readSettings(folder);
-  if (id === replicaOf({ replica, id: node }))
+export function removeReplica(folder: string, id: string): Promise<GroupState> {
+  return withGroup(folder, ({ group, own }) => group.change((state) => withoutReplica(state, own, id)));
+}
+
+/** @param own the replica whose folder it is @throws {MillraceError} E_NOT_FOUND, E_STATE */
+export function withoutReplica(state: GroupState, own: string, id: string): GroupState {
+  const members = state.members.filter((member) => member.id !== id);
+  if (members.length === state.members.length)
+    throw new MillraceError('E_NOT_FOUND', `the keys node has no replica ${id}`);
+  if (id === own)
     throw new MillraceError('E_STATE', `${id} is the replica of this folder: remove it on the host of another one`);
-  return withGroup(folder, (group) =>
-    group.change((state) => {
-      const members = state.members.filter((member) => member.id !== id);
-      if (members.length === state.members.length)
-        throw new MillraceError('E_NOT_FOUND', `the keys node has no replica ${id}`);
-      if (!members.some((member) => isInSync(state, member.id)))
-        throw new MillraceError(
-          'E_STATE',
-          `no other replica than ${id} has the newest keys: start it, or restore a backup`,
-        );
-      if (state.active === id && isInSync(state, id))
-        throw new MillraceError('E_STATE', `${id} was active last: another replica has to become active first`);
-      return { ...state, members };
-    }),
-  );
-}
-
-/**
- * Called before a command that works on the state of a stopped keys node, whose slots are then not replicated.
- * @throws {MillraceError} E_STATE if there are other replicas, which may be running
- */
-export async function requireOnlyReplica(folder: string, connect = connectCluster): Promise<void> {
-  const { id, installation, cluster, replica } = await readSettings(folder);
-  if (cluster === undefined) return;
-  const kek = new Uint8Array(await readFile(join(folder, nodeFiles.kek)));
-  const statements = new Statements({ installation, node: id }, kek);
-  wipe(kek);
-  const engine = await connect(folder, cluster, systemClock);
-  try {
-    const state = await (await openGroup({ statements }, { folder }, engine)).read();
-    const others = (state?.members ?? [])
-      .map((member) => member.id)
-      .filter((each) => each !== replicaOf({ id, replica }));
-    if (others.length > 0)
-      throw new MillraceError(
-        'E_STATE',
-        `${id} has other replicas (${others.join(', ')}): stop them, and remove them with \`node replicas --remove\``,
-      );
-  } finally {
-    statements.close();
-    await engine.close();
-  }
-}
-
-async function withGroup<T>(folder: string, work: (group: Group) => Promise<T>): Promise<T> {
-  const config = await loadNodeConfig(folder);
-  const { cluster, role } = config;
-  if (role !== 'keys' || cluster === undefined)
+  if (!members.some((member) => isInSync(state, member.id)))
     throw new MillraceError(
-      'E_CONFIG',
-      'only a keys node whose state is in a cluster has replicas: move it with `millrace migrate keys --to cluster`',
+      'E_STATE',
+      `no other replica than ${id} has the newest keys: start it, or restore a backup`,
     );
-  const engine = await connectCluster(folder, cluster, systemClock);
-  const statements = await openStatements(config);
-  try {
-    return await work(await openGroup({ statements }, config, engine));
-  } finally {
-    statements.close();
-    config.identity.close();
-    await engine.close();
-  }
+  if (state.active === id)
+    throw new MillraceError('E_STATE', `${id} was active last: another replica has to become active first`);
+  return { ...state, members };
 }
 
 /** The directory that came with the grant, or the newer one that is here. */

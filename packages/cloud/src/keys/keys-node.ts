@@ -14,6 +14,7 @@ import { deleteDesign } from './design-messages.ts';
 import { LicenceRepository } from './licences.ts';
 import { Maintenance } from './maintenance.ts';
 import { handleLinkMessage, handleMail } from './messages.ts';
+import type { Destruction } from './replicas/leader.ts';
 import { SegmentsMembers } from './segments-members.ts';
 import { type KeysStores, openPlaybook } from './stores.ts';
 import { Storing } from './storing.ts';
@@ -30,8 +31,12 @@ export interface KeysNodeOptions {
   readonly id: string;
   readonly config: NodeConfig;
   readonly addresses: Addresses;
-  /** Id of this replica, if there may be several: they use the same records, one at a time. */
-  readonly replica?: string | undefined;
+  /** This replica, if there may be several: they use the same records, one at a time. */
+  readonly replica?: {
+    readonly id: string;
+    /** What is destroyed on all of them. */
+    destruction(): Destruction;
+  };
 }
 
 /** The keys node: holds playbooks and content keys (wrapped), opens no port, never sees a cell. */
@@ -58,7 +63,7 @@ export async function createKeysNode(
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
   const { control, mail, links } = outbound;
-  const objects = new ObjectRepository(records, replica);
+  const objects = new ObjectRepository(records, replica?.id);
   const order = new RwLock();
   const streams = new KeysStreams({
     directory,
@@ -78,7 +83,23 @@ export async function createKeysNode(
   const members = new SegmentsMembers({ directory, keys: vaultKeys, clock });
   const storing = new Storing({ members, clock, signal: vaultKeys.closing });
   const maintenance = new Maintenance(
-    { playbook, store: records, mail, vaultKeys, members, storing, control, clock, logger, metrics, tracer, order },
+    {
+      ...{
+        playbook,
+        store: records,
+        mail,
+        vaultKeys,
+        members,
+        storing,
+        control,
+        clock,
+        logger,
+        metrics,
+        tracer,
+        order,
+      },
+      destruction: replica && (() => replica.destruction()),
+    },
     config.maintenance,
   );
   const checks = new Checks(config.checks, {

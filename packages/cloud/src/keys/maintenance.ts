@@ -20,6 +20,7 @@ import { runsOf } from '../node/runs.ts';
 import type { MaintenanceSettings } from '../settings.ts';
 import { Budget } from './budget.ts';
 import { CheckDriver } from './check-driver.ts';
+import type { Destruction } from './replicas/leader.ts';
 import type { SegmentsMembers } from './segments-members.ts';
 import type { Storing } from './storing.ts';
 import { SweepDriver } from './sweep-driver.ts';
@@ -45,6 +46,8 @@ export interface MaintenanceModules {
    * before it or takes it into account.
    */
   readonly order: RwLock;
+  /** If the node has replicas. */
+  readonly destruction?: (() => Destruction) | undefined;
 }
 
 /** Interval between progress reports of a long sweep to control, ms. */
@@ -233,6 +236,7 @@ export class Maintenance implements Closable {
     const { epoch, cells, decoys, designs } = this.#modules.playbook.status();
     const reachedPeriodMs = Math.round(Math.max(this.#periodMs, sweepMs / Math.max(progress, 1e-6)));
     const held = reachedPeriodMs <= this.#periodMs;
+    const destroyed = this.#modules.destruction?.();
     const perSweep = this.#budget.money / Math.max(progress, 1e-6);
     const report: MaintenanceReport = {
       epoch,
@@ -246,6 +250,7 @@ export class Maintenance implements Closable {
       heldBackBy: held ? 'no' : (this.#budget.heldBackBy ?? 'speed'),
       moneyPerMonth: Number(((perSweep * MONTH_MS) / reachedPeriodMs).toPrecision(3)),
       problems: this.#problems,
+      ...(destroyed && { replicas: { destroyedThrough: destroyed.through, owing: [...destroyed.owing] } }),
     };
     const { logger, metrics } = this.#modules;
     metrics.gauge('millrace_vault_epoch', 'epoch of the vault').set(epoch);

@@ -15,7 +15,7 @@ import type { RecordStore } from '@millrace/stores';
 import type { Slots } from '@millrace/vault';
 import type { Lease } from '../../node/lease.ts';
 import { type Group, type GroupState, isInSync, type Member } from './group.ts';
-import { type Lead, Link, type WholeContent } from './link.ts';
+import { type LeadOfLink, Link, type WholeContent } from './link.ts';
 import { type Change, DEFAULT_TIMES, type ReplicaTimes, type SlotFile, type SlotSets, slotFiles } from './messages.ts';
 import type { Statements } from './statements.ts';
 
@@ -76,19 +76,7 @@ export class Leader implements Closable {
    */
   static async open(options: LeaderOptions): Promise<Leader> {
     const { group, own, lease, slots, logger } = options;
-    const oldest = await oldestEpoch(slots.epoch);
-    const state = await group.change((state) => {
-      if (!isInSync(state, own))
-        throw new MillraceError('E_STANDBY', `the replica ${own} is not in sync: it may not become active`);
-      if (state.token > lease.token)
-        throw new MillraceError('E_FENCED', `another replica was active with token ${state.token}`);
-      // The former one has lost its lease. It may have more than this one, and has to take over this one's content.
-      const isFormer = (member: Member) => member.id === state.active && member.id !== own && member.inSync;
-      const members = state.members.map((member) =>
-        isFormer(member) ? { id: member.id, inSync: false, oldest } : member,
-      );
-      return { token: lease.token, active: own, members };
-    });
+    const { state, oldest } = await lead({ group, own, token: lease.token, slots });
     logger.info({ replicas: state.members }, 'this replica leads the group');
     const leader = new Leader(options, state, oldest);
     leader.#adopt(state);
@@ -212,15 +200,15 @@ export class Leader implements Closable {
     const { own, lease, records, statements, logger } = this.#options;
     // A replica in sync may lack the change that the former active one did not complete.
     const oldest = isInSync(this.#state, id) ? Math.max(this.#oldest - 1, 0) : undefined;
-    const lead: Lead = {
-      isInSync: (of) => isInSync(this.#state, of),
-      noteHolding: (of) => this.#noteHolding(of),
+    const of: LeadOfLink = {
+      isInSync: (id) => isInSync(this.#state, id),
+      noteHolding: (id) => this.#noteHolding(id),
       wholeContent: (begin) => this.#wholeContent(begin),
-      join: (of) => this.#join(of),
+      join: (id) => this.#join(id),
       newest: () => ({ number: this.#number, oldest: this.#oldest }),
     };
     const common = { own, token: lease.token, statements, logger, changed: this.#changed, times: this.#times };
-    const options = { ...common, id, oldest, lead, collection: records.collection('replicas') };
+    const options = { ...common, id, oldest, lead: of, collection: records.collection('replicas') };
     this.#links.set(id, new Link(options, this.#signal));
   }
 
@@ -251,6 +239,29 @@ export class Leader implements Closable {
     await this.#change((member) => (member.id === id ? { id, inSync: true } : member));
     this.#options.logger.info({ replica: id }, 'a replica is in sync');
   }
+}
+
+/**
+ * Writes in the group that this replica leads it. The former one has lost its lease: it may have more than this one, and
+ * has to take over this one's content.
+ * @param others whether the other replicas stay in sync
+ * @throws {MillraceError} E_STANDBY if this replica is not in sync; E_FENCED, E_AUTH, E_STORE
+ */
+export async function lead(
+  { group, own, token, slots }: Pick<LeaderOptions, 'group' | 'own' | 'slots'> & { readonly token: number },
+  others: 'follow' | 'alone' = 'follow',
+): Promise<{ readonly state: GroupState; readonly oldest: number }> {
+  const oldest = await oldestEpoch(slots.epoch);
+  const state = await group.change((state) => {
+    if (!isInSync(state, own))
+      throw new MillraceError('E_STANDBY', `the replica ${own} is not in sync: it may not become active`);
+    if (state.token > token)
+      throw new MillraceError('E_FENCED', `another replica was active with token ${state.token}`);
+    const isOut = ({ id, inSync }: Member) => inSync && id !== own && (others === 'alone' || id === state.active);
+    const members = state.members.map((member) => (isOut(member) ? { id: member.id, inSync: false, oldest } : member));
+    return { token, active: own, members };
+  });
+  return { state, oldest };
 }
 
 function reporter(metrics: Metrics): (destruction: Destruction) => void {

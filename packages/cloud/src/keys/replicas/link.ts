@@ -35,7 +35,7 @@ export interface WholeContent extends Content {
 }
 
 /** What a link asks of the active replica. */
-export interface Lead {
+export interface LeadOfLink {
   isInSync(id: string): boolean;
   /** Called before a replica gets keys: the group says so from then on. */
   noteHolding(id: string): Promise<void>;
@@ -56,7 +56,7 @@ export interface LinkOptions {
   readonly token: number;
   /** Oldest epoch of which the other one may hold the key; undefined if it holds none. */
   readonly oldest: number | undefined;
-  readonly lead: Lead;
+  readonly lead: LeadOfLink;
   readonly collection: Collection;
   readonly statements: Statements;
   /** Notified when something was written or confirmed. */

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Closable, Closer, MillraceError, sleep, wipe } from '@millrace/base';
 import { type Addresses, addressesOf, createHttpClient, tlsTo } from '@millrace/protocol';
@@ -18,7 +19,7 @@ import { Follower } from './follower.ts';
 import { Group, type GroupState, isInSync } from './group.ts';
 import { Leader } from './leader.ts';
 import type { SlotSets } from './messages.ts';
-import { Statements } from './statements.ts';
+import { type ReplicatedNode, Statements } from './statements.ts';
 
 const LOOK_MS = 500;
 
@@ -48,6 +49,8 @@ export function inCluster(
 /** Id of this replica. The first one has the id of the node. */
 export const replicaOf = ({ replica, id }: Pick<NodeConfig, 'replica' | 'id'>): string => replica ?? id;
 
+const nodeOf = ({ directory, id }: NodeConfig): ReplicatedNode => ({ installation: directory.installation, node: id });
+
 /** What this replica has for the life of its process. */
 interface Own {
   readonly id: string;
@@ -68,7 +71,12 @@ export async function runKeysReplica(options: ReplicaOptions, modules: ProcessMo
   return closeWith(closer, async () => {
     const slots = closer.add(await openKeysSlots(folder));
     const wrapper = closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek)));
-    const own: Own = { id: replicaOf(config), slots, wrapper, statements: closer.add(await openStatements(config)) };
+    const own: Own = {
+      id: replicaOf(config),
+      slots,
+      wrapper,
+      statements: closer.add(await openStatements(folder, nodeOf(config))),
+    };
     return runMember(
       {
         ...{ config, role: 'keys', name: own.id, takeoverMs, openLeases },
@@ -102,11 +110,14 @@ function requireMember(state: GroupState | undefined, { id }: Own, { id: node }:
     );
 }
 
-/** The key under which the replicas of this node write for each other. */
-export async function openStatements({ directory, id, secret }: NodeConfig): Promise<Statements> {
-  const kek = await secret('kek');
+/** The key under which the replicas of the keys node in this folder write for each other. @throws {MillraceError} E_CONFIG */
+export async function openStatements(folder: string, node: ReplicatedNode): Promise<Statements> {
+  const path = join(folder, nodeFiles.kek);
+  const kek = await readFile(path).catch((cause: unknown) => {
+    throw new MillraceError('E_CONFIG', `cannot read ${path}`, { cause });
+  });
   try {
-    return new Statements({ installation: directory.installation, node: id }, kek);
+    return new Statements(node, kek);
   } finally {
     wipe(kek);
   }
@@ -173,7 +184,10 @@ async function activate(
       boxes: { mail: leader.slots('mail'), attachments: leader.slots('attachments') },
     };
     lease.lost.throwIfAborted();
-    return createKeysNode({ id: config.id, config, addresses, replica: id }, { ...modules, stores });
+    return createKeysNode(
+      { id: config.id, config, addresses, replica: { id, destruction: () => leader.destruction() } },
+      { ...modules, stores },
+    );
   }).catch((error: unknown) => {
     // Another process may be active already.
     if (lease.lost.aborted) throw new MillraceError('E_FENCED', 'the lease has ended at the start', { cause: error });
