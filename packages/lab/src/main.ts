@@ -11,6 +11,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   ledger: async () => (await import('./bench-ledger.ts')).benchLedger,
   lists: async () => (await import('./bench-lists.ts')).benchLists,
   machine: async () => (await import('./bench-machine.ts')).benchMachine,
+  nodes: async () => (await import('./bench-nodes.ts')).benchNodes,
   scale: async () => (await import('./bench-scale.ts')).benchScale,
   stream: async () => (await import('./bench-stream.ts')).benchStream,
   vault: async () => (await import('./bench-vault.ts')).benchVault,
