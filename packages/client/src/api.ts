@@ -87,6 +87,8 @@ export interface Api {
   upload(design: string, segment: number, sealed: Uint8Array): Promise<void>;
   /** Segments that the distribution node lacks; at most the first thousand. */
   missing(design: string, segments: number): Promise<{ have: number; missing: number[] }>;
+  /** Has further calls about uploads of the design go to another distribution node, if there are several. */
+  uploadElsewhere(design: string): void;
   /** Control's newest directory, if newer than `after`. Signed by the administrator; the caller must verify it. */
   newerDirectory(after: number): Promise<unknown>;
   /** The keys node's newest box key for attachments of owners. Signed by the keys node; the caller must verify it. */
@@ -185,6 +187,8 @@ export interface Api {
 export interface Transports {
   readonly control: HttpClient;
   readonly distribution: HttpClient;
+  /** Turns from the distribution node in use for a design to the next one. Absent if there is never another one. */
+  readonly turn?: (design: string) => void;
 }
 
 export interface ApiOptions {
@@ -297,6 +301,7 @@ export function createApi({ transports, clock, signal, patienceMs = 30_000 }: Ap
     },
     missing: (design, segments) =>
       withTicket(design, (headers) => read(() => uploads.list({ design, segments }, { signal, headers }))),
+    uploadElsewhere: (design) => transports.turn?.(design),
     newerDirectory: (after) => directory.newest({ after }, { signal, timeoutMs: DIRECTORY_MS }),
     attachmentBox: (node) => read(() => boxes.newest({ node, use: 'attachments' }, { signal })),
     organisations: () => list((query) => organisations.list(query, { signal })),

@@ -85,17 +85,18 @@ export async function announceDesign(session: Session, prepared: PreparedDesign)
   return session.api.design(design);
 }
 
+/** @returns whether the distribution node lacked any segment */
 async function uploadMissing(
   { api }: Session,
   prepared: PreparedDesign,
   progress: (done: number) => void,
-): Promise<void> {
+): Promise<boolean> {
   const { design, segments } = prepared.state;
   const file = await prepared.openSegments();
   try {
-    for (;;) {
+    for (let lacked = false; ; lacked = true) {
       const { have, missing } = await api.missing(design, segments);
-      if (missing.length === 0) return;
+      if (missing.length === 0) return lacked;
       let done = have;
       progress(done);
       await inFlight(runsOf(missing), async ([first, count]) => {
@@ -143,12 +144,16 @@ async function inFlight<T>(items: readonly T[], task: (item: T) => Promise<void>
 async function untilStored(session: Session, prepared: PreparedDesign, progress: StoreProgress): Promise<DesignView> {
   const { api, signal } = session;
   const { design, segments } = prepared.state;
+  const upload = () => uploadMissing(session, prepared, (done) => progress('uploading', done, segments));
   for (;;) {
     const view = await api.design(design);
     if (view.state === 'stored' || view.state === 'refused') return view;
     if (view.state === 'uploading') {
-      // The vault found segments missing.
-      await uploadMissing(session, prepared, (done) => progress('uploading', done, segments));
+      // The vault found segments missing. A node that says that it lacks none has lost some, or does not tell the truth.
+      if (!(await upload())) {
+        api.uploadElsewhere(design);
+        await upload();
+      }
       await api.designUploaded(design);
     }
     await sleep(POLL_MS, signal);

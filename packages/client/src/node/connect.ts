@@ -22,5 +22,5 @@ export function connectNodes({ directory, addresses, user }: ConnectOptions): Tr
     () => addresses.distribution,
     () => user.tls,
   );
-  return { control, distribution };
+  return { control, distribution, turn: distribution.turn };
 }

@@ -24,7 +24,7 @@ export function distributionTransport(
   directory: Directory,
   bootstrap: () => Address,
   tls: () => TlsIdentity,
-): HttpClient {
+): HttpClient & { turn(partition: string): void } {
   const clients = new Map<string, HttpClient>();
   const clientOf = (id: string): HttpClient => {
     const known = clients.get(id);
@@ -36,7 +36,17 @@ export function distributionTransport(
   };
   /** Node in use, by partition, if it is not the first in the order. */
   const turned = new Map<string, string>();
+  const turn = (partition: string) => {
+    const nodes = nodesInOrder(directory, 'distribution', partition);
+    const at = Math.max(
+      nodes.findIndex(({ id }) => id === turned.get(partition)),
+      0,
+    );
+    const next = nodes[(at + 1) % nodes.length];
+    if (next !== undefined) turned.set(partition, next.id);
+  };
   return {
+    turn,
     call: async (method, path, options = {}) => {
       const partition = /^\/v1\/uploads\/([0-9a-f]{32})(?:[/?]|$)/.exec(path)?.[1] ?? '';
       const nodes = nodesInOrder(directory, 'distribution', partition);
@@ -49,11 +59,9 @@ export function distributionTransport(
       try {
         return await clientOf(id).call(method, path, several ? { timeoutMs: SILENT_MS, ...options } : options);
       } catch (error) {
-        const next = nodes[(at + 1) % nodes.length]?.id;
         // Of the calls that were under way together, only the first turns to the next node.
         const isCurrent = (turned.get(partition) ?? nodes[0]?.id) === id;
-        if (several && next !== undefined && isCurrent && isSilence(error) && options.signal?.aborted !== true)
-          turned.set(partition, next);
+        if (several && isCurrent && isSilence(error) && options.signal?.aborted !== true) turn(partition);
         throw error;
       }
     },
