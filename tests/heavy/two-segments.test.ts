@@ -261,4 +261,4 @@ it('share maintenance and streams; a kill or a freeze of one stops neither sweep
   for (const { log } of nodes) expect(await log()).not.toMatch(/E_ALARM|E_QUARANTINE/);
   expect(await otto.refusal(...order)).toContain('E_LICENCE_EXHAUSTED');
   await admin.millrace('vault', 'check', '--deep'); // throws if a cell is missing or damaged
-}, 420_000);
+}, 600_000);
