@@ -1,5 +1,6 @@
 import { concatBytes, encodeCbor, sleep, systemRandom, toHex, u32be, utf8 } from '@millrace/base';
-import { generateP256Key, p256Key } from '@millrace/identity';
+import { generateP256Key, p256Key, seal } from '@millrace/identity';
+import fc from 'fast-check';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { messageSchema, openContent, placesOf } from '../src/keys/replicas/messages.ts';
 import { Statements } from '../src/keys/replicas/statements.ts';
@@ -145,4 +146,20 @@ it('a replica that was removed gets nothing, also with the keys of the node', as
   await sleep(50);
   expect(writtenAt(to).length).toBeLessThanOrEqual(messages + 1); // one may have been under way
   expect(await b.slots.epoch.read(0)).toBeUndefined();
+});
+
+it('content that does not decode is refused with a code, and nothing of it is applied', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), async (plain) => {
+      const key = generateP256Key();
+      const to = { of: node, replica: b.id, instance: '00'.repeat(16), number: 1 };
+      const info = utf8(`millrace/v1/keys-replica/${node.installation}/${node.node}/${b.id}/${to.instance}/1`);
+      const outcome = await openContent(to, key, await seal(key.publicKey, info, plain)).catch((error) => error);
+      if (outcome instanceof Error) expect(outcome).toMatchObject({ code: 'E_INPUT' });
+      else
+        for (const [file, , content] of outcome.changes)
+          expect([file < 4, content.length <= 127]).toEqual([true, true]);
+    }),
+    { numRuns: 60 },
+  );
 });

@@ -1,9 +1,12 @@
-import { noMetrics } from '@millrace/base';
+import { noMetrics, retry } from '@millrace/base';
 import type { Cassandra } from '@millrace/cluster';
 import type { ClusterSettings } from '../settings.ts';
 import { openNodeCluster } from './cluster.ts';
 import { DEFAULT_TAKEOVER_MS } from './lease.ts';
 import type { ProcessModules } from './modules.ts';
+
+/** How long a start repeats what was given up early, ms. */
+const START_MS = 20_000;
 
 /**
  * Opens the store of the lease, in the cluster of the node's state. Its requests do not depend on the lease, and are
@@ -17,5 +20,6 @@ export function openLeases(
 ): Promise<Cassandra> {
   const { takeoverMs = DEFAULT_TAKEOVER_MS } = cluster;
   const requestMs = takeoverMs / 4;
-  return openNodeCluster(folder, cluster, clock, noMetrics, { patienceMs: requestMs, requestMs });
+  const options = { patienceMs: requestMs, requestMs };
+  return retry(() => openNodeCluster(folder, cluster, clock, noMetrics, options), { forMs: START_MS });
 }

@@ -125,6 +125,7 @@ function decodeContent(plain: Bytes): Content {
   const changes: Change[] = [];
   try {
     const counts = plain[0] === 1 ? slotFiles.map((_, file) => view.getUint32(1 + 4 * file)) : undefined;
+    if (plain.length === 0 || (plain[0] ?? 0) > 1) throw new RangeError();
     let at = counts === undefined ? 1 : 1 + 4 * counts.length;
     while (at < plain.length) {
       const [file, slot, length] = [view.getUint8(at), view.getUint32(at + 1), view.getUint8(at + 5)];
