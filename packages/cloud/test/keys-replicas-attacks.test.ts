@@ -29,6 +29,7 @@ beforeEach(async () => {
   memories.length = 0;
   keyspace = new Keyspace();
   [a, b] = [new Host('keys-1', keyspace), new Host('keys-1-b', keyspace)];
+  a.graceMs = 1_000;
   await a.found();
   await a.enrol(b.id);
   await a.lead(1);
@@ -68,7 +69,7 @@ it('a copy of the keyspace, with all long-term keys and memories of later, opens
   await a.leader?.slots('epoch').erase(1);
   await a.leader?.slots('epoch').write(0, concatBytes(u32be(6), utf8('key of epoch 6')));
   const before = memories.length;
-  await expect.poll(() => memories.length).toBeGreaterThan(before + 1); // while nothing changes
+  await expect.poll(() => memories.length, { timeout: 20_000 }).toBeGreaterThan(before + 1); // while nothing changes
   const later = memories.slice(-1);
   const longTerm = [keyspace.kek, systemRandom(32)]; // key-encrypting key, identity
   expect(await openAll([...later, ...longTerm])).not.toContain(toHex(key));
@@ -90,7 +91,7 @@ it('repeating what was ever written resurrects no erased slot and completes no c
   }
   // The replica goes on, and has what is true.
   await a.leader?.slots('design').write(2, utf8('after the attack'));
-  await expect.poll(() => b.content()).toContain(content);
+  await expect.poll(() => b.content(), { timeout: 20_000 }).toContain(content);
   // The other replica is away: its old answers confirm nothing, also when it is asked to begin anew.
   await b.kill();
   let done = false;
@@ -140,7 +141,7 @@ it('nobody without the keys of the node gets a change, answers, or changes the g
 
 it('a replica that was removed gets nothing, also with the keys of the node', async () => {
   await a.group?.change(({ members, ...rest }) => ({ ...rest, members: members.filter(({ id }) => id !== b.id) }));
-  await expect.poll(() => a.leader?.destruction().owing).toEqual([]);
+  await expect.poll(() => a.leader?.destruction().owing, { timeout: 20_000 }).toEqual([]);
   const messages = writtenAt(to).length;
   await a.leader?.slots('epoch').write(0, concatBytes(u32be(7), utf8('after the removal')));
   await sleep(50);

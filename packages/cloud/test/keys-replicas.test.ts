@@ -44,6 +44,7 @@ it('is complete when every replica in sync has it', async () => {
 });
 
 it('waits for a replica in sync until it no longer counts, and that one may not become active', async () => {
+  a.graceMs = 500;
   await both();
   await b.kill();
   await a.leader?.slots('design').write(0, utf8('only here'));
@@ -52,6 +53,7 @@ it('waits for a replica in sync until it no longer counts, and that one may not 
 });
 
 it('tells up to which epoch keys are destroyed everywhere, and who owes it', async () => {
+  a.graceMs = 500;
   await both();
   const slots = a.leader?.slots('epoch');
   await slots?.write(1, epochKey(1));
@@ -120,7 +122,8 @@ it('a replica that starts again within the grace stays in sync, and has everythi
 it('removes a replica by a change of the group: nothing waits for it', async () => {
   await both();
   await a.group?.change(({ members, ...rest }) => ({ ...rest, members: members.filter(({ id }) => id !== b.id) }));
-  await expect.poll(() => a.leader?.destruction().owing).toEqual([]);
+  await expect.poll(() => a.leader?.destruction().owing, { timeout: 20_000 }).toEqual([]);
+  await expect.poll(() => b.lines.join(''), { timeout: 20_000 }).toContain('its disk has to be destroyed');
   await b.kill();
   await a.leader?.slots('design').write(0, utf8('alone'));
   await expect(b.lead(2)).rejects.toMatchObject({ code: 'E_STANDBY' });
@@ -163,6 +166,7 @@ it.each(['leader', 'follower'])(
       await a.found();
       await a.enrol(b.id);
       const victim = who === 'leader' ? a : b;
+      if (who === 'follower') a.graceMs = 300;
       let left = step;
       await a.lead(1);
       await b.follow();

@@ -1,7 +1,7 @@
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MillraceError, silentLogger, systemRandom, toHex } from '@millrace/base';
+import { createLogger, MillraceError, systemRandom, toHex } from '@millrace/base';
 import { type Collection, MemoryRecords, type RecordStore } from '@millrace/stores';
 import { MemorySlots } from '@millrace/vault';
 import { Follower } from '../src/keys/replicas/follower.ts';
@@ -11,7 +11,7 @@ import { type ReplicaTimes, type SlotSets, slotFiles } from '../src/keys/replica
 import { Statements } from '../src/keys/replicas/statements.ts';
 
 export const node = { installation: '00'.repeat(16), node: 'keys-1' };
-export const times: Partial<ReplicaTimes> = { pollMs: 1, pulseMs: 20, graceMs: 300, groupMs: 5, repeatMs: 20 };
+export const times: Partial<ReplicaTimes> = { pollMs: 1, pulseMs: 20, groupMs: 5, repeatMs: 20 };
 
 /** The keyspace of a keys node with several replicas. */
 export class Keyspace {
@@ -63,6 +63,11 @@ export class Host {
   };
   readonly id: string;
   readonly #keyspace: Keyspace;
+  /** Time after which it takes a silent replica out, ms: short only where a test waits for it. */
+  graceMs = 20_000;
+  /** What it has logged. */
+  readonly lines: string[] = [];
+  readonly #logger = createLogger('keys', { destination: { write: (line: string) => void this.lines.push(line) } });
   #seenFile: string | undefined;
   group: Group | undefined;
   leader: Leader | undefined;
@@ -87,7 +92,15 @@ export class Host {
     const statements = new Statements(node, this.#keyspace.kek);
     const group = await Group.open({ records, statements, seenFile: this.#seenFile });
     this.group = group;
-    return { records, statements, group, own: this.id, slots: this.slots, logger: silentLogger, times };
+    return {
+      records,
+      statements,
+      group,
+      own: this.id,
+      slots: this.slots,
+      logger: this.#logger,
+      times: { ...times, graceMs: this.graceMs },
+    };
   }
 
   async found(): Promise<void> {

@@ -91,6 +91,7 @@ export class Follower implements Closable {
     if (this.#handled !== undefined && equalBytes(message, this.#handled.message)) {
       if (now - this.#handled.at < 2 * this.#times.repeatMs) return;
       this.#handled = { ...this.#handled, at: now };
+      await this.#requireMember();
       return this.#collection.put(this.#places.from, this.#handled.answer);
     }
     const body = statements.read(messageSchema, this.#places.to, message);
@@ -102,6 +103,13 @@ export class Follower implements Closable {
     const bytes = statements.make(this.#places.from, { ...answer, to: digestOf(message) });
     this.#handled = { message, answer: bytes, at: now };
     await this.#collection.put(this.#places.from, bytes);
+  }
+
+  /** @throws {MillraceError} E_STATE */
+  async #requireMember(): Promise<void> {
+    const { group, own } = this.#options;
+    if ((await group.read())?.members.some(({ id }) => id === own) === false)
+      throw new MillraceError('E_STATE', `the replica ${own} was removed: its disk has to be destroyed`);
   }
 
   async #take({ changes }: ReplicaMessage): Promise<Omit<ReplicaAnswer, 'to'>> {
