@@ -23,6 +23,7 @@ import {
   type MaintainMessage,
   MemorySlots,
   Playbook,
+  type RefusedMessage,
   type StoredMessage,
   type StoreMessage,
   segmentHash,
@@ -69,6 +70,8 @@ class Node {
   told = 0;
   /** What it was told to store last, before it does so. */
   asked: StoreMessage | undefined;
+  /** Whether it declines to store. */
+  declines = false;
   /** What it stored last. */
   stored: StoredMessage | undefined;
   /** Waits before it stores. */
@@ -164,8 +167,12 @@ class Node {
     this.#reply({ type: 'vault', message: encodeMessage(want) });
   }
 
-  report(message: StoredMessage): void {
+  report(message: StoredMessage | RefusedMessage): void {
     this.#reply({ type: 'vault', message: encodeMessage(message) });
+  }
+
+  decline({ design, from }: StoreMessage): void {
+    this.report({ type: 'refused', design, from, code: 'E_STATE', reason: 'no request waits for these places' });
   }
 
   working(): void {
@@ -174,6 +181,7 @@ class Node {
 
   async #store(asked: StoreMessage, life: number): Promise<void> {
     this.told++;
+    if (this.declines) return this.decline(asked);
     await this.beforeStoring();
     await this.#frozen?.until;
     const stored = await this.#cells.storeCells(asked, this.design?.source);
@@ -357,6 +365,21 @@ describe('two segments nodes', () => {
       expect(node.told).toBe(1);
       await expect.poll(() => one.steps + two.steps, { timeout: 60_000 }).toBeGreaterThan(steps + 10);
     }
+    expect(await soundCells()).toBe(SEGMENTS);
+  }, 120_000);
+
+  it('do not wait for a node that is told to store after it has given up', async () => {
+    const { playbook, one, soundCells } = await sweeping();
+    const design = await addToPlaybook(playbook, 200);
+    one.declines = true;
+    one.want(design);
+    await expect.poll(() => one.told, { timeout: 60_000 }).toBe(1);
+    // Long before 30 s have passed, after which nothing is waited for.
+    const { epoch } = playbook.status();
+    await expect.poll(() => playbook.status().epoch, { timeout: 20_000 }).toBeGreaterThan(epoch + 2);
+    one.declines = false;
+    one.want(design);
+    await expect.poll(() => playbook.design(design.designId).complete, { timeout: 60_000 }).toBe(true);
     expect(await soundCells()).toBe(SEGMENTS);
   }, 120_000);
 

@@ -60,7 +60,7 @@ export class Storing {
     });
   }
 
-  /** Handles a node's report, after it was counted. */
+  /** Handles a node's report, after it was counted, or its word that it does not store the cells. */
   reported(node: string, cells: Cells): void {
     for (const each of this.#awaited)
       if (each.node === node && each.cells.from === cells.from && equalBytes(each.cells.design, cells.design))

@@ -36,7 +36,11 @@ export async function handleVaultMessage(
     case 'checked':
       return maintenance.answered(message, from);
     case 'refused':
-      return logger.warn({ code: message.code, reason: message.reason }, 'design refused by the segments node');
+      storing.reported(from, message);
+      return logger.warn(
+        { design: toHex(message.design), segment: message.from, code: message.code, reason: message.reason },
+        'the segments node does not store what it was told to',
+      );
     default:
       throw new MillraceError('E_INPUT', `the keys node takes no ${message.type}`);
   }

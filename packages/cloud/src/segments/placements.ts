@@ -4,6 +4,7 @@ import {
   encodeMessage,
   type Manifest,
   type RecordedMessage,
+  type RefusedMessage,
   type StoredMessage,
   type StoreMessage,
   segmentHash,
@@ -61,7 +62,7 @@ export class Placements {
     const key = `${design}/${from}`;
     const stored = new Promise<true>((resolve, reject) => {
       const take = async (message: StoreMessage) => {
-        if (signal.aborted) return wipeMessage(message);
+        if (signal.aborted) return this.#decline(message);
         if (request.replace === true) await this.#dropDamaged(message, request.manifest);
         this.#unrecorded.set(design, (this.#unrecorded.get(design) ?? new Set()).add(from));
         await this.store(message, sourceOf(request)).then(() => resolve(true), reject);
@@ -111,11 +112,19 @@ export class Placements {
     return this.#expected.has(`${toHex(message.design)}/${message.from}`);
   }
 
-  /** Handles an answer of the keys node. Wipes an answer for which no request waits. */
+  /** Handles an answer of the keys node. Declines an answer for which no request waits. */
   async answered(message: StoreMessage): Promise<void> {
     const expected = this.#expected.get(`${toHex(message.design)}/${message.from}`);
-    if (expected === undefined) wipeMessage(message);
+    if (expected === undefined) await this.#decline(message);
     else await expected.take(message);
+  }
+
+  /** A sweep waits for what this node was told to store (VA-6.28), so the keys node has to hear that it will not be. */
+  async #decline(message: StoreMessage): Promise<void> {
+    const { design, from } = message;
+    wipeMessage(message);
+    const reason = 'no request waits for these places';
+    await this.#send({ type: 'refused', design, from, code: 'E_STATE', reason });
   }
 
   /** Fails the requests of a design for which the keys node will never answer. */
@@ -143,7 +152,7 @@ export class Placements {
     }
   }
 
-  #send(message: WantMessage | StoredMessage): Promise<void> {
+  #send(message: WantMessage | StoredMessage | RefusedMessage): Promise<void> {
     const partition = toHex(message.design);
     return this.#mail.send({ role: 'keys', partition }, { type: 'vault', message: encodeMessage(message) });
   }
