@@ -13,6 +13,7 @@
 # Environment (all optional)
 #   MILLRACE_ENGINES download cache        default: ~/.cache/millrace-engines
 #   MILLRACE_CLUSTER data, logs, pids      default: ${TMPDIR:-/tmp}/millrace-engines
+#   MILLRACE_PLACES  for each node: address, or address@network-namespace    default: 127.0.0.I
 #   CASS_VERSION cassandra-all version     default: 5.0.9
 #   CASS_HEAP    -Xmx per node             default: 512m
 #   CASS_DIRECT  -XX:MaxDirectMemorySize   default: 256m
@@ -60,7 +61,8 @@ token() { # node, of: the nodes share the ring evenly
 }
 
 conf() { # node, of
-  local i=$1 n=$2 d=$RUN/$1 ip=127.0.0.$1 t
+  local i=$1 n=$2 d=$RUN/$1 ip t
+  ip=$(address_of "$i")
   mkdir -p "$d/conf" "$d/log" "$d/data"
   [ -f "$d/token" ] || token "$i" "$n" >"$d/token"
   t=$(cat "$d/token")
@@ -73,7 +75,7 @@ partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 endpoint_snitch: SimpleSnitch
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters: [ { seeds: "127.0.0.1:$CASS_STORAGE_PORT,127.0.0.2:$CASS_STORAGE_PORT" } ]
+    parameters: [ { seeds: "$(address_of 1):$CASS_STORAGE_PORT,$(address_of 2):$CASS_STORAGE_PORT" } ]
 listen_address: $ip
 rpc_address: $ip
 storage_port: $CASS_STORAGE_PORT
@@ -215,7 +217,7 @@ launch() { # node
     cd "$d"
     # nothing of the caller's terminal, no proxy variables, its own session: only the pid file knows it
     # LC_ALL: the daemon refuses nothing, but snappy/jna like a plain locale
-    exec setsid nohup env -u JAVA_TOOL_OPTIONS -u http_proxy -u https_proxy "$JAVA" \
+    exec $(within "$i") setsid nohup env -u JAVA_TOOL_OPTIONS -u http_proxy -u https_proxy "$JAVA" \
       -Xms"$CASS_HEAP" -Xmx"$CASS_HEAP" -Xss512k -XX:MaxDirectMemorySize="$CASS_DIRECT" -XX:+UseSerialGC \
       -XX:ReservedCodeCacheSize=96m -XX:MaxMetaspaceSize=192m \
       -XX:+PerfDisableSharedMem -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -XX:+UseThreadPriorities \
@@ -239,22 +241,25 @@ launch() { # node
   remember "$p" "$d/pid"
 }
 
-save() { ( umask 077; for v in CASS_VERSION MILLRACE_ENGINES CASS_HEAP CASS_DIRECT CASS_PORT CASS_STORAGE_PORT CASS_JMX_BASE CASS_SYNC CASS_PAXOS CASS_SECURE CASS_MTLS CASS_INTERNODE_TLS CASS_SYSTEM_RF; do printf '%s=%q\n' "$v" "${!v:-}"; done >"$RUN/settings" ); }
+save() { ( umask 077; for v in CASS_VERSION MILLRACE_ENGINES CASS_HEAP CASS_DIRECT CASS_PORT CASS_STORAGE_PORT CASS_JMX_BASE CASS_SYNC CASS_PAXOS CASS_SECURE CASS_MTLS CASS_INTERNODE_TLS CASS_SYSTEM_RF MILLRACE_PLACES; do printf '%s=%q\n' "$v" "${!v:-}"; done >"$RUN/settings" ); }
 wait_ready() { # node
   local i=$1 t0=$SECONDS
-  until port_open "127.0.0.$i" "$CASS_PORT" && grep -q 'Starting listening for CQL clients\|Startup complete' "$RUN/$i/log/system.log" 2>/dev/null; do
+  until port_open "$(address_of "$i")" "$CASS_PORT" && grep -q 'Starting listening for CQL clients\|Startup complete' "$RUN/$i/log/system.log" 2>/dev/null; do
     alive "$i" || { tail -25 "$RUN/$i/log/out.log" >&2; die "node $i died while starting"; }
     [ $((SECONDS-t0)) -lt "${CASS_WAIT:-180}" ] || die "node $i not ready after ${CASS_WAIT:-180} s"
     sleep 0.3
   done
-  # The first start makes the role that logs in, a second after it is ready.
-  if [ "$CASS_SECURE" = 1 ] && [ "$i" = 1 ] && [ ! -f "$RUN/role" ]; then
-    until grep -q 'Created default superuser role' "$RUN/$i/log/system.log"; do
-      [ $((SECONDS-t0)) -lt "${CASS_WAIT:-180}" ] || die 'the role cassandra was not made'
-      sleep 0.2
-    done
-    touch "$RUN/role"
-  fi
+}
+
+# The first start makes the role that logs in, a second after a majority of the nodes is ready.
+wait_role() {
+  local t0=$SECONDS
+  [ "$CASS_SECURE" = 1 ] && [ ! -f "$RUN/role" ] || return 0
+  until grep -q 'Created default superuser role' "$RUN"/*/log/system.log; do
+    [ $((SECONDS-t0)) -lt "${CASS_WAIT:-180}" ] || die 'the role cassandra was not made'
+    sleep 0.2
+  done
+  touch "$RUN/role"
 }
 
 wait_gossip() { # every node must see every other one as up, else the first DDL statements fail
@@ -277,7 +282,7 @@ start_one() { # node, of
 
 nodetool() { # node, args
   local i=$1; shift
-  "$JAVA" -Xmx96m -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true "${OPENS[@]}" -Dcom.sun.jndi.rmiURLParsing=legacy \
+  $(within "$i") "$JAVA" -Xmx96m -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true "${OPENS[@]}" -Dcom.sun.jndi.rmiURLParsing=legacy \
     -Dlogback.configurationFile="$RUN/$i/conf/logback.xml" -Dcassandra.logdir="$RUN/$i/log" -Dcassandra.config="file://$RUN/$i/conf/cassandra.yaml" \
     -cp "$RUN/$i/conf:$LIB/*" org.apache.cassandra.tools.NodeTool -h 127.0.0.1 -p $((CASS_JMX_BASE+i)) "$@"
 }
@@ -300,7 +305,7 @@ case ${1:-} in
     echo "cassandra: down" ;;
   status)
     for i in $(nodes); do
-      if alive "$i"; then p=$(pid_of "$i"); echo "node $i 127.0.0.$i:$CASS_PORT pid $p rss $(awk '/VmRSS/{printf "%d MB",$2/1024}' /proc/$p/status) threads $(awk '/Threads/{print $2}' /proc/$p/status)"
+      if alive "$i"; then p=$(pid_of "$i"); echo "node $i $(address_of "$i"):$CASS_PORT pid $p rss $(awk '/VmRSS/{printf "%d MB",$2/1024}' /proc/$p/status) threads $(awk '/Threads/{print $2}' /proc/$p/status)"
       else echo "node $i down"; fi
     done ;;
   kill) alive "$2" && kill -KILL "$(pid_of "$2")"; sleep 0.2; echo "node $2 killed" ;;
@@ -312,9 +317,10 @@ case ${1:-} in
     start_one 1 "$n"; wait_ready 1
     for i in $(seq 2 "$n"); do start_one "$i" "$n"; if [ "${CASS_PARALLEL:-0}" != 1 ]; then wait_ready "$i"; fi; done
     for i in $(seq 2 "$n"); do wait_ready "$i"; done
+    wait_role
     if [ "$n" -gt 1 ]; then wait_gossip "$n"; fi
     echo "ready_ms=$(( ($(date +%s%N)-t0)/1000000 ))"
-    echo "contact_points=$(for i in $(seq 1 "$n"); do printf '%s127.0.0.%s' "$([ "$i" -gt 1 ] && echo ,)" "$i"; done)"
+    echo "contact_points=$(for i in $(seq 1 "$n"); do printf '%s%s' "$([ "$i" -gt 1 ] && echo ,)" "$(address_of "$i")"; done)"
     echo "port=$CASS_PORT"
     echo "local_datacenter=datacenter1"
     if [ "$CASS_SECURE" = 1 ]; then echo "username=cassandra password=cassandra (change it) ca=$SEC/ca.pem"; fi ;;

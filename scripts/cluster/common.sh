@@ -11,6 +11,14 @@ alive_file() {
   [ "$(sed 's/.*) //' "/proc/$p/stat" | cut -d' ' -f1)" != Z ]
 }
 any_running() { local f; for f in "$RUN"/*/pid; do alive_file "$f" && return 0; done; return 1; }
+# Where server I runs: its word of MILLRACE_PLACES, an address or address@network-namespace, or else on loopback.
+place_of() {
+  local places=(${MILLRACE_PLACES:-})
+  echo "${places[$(($1 - 1))]:-127.0.0.$([ "$NAME" = cassandra.sh ] && echo "$1" || echo 1)}"
+}
+address_of() { local place; place=$(place_of "$1"); echo "${place%@*}"; }
+# Command prefix of server I: nothing, or what enters its network namespace.
+within() { local place; place=$(place_of "$1"); case $place in *@*) echo "ip netns exec ${place#*@}" ;; esac; }
 alive() { alive_file "$RUN/$1/pid"; }
 pid_of() { cut -d' ' -f1 "$RUN/$1/pid"; }
 nodes() { ls "$RUN" 2>/dev/null | grep -E '^[0-9]+$' | sort -n || true; }
@@ -61,9 +69,10 @@ make_security() {
   $kt -genkeypair -alias ca -dname "CN=Millrace test CA" -keyalg EC -groupname secp256r1 -validity 3650 \
       -ext bc:c=ca:true -ext ku:c=keyCertSign,cRLSign -keystore "$SEC/ca.p12" $q 2>/dev/null
   $kt -exportcert -rfc -alias ca -keystore "$SEC/ca.p12" -storepass "$STOREPASS" -file "$SEC/ca.pem.tmp" 2>/dev/null
-  local who san
+  local who san place
   for who in node client; do
     san="san=dns:localhost,ip:127.0.0.1,ip:127.0.0.2,ip:127.0.0.3,ip:127.0.0.4,ip:127.0.0.5"
+    for place in $(printf '%s\n' ${MILLRACE_PLACES:-} | sort -u); do san+=",ip:${place%@*}"; done
     $kt -genkeypair -alias $who -dname "CN=$who" -keyalg EC -groupname secp256r1 -validity 3650 -keystore "$SEC/$who.p12" $q 2>/dev/null
     $kt -certreq -alias $who -keystore "$SEC/$who.p12" -storepass "$STOREPASS" 2>/dev/null |
       $kt -gencert -rfc -alias ca -keystore "$SEC/ca.p12" -storepass "$STOREPASS" -validity 3650 \

@@ -12,6 +12,7 @@
 # Environment (all optional)
 #   MILLRACE_ENGINES download cache        default: ~/.cache/millrace-engines
 #   MILLRACE_CLUSTER data, logs, pids      default: ${TMPDIR:-/tmp}/millrace-engines
+#   MILLRACE_PLACES  for each node: address, or address@network-namespace    default: 127.0.0.1
 #   KAFKA_VERSION kafka_2.13 version       default: 4.3.1
 #   KAFKA_HEAP    -Xmx per node            default: 320m
 #   KAFKA_PORT    client port of node 1    default: 19092 (node I: +I-1); controllers: +100
@@ -49,17 +50,18 @@ cport() { echo $((KAFKA_PORT+$1-1)); }
 qport() { echo $((KAFKA_PORT+100+$1-1)); }
 
 conf() { # node, of
-  local i=$1 n=$2 d=$RUN/$1 rf=$(( $2<3 ? $2 : 3 )) voters="" k proto=PLAINTEXT iproto=PLAINTEXT
+  local i=$1 n=$2 d=$RUN/$1 rf=$(( $2<3 ? $2 : 3 )) voters="" k proto=PLAINTEXT iproto=PLAINTEXT ip
+  ip=$(address_of "$i")
   local isr=$(( rf>2 ? 2 : 1 ))
   mkdir -p "$d/conf" "$d/log" "$d/data"
-  for k in $(seq 1 "$n"); do voters+="${voters:+,}$k@127.0.0.1:$(qport "$k")"; done
+  for k in $(seq 1 "$n"); do voters+="${voters:+,}$k@$(address_of "$k"):$(qport "$k")"; done
   if [ "$KAFKA_SECURE" = 1 ]; then proto=SASL_SSL; iproto=SSL; make_security; fi
   cat >"$d/conf/server.properties" <<P
 process.roles=broker,controller
 node.id=$i
 controller.quorum.voters=$voters
-listeners=CLIENT://127.0.0.1:$(cport "$i"),INTERNAL://127.0.0.1:$((KAFKA_PORT+200+i-1)),CONTROLLER://127.0.0.1:$(qport "$i")
-advertised.listeners=CLIENT://127.0.0.1:$(cport "$i"),INTERNAL://127.0.0.1:$((KAFKA_PORT+200+i-1))
+listeners=CLIENT://$ip:$(cport "$i"),INTERNAL://$ip:$((KAFKA_PORT+200+i-1)),CONTROLLER://$ip:$(qport "$i")
+advertised.listeners=CLIENT://$ip:$(cport "$i"),INTERNAL://$ip:$((KAFKA_PORT+200+i-1))
 listener.security.protocol.map=CLIENT:$proto,INTERNAL:$iproto,CONTROLLER:$iproto
 inter.broker.listener.name=INTERNAL
 controller.listener.names=CONTROLLER
@@ -157,7 +159,7 @@ format() { # node
 
 launch() {
   local i=$1 d=$RUN/$1
-  ( cd "$d"; exec setsid nohup env -u JAVA_TOOL_OPTIONS -u KAFKA_OPTS "$JAVA" -Xms"$KAFKA_HEAP" -Xmx"$KAFKA_HEAP" "${JOPTS[@]}" \
+  ( cd "$d"; exec $(within "$i") setsid nohup env -u JAVA_TOOL_OPTIONS -u KAFKA_OPTS "$JAVA" -Xms"$KAFKA_HEAP" -Xmx"$KAFKA_HEAP" "${JOPTS[@]}" \
       -XX:ActiveProcessorCount="${KAFKA_CPUS:-2}" -Dlog4j2.configurationFile="$d/conf/log4j2.properties" -Dkafka.logs.dir="$d/log" \
       ${KAFKA_JVM_EXTRA:-} -cp "$LIB/*" kafka.Kafka "$d/conf/server.properties" >"$d/log/out.log" 2>&1 </dev/null ) &
   local p=$!
@@ -165,10 +167,10 @@ launch() {
   remember "$p" "$d/pid"
 }
 
-save() { ( umask 077; for v in KAFKA_VERSION MILLRACE_ENGINES KAFKA_HEAP KAFKA_PORT KAFKA_SECURE KAFKA_MTLS KAFKA_PASSWORD KAFKA_SESSION_MS STOREPASS; do printf '%s=%q\n' "$v" "${!v:-}"; done >"$RUN/settings" ); }
+save() { ( umask 077; for v in KAFKA_VERSION MILLRACE_ENGINES KAFKA_HEAP KAFKA_PORT KAFKA_SECURE KAFKA_MTLS KAFKA_PASSWORD KAFKA_SESSION_MS STOREPASS MILLRACE_PLACES; do printf '%s=%q\n' "$v" "${!v:-}"; done >"$RUN/settings" ); }
 wait_ready() {
   local i=$1 t0=$SECONDS
-  until grep -q 'Kafka Server started' "$RUN/$i/log/server.log" 2>/dev/null && port_open 127.0.0.1 "$(cport "$i")"; do
+  until grep -q 'Kafka Server started' "$RUN/$i/log/server.log" 2>/dev/null && port_open "$(address_of "$i")" "$(cport "$i")"; do
     alive "$i" || { tail -25 "$RUN/$i/log/out.log" "$RUN/$i/log/server.log" >&2; die "node $i died while starting"; }
     [ $((SECONDS-t0)) -lt "${KAFKA_WAIT:-120}" ] || die "node $i not ready after ${KAFKA_WAIT:-120} s"
     sleep 0.2
@@ -189,7 +191,7 @@ case ${1:-} in
     echo "kafka: down" ;;
   status)
     for i in $(nodes); do
-      if alive "$i"; then p=$(pid_of "$i"); echo "node $i 127.0.0.1:$(cport "$i") pid $p rss $(awk '/VmRSS/{printf "%d MB",$2/1024}' /proc/$p/status) threads $(awk '/Threads/{print $2}' /proc/$p/status)"
+      if alive "$i"; then p=$(pid_of "$i"); echo "node $i $(address_of "$i"):$(cport "$i") pid $p rss $(awk '/VmRSS/{printf "%d MB",$2/1024}' /proc/$p/status) threads $(awk '/Threads/{print $2}' /proc/$p/status)"
       else echo "node $i down"; fi
     done ;;
   kill) alive "$2" && kill -KILL "$(pid_of "$2")"; sleep 0.1; echo "node $2 killed" ;;
@@ -199,7 +201,7 @@ case ${1:-} in
     for i in $(seq 1 "$n"); do start_one "$i" "$n"; done
     for i in $(seq 1 "$n"); do wait_ready "$i"; done
     echo "ready_ms=$(( ($(date +%s%N)-t0)/1000000 ))"
-    echo "bootstrap=$(for i in $(seq 1 "$n"); do printf '%s127.0.0.1:%s' "$([ "$i" -gt 1 ] && echo ,)" "$(cport "$i")"; done)"
+    echo "bootstrap=$(for i in $(seq 1 "$n"); do printf '%s%s:%s' "$([ "$i" -gt 1 ] && echo ,)" "$(address_of "$i")" "$(cport "$i")"; done)"
     if [ "$KAFKA_SECURE" = 1 ]; then echo "security=SASL_SSL mechanism=SCRAM-SHA-512 username=kafka ca=$SEC/ca.pem"; fi ;;
   *) sed -n '2,12p' "$0"; exit 2 ;;
 esac

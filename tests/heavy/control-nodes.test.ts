@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeCbor, encodeCbor, MillraceError, sleep, toHex } from '@millrace/base';
 import { createHttpClient, type HttpClient, nodesOf, tlsTo } from '@millrace/protocol';
+import type { AddedNode } from '@millrace/testkit/added-nodes';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
 import { enrol, type Job } from '@millrace/testkit/enrol';
 import { healthOf } from '@millrace/testkit/health';
 import { eventsOf } from '@millrace/testkit/job';
 import type { Managed } from '@millrace/testkit/process';
-import { type AnotherControl, addControl } from '@millrace/testkit/second-control';
+import { addControl } from '@millrace/testkit/second-control';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
@@ -19,7 +20,7 @@ const OBJECTS = 12;
 const RACERS = 4;
 let engine: Engine | string;
 let system: TestInstallation;
-let second: AnotherControl;
+let second: AddedNode;
 let folder: string | undefined;
 const takeovers: string[] = [];
 

@@ -5,13 +5,14 @@ import { nodeFiles, retireNode, spread } from '@millrace/cli/parts';
 import { type Session, storeDesign } from '@millrace/client';
 import { prepareFile } from '@millrace/client/node';
 import { nodesInOrder } from '@millrace/protocol';
+import type { AddedNode } from '@millrace/testkit/added-nodes';
 import { millrace } from '@millrace/testkit/cli';
 import { noisyGcode } from '@millrace/testkit/designs';
 import { license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
 import { factorFor } from '@millrace/testkit/pace';
 import type { Managed } from '@millrace/testkit/process';
 import { processesOf } from '@millrace/testkit/rotation';
-import { type AnotherDistribution, addDistribution } from '@millrace/testkit/second-distribution';
+import { addDistribution } from '@millrace/testkit/second-distribution';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
@@ -19,7 +20,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
 const part = noisyGcode(300_000);
 let system: TestInstallation;
-let second: AnotherDistribution;
+let second: AddedNode;
 let owner: Session;
 let operator: Session;
 let licence: string;

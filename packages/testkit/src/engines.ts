@@ -9,14 +9,10 @@ import { promisify } from 'node:util';
 
 const scripts = join(dirname(fileURLToPath(import.meta.url)), '../../../scripts/cluster');
 
-/** One real Cassandra node or Kafka broker with TLS and logins, for tests. */
-export interface Engine {
+/** A server of an engine: one Cassandra node or one Kafka broker. */
+export interface Server {
   readonly host: string;
   readonly port: number;
-  readonly user: string;
-  readonly password: string;
-  /** The authority of its certificate, PEM. The certificate names localhost and 127.0.0.1 to 127.0.0.5. */
-  readonly ca: string;
   readonly pid: number;
   /** SIGKILL. */
   kill(): Promise<void>;
@@ -25,32 +21,76 @@ export interface Engine {
   /** SIGSTOP, until `resume`. */
   freeze(): void;
   resume(): void;
-  /** Stops it and deletes its data. */
+}
+
+/** What the servers of an engine share. */
+interface Shared {
+  readonly user: string;
+  readonly password: string;
+  /** The authority of their certificates, PEM. These name localhost, 127.0.0.1 to 127.0.0.5, and the given places. */
+  readonly ca: string;
+  /** Stops every server and deletes its data. */
   close(): Promise<void>;
 }
 
-type Kind = 'cassandra' | 'kafka';
+/** Real Cassandra nodes or Kafka brokers that form one cluster, with TLS and logins, for tests. */
+export interface EngineCluster extends Shared {
+  readonly servers: readonly Server[];
+}
+
+/** One real Cassandra node or Kafka broker with TLS and logins, for tests. */
+export interface Engine extends Shared, Server {}
+
+export type EngineKind = 'cassandra' | 'kafka';
+
+/** Where a server of an engine runs. Default: on loopback. */
+export interface Place {
+  readonly address: string;
+  /** Network namespace. */
+  readonly namespace: string;
+}
 
 /**
- * Starts an engine. It is fetched with Maven when that was not done before.
+ * Starts an engine of one server. It is fetched with Maven when that was not done before.
  * @param settings further variables of its script
  * @returns why there is none, if something is not installed or cannot be fetched
  */
 export async function startEngine(
-  kind: Kind,
+  kind: EngineKind,
   settings: Readonly<Record<string, string>> = {},
 ): Promise<Engine | string> {
+  const cluster = await startEngines(kind, 1, { settings });
+  if (typeof cluster === 'string') return cluster;
+  const { servers, ...shared } = cluster;
+  return Object.assign(servers[0] as Server, shared);
+}
+
+/**
+ * Starts an engine of several servers.
+ * @param options.places one for each server
+ * @returns why there is none, if something is not installed or cannot be fetched
+ */
+export async function startEngines(
+  kind: EngineKind,
+  count: number,
+  options: { readonly settings?: Readonly<Record<string, string>>; readonly places?: readonly Place[] } = {},
+): Promise<EngineCluster | string> {
+  const { settings = {}, places = [] } = options;
   const java = spawnSync('java', ['-version']);
   if (java.status !== 0) return `there is no Java: ${kind} is not checked`;
   const folder = await mkdtemp(join(tmpdir(), `millrace-${kind}-`));
   const script = join(scripts, `${kind}.sh`);
-  const environment = await engineEnvironment(kind, folder, settings);
-  const call = async (...args: string[]): Promise<string> => {
-    const { stdout } = await promisify(execFile)(script, args, { env: environment, maxBuffer: 2 ** 24 });
+  const environment: NodeJS.ProcessEnv = {
+    ...(await engineEnvironment(kind, folder, settings)),
+    MILLRACE_PLACES: places.map(({ address, namespace }) => `${address}@${namespace}`).join(' '),
+  };
+  const call = async (args: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<string> => {
+    const env = { ...environment, ...more };
+    const { stdout } = await promisify(execFile)(script, args, { env, maxBuffer: 2 ** 24 });
     return stdout;
   };
   try {
-    await call('fetch');
+    await call(['fetch']);
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
     return `${kind} cannot be fetched, so it is not checked: ${String((error as { stderr?: string }).stderr).trim()}`;
@@ -58,41 +98,55 @@ export async function startEngine(
   const stop = () => execFileSync(script, ['down'], { env: environment, stdio: 'ignore' });
   process.once('exit', stop);
   try {
-    await call('1');
+    await call([String(count)]);
   } catch (error) {
     process.removeListener('exit', stop);
     stop();
     throw new Error(`${kind} does not start: ${String((error as { stderr?: string }).stderr)}`);
   }
-  const port = Number(environment[kind === 'cassandra' ? 'CASS_PORT' : 'KAFKA_PORT']);
-  const pid = () => Number(readFileSync(join(folder, kind, '1/pid'), 'utf8').split(' ')[0]);
+  const first = Number(environment[kind === 'cassandra' ? 'CASS_PORT' : 'KAFKA_PORT']);
+  const serverOf = (index: number): Server => {
+    const number = String(index + 1);
+    const pid = () => Number(readFileSync(join(folder, kind, number, 'pid'), 'utf8').split(' ')[0]);
+    return {
+      host: places[index]?.address ?? (kind === 'cassandra' ? `127.0.0.${number}` : '127.0.0.1'),
+      port: kind === 'cassandra' ? first : first + index,
+      get pid() {
+        return pid();
+      },
+      kill: async () => void (await call(['kill', number])),
+      start: async (more = {}) => void (await call(['start', number], more)),
+      freeze: () => void process.kill(pid(), 'SIGSTOP'),
+      resume: () => void process.kill(pid(), 'SIGCONT'),
+    };
+  };
+  const servers = Array.from({ length: count }, (_, index) => serverOf(index));
   return {
-    host: '127.0.0.1',
-    port,
+    servers,
     user: kind,
     password: kind === 'cassandra' ? 'cassandra' : 'kafka-secret',
     ca: existsSync(join(folder, 'security/ca.pem')) ? await readFile(join(folder, 'security/ca.pem'), 'utf8') : '',
-    get pid() {
-      return pid();
-    },
-    kill: async () => void (await call('kill', '1')),
-    start: async (more = {}) => {
-      await promisify(execFile)(script, ['start', '1'], { env: { ...environment, ...more } });
-    },
-    freeze: () => void process.kill(pid(), 'SIGSTOP'),
-    resume: () => void process.kill(pid(), 'SIGCONT'),
     async close() {
       process.removeListener('exit', stop);
-      process.kill(pid(), 'SIGCONT');
-      await call('wipe');
+      for (const server of servers) resumeIfThere(server);
+      await call(['wipe']);
       await rm(folder, { recursive: true, force: true });
     },
   };
 }
 
+/** A stopped process would not take the signal that ends it. */
+function resumeIfThere(server: Server): void {
+  try {
+    server.resume();
+  } catch {
+    // it was killed
+  }
+}
+
 /** Variables for the script of an engine: free ports, TLS and logins, its data in `folder`. */
 export async function engineEnvironment(
-  kind: Kind,
+  kind: EngineKind,
   folder: string,
   settings: Readonly<Record<string, string>> = {},
 ): Promise<NodeJS.ProcessEnv> {
@@ -106,11 +160,11 @@ export async function engineEnvironment(
   return { ...process.env, MILLRACE_CLUSTER: folder, [secure]: '1', ...Object.fromEntries(texts), ...settings };
 }
 
-/** First of the ports that up to three servers of an engine use: base … base + 6, base + 100 … base + 102. */
+/** First of the ports that up to three servers of an engine use: base … base + 6, and three each from + 100 and + 200. */
 async function freeBase(): Promise<number> {
   for (;;) {
     const base = 21_000 + Math.floor(Math.random() * 10_000);
-    const ports = [0, 1, 2, 3, 4, 5, 6, 100, 101, 102].map((offset) => base + offset);
+    const ports = [0, 1, 2, 3, 4, 5, 6, 100, 101, 102, 200, 201, 202].map((offset) => base + offset);
     if ((await Promise.all(ports.map(isFree))).every(Boolean)) return base;
   }
 }

@@ -44,6 +44,8 @@ export interface TestInstallationOptions {
   readonly settings?: Partial<Record<NodeRole, Readonly<Record<string, unknown>>>>;
   /** Processes to start at once; all by default. */
   readonly start?: readonly ProcessName[];
+  /** Address of the nodes, where `environment` starts them; 127.0.0.1 by default. */
+  readonly host?: string;
   /** Puts proxies with the TLS keys into every link to control and distribution. */
   readonly record?: boolean;
   /** Environment of the processes. */
@@ -125,7 +127,8 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
       ledger: await anyPort(),
     },
   );
-  const addresses: Addresses = options.console ? { ...nodes, console: pages, browsers } : nodes;
+  const chosen: Addresses = options.console ? { ...nodes, console: pages, browsers } : nodes;
+  const addresses: Addresses = options.host === undefined ? chosen : movedTo(options.host, chosen);
   const identity = (caller: Caller) => identityOf(installation, caller);
   const recorders = options.record ? await record(installation, addresses, identity) : undefined;
   for (const recorder of Object.values(recorders ?? {})) closer.add(recorder);
@@ -188,6 +191,11 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
     log: (name) => readFile(processes[name].logFile, 'utf8'),
     close: () => closer.close(),
   };
+}
+
+/** The same ports at another address, which need not be one of this process's network namespace. */
+function movedTo(host: string, { control, distribution, ...others }: Addresses): Addresses {
+  return { ...others, control: { ...control, host }, distribution: { ...distribution, host } };
 }
 
 function makeProcesses(
