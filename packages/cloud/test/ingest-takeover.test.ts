@@ -320,7 +320,8 @@ it('a node that is no longer in the directory holds nothing', async () => {
   const world = new World(store, { nodes: ['segments-1'] });
   world.upload('d');
   await vi.waitFor(() => expect(world.states.get('d')).toBe('stored'), 60_000);
-  expect((await ingestTable(store, 'storing', schema).get('d'))?.ended).toBe('complete');
+  const [node] = world.nodes as [Node];
+  await vi.waitFor(async () => expect(await node.job.pending.get('d')).toMatchObject({ ended: 'complete' }), 60_000);
   await world.close();
 });
 
