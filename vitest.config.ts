@@ -6,7 +6,7 @@ const conditions = ['@millrace/source', 'node'];
 
 /** Test installations keep their state in Cassandra and their mail in Kafka. */
 const onCluster = process.env.MILLRACE_TEST_STATE === 'cluster';
-/** Left out there: they open the files in which control and segments keep their state, or bring stores of their own. */
+/** Left out there: they open the files in which nodes keep their state, or bring stores of their own. */
 const aboutFiles = [
   'tests/e2e/{backup,control-nodes,disk,ledger,life,rollback,second-copy}.test.ts',
   'tests/attacks/{03-availability,04-management-layer,recorded-mail,sealed-steps}.test.ts',

@@ -34,14 +34,15 @@ const consoles = {
 };
 /** In the order of their start: control before those that connect to it. */
 const first = ['control-1', 'distribution-1', 'segments-1', 'keys-1'];
-/** Admitted while the first ones run, each with its options of `node create` and `node admit`. */
+/** Added while the first ones run, each with its options of `node create` and `node admit`. */
 const further = {
   'control-2': { create: ['--join'], admit: [] },
   'distribution-2': { create: [], admit: [] },
   'segments-2': { create: [], admit: ['--shared-cells'] },
+  'keys-1-b': { create: ['--replica-of', 'keys-1'], replicaOf: 'keys-1' },
 };
-const roleOf = (id) => id.replace(/-\d+$/, '');
-const inCluster = ['control', 'segments'];
+const roleOf = (id) => id.split('-')[0];
+const inCluster = ['control', 'segments', 'keys'];
 const folderOf = (id) => join(home, 'hosts', id);
 const admission = (id) => join(home, 'hosts', `${id}.admission`);
 
@@ -135,8 +136,12 @@ async function admitFirst(count) {
 
 async function admitFurther(id, count) {
   if (existsSync(admission(id))) return;
-  const options = further[id];
-  await admit([await createNode(id, count, ...options.create)], ...options.admit);
+  const { create, admit: options, replicaOf } = further[id];
+  const made = await createNode(id, count, ...create);
+  if (replicaOf === undefined) return void (await admit([made], ...options));
+  const { request, fingerprint } = made;
+  const where = ['--home', folderOf(replicaOf), '--out', admission(id)];
+  await millrace('node', 'replicate', request, '--fingerprint', fingerprint, ...where);
 }
 
 /** Address of the console at the active control node. */

@@ -94,8 +94,9 @@ it('npm run cluster starts everything, goes on where it was, and leaves nothing 
     const once = await promisify(execFile)(process.execPath, [program, '--once', '--home', home], { env });
     expect(once.stdout).toContain(`http://localhost:${pages}/#/session/`);
     for (const name of ['cassandra', 'kafka']) expect(await place.status(name)).toMatch(/^node 1 down$/m);
-    // State is in the cluster: control has no LMDB.
-    expect(existsSync(join(home, 'hosts/control-1/data/data.mdb'))).toBe(false);
+    // State is in the cluster: these nodes have no LMDB.
+    for (const id of ['control-1', 'segments-1', 'keys-1'])
+      expect(existsSync(join(home, `hosts/${id}/data/data.mdb`)), id).toBe(false);
     expect(await readFile(join(home, 'hosts/control-1/keyspace'), 'utf8')).toContain('mail: Kafka');
 
     const again = await start(place);
@@ -123,6 +124,9 @@ it('npm run cluster -- --full starts three servers of each engine and two of eac
     const { nodes } = await admin.millrace<{ nodes: { id: string }[] }>('node', 'list');
     const several = ['control', 'distribution', 'segments'].flatMap((role) => [`${role}-1`, `${role}-2`]);
     expect(nodes.map(({ id }) => id).sort()).toEqual([...several, 'keys-1'].sort());
+    const keys = administratorAt(join(place.home, 'hosts/keys-1'));
+    const { replicas } = await keys.millrace<{ replicas: { id: string; inSync: boolean }[] }>('node', 'replicas');
+    expect(replicas.map(({ id }) => id).sort()).toEqual(['keys-1', 'keys-1-b']);
     const { licence, makePart, otto } = await openWorkshop(hosts, admin, `127.0.0.1:${place.control}`);
     const order = await licence('G28\nG1 X10 Y10 F3000\nM84\n', 1);
     await makePart(order);

@@ -36,9 +36,12 @@ export default async function startTestEngines(): Promise<() => Promise<void>> {
 
 const serverOf = ({ host, port, user, password }: Engine) => ({ host, port, user, password });
 
+/** Nodes whose state is in Cassandra. */
+export const inCassandra = ['control', 'segments', 'keys'] as const;
+
 export interface TestCluster {
   /** Fields for the settings of the nodes. */
-  readonly settings: Readonly<Record<'control' | 'segments', Readonly<Record<string, unknown>>>>;
+  readonly settings: Readonly<Record<(typeof inCassandra)[number], Readonly<Record<string, unknown>>>>;
   /** Drops keyspaces and topics. */
   close(): Promise<void>;
 }
@@ -74,9 +77,14 @@ export async function createTestCluster(folder: string): Promise<TestCluster | u
     settings: {
       control: { cluster: { ...(await fieldsOf('control')), kafka: mail } },
       segments: { cluster: await fieldsOf('segments') },
+      keys: { cluster: await fieldsOf('keys') },
     },
     close: async () => {
-      await dropKeyspaces(cassandra, join(ca, 'cassandra.pem'), [`${name}_control`, `${name}_segments`]);
+      await dropKeyspaces(
+        cassandra,
+        join(ca, 'cassandra.pem'),
+        inCassandra.map((role) => `${name}_${role}`),
+      );
       await dropTopics(kafka, join(ca, 'kafka.pem'), `${name}`);
     },
   };

@@ -25,7 +25,7 @@ import { Managed, type ProcessEnvironment } from './process.ts';
 import { Recorder } from './recorder.ts';
 import type { Recording } from './recording.ts';
 import { type MachineChoice, type MaintenanceChoice, setMachine, setMaintenance, setNode } from './settings.ts';
-import { createTestCluster } from './test-engines.ts';
+import { createTestCluster, inCassandra } from './test-engines.ts';
 import { type CountingProxy, createCountingProxy, type ProxyOptions } from './wire.ts';
 
 export const MACHINE = 'virtual-1';
@@ -107,7 +107,7 @@ async function build(base: string, closer: Closer, options: TestInstallationOpti
   const cluster = await createTestCluster(join(base, 'cluster'));
   if (cluster !== undefined) {
     closer.add(cluster);
-    for (const role of ['control', 'segments'] as const) await setNode(layout, role, cluster.settings[role]);
+    for (const role of inCassandra) await setNode(layout, role, cluster.settings[role]);
   }
   for (const [role, fields] of Object.entries(options.settings ?? {})) await setNode(layout, role as NodeRole, fields);
   const installation = await openInstallation(home);
