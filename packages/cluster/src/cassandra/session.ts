@@ -47,6 +47,8 @@ export type Row = cassandra.types.Row;
 const MOST_IN_FLIGHT = 512;
 const REQUEST_MS = 6_000;
 const PATIENCE_MS = 20_000;
+/** Between attempts to connect to a server that is down, ms. */
+const RECONNECT_MS = 1_000;
 /** Time for the answer to a change of the schema, ms: three nodes need some seconds. */
 const DEFINE_MS = 30_000;
 const KEYSPACE = /^[a-z][a-z0-9_]{0,47}$/;
@@ -244,7 +246,11 @@ function clientOptions(options: CassandraOptions): cassandra.ClientOptions {
       },
     }),
     encoding: { useBigIntAsLong: true, copyBuffer: true },
-    socketOptions: { readTimeout: requestMs, connectTimeout: requestMs },
-    policies: { retry: new cassandra.policies.retry.FallthroughRetryPolicy() },
+    // A frozen server accepts requests and answers none. It is left after the second one, and asked again each second.
+    socketOptions: { readTimeout: requestMs, connectTimeout: requestMs, defunctReadTimeoutThreshold: 1 },
+    policies: {
+      retry: new cassandra.policies.retry.FallthroughRetryPolicy(),
+      reconnection: new cassandra.policies.reconnection.ConstantReconnectionPolicy(RECONNECT_MS),
+    },
   };
 }
