@@ -75,7 +75,8 @@ async function makeRoles(engine: Engine): Promise<void> {
 /** The permissions of docs/cluster.md, which kafka-acls.sh would give. */
 async function allowMail({ host, port, user, password, ca }: Engine): Promise<void> {
   const guide = await readFile(new URL('../../docs/cluster.md', import.meta.url), 'utf8');
-  const granted = [...guide.matchAll(/--(topic|group) (\S+)((?:[\s\\]+--operation \w+)+)/g)].flatMap(
+  const section = guide.slice(guide.indexOf('## Kafka, for the mail'), guide.indexOf('## Moving an existing node'));
+  const granted = [...section.matchAll(/--(topic|group) (\S+)((?:[\s\\]+--operation \w+)+)/g)].flatMap(
     ([, resource, resourceName = '', operations = '']) =>
       [...operations.matchAll(/--operation (\w+)/g)].map(([, name = '']) => ({
         resourceType: resource === 'topic' ? kafkajs.AclResourceTypes.TOPIC : kafkajs.AclResourceTypes.GROUP,
