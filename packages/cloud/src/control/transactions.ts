@@ -251,10 +251,15 @@ async function addDesign(
   authorize(actor, 'design.add', { owner });
   requireSealedLength('keys', keys, contentKeysLength(manifest));
   const { directory, records, boxes } = context;
-  await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(keys));
   const added = () =>
     new MillraceError('E_CONFLICT', 'this design was already added', { data: { design: body.design } });
-  if ((await records.designs.get(body.design)) !== undefined) throw added();
+  const known = await records.designs.get(body.design);
+  if (known !== undefined) {
+    if (!equalBytes(known.transaction, bytes)) throw added();
+    await announceDesign(context, body.design); // interrupted before it was complete: this completes it
+    return { design: body.design };
+  }
+  await boxes.requireHeld(chooseNode(directory, 'keys', body.design).id, 'attachments', boxNumberOf(keys));
   const announced = announcements({ transaction: bytes, credential, manifest: manifestBytes }, keys);
   const { segments } = manifest;
   const stored = storedEvent({ design: body.design, segments, transaction: bytes, credential });
@@ -377,7 +382,8 @@ async function grantLicence(
     [{ type: 'licence.grant', transaction: bytes, credential, secret }],
   );
   const created = await records.licences.create(licence, record);
-  if (!created) throw replay(licence);
+  // The same transaction, interrupted before it was complete: this completes it.
+  if (!created && !equalBytes((await records.licences.require(licence)).transaction, bytes)) throw replay(licence);
   await announceLicence(context, licence);
   return { licence };
 }
