@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { MillraceError, noMetrics, silentLogger, sleep, systemClock } from '@millrace/base';
 import type { Directory } from '@millrace/protocol';
 import { type Collection, openLmdb, type RecordStore } from '@millrace/stores';
+import { Freeze } from '@millrace/testkit/freeze';
 import { twoSegmentsNodes } from '@millrace/testkit/protocol/support';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -82,7 +83,7 @@ class World {
 class Node {
   readonly id: string;
   readonly #world: World;
-  #frozen: { readonly until: Promise<void>; readonly thaw: () => void } | undefined;
+  readonly #standstill = new Freeze();
   #life = 0;
   queue: IngestQueue<z.output<typeof schema>>;
   job!: IngestJob<z.output<typeof schema>>;
@@ -99,7 +100,7 @@ class Node {
 
   /** Runs a step of the process, unless that was killed: then it never resolves. */
   async gate<T>(step: () => T | Promise<T>, life = this.#life): Promise<T> {
-    await this.#frozen?.until;
+    await this.#standstill.thawed;
     if (life !== this.#life) return new Promise<T>(() => undefined);
     return step();
   }
@@ -163,17 +164,11 @@ class Node {
   }
 
   freeze(): void {
-    if (this.#frozen !== undefined) return;
-    let thaw = () => {};
-    const until = new Promise<void>((resolve) => {
-      thaw = resolve;
-    });
-    this.#frozen = { until, thaw };
+    this.#standstill.freeze();
   }
 
   thaw(): void {
-    this.#frozen?.thaw();
-    this.#frozen = undefined;
+    this.#standstill.thaw();
   }
 
   kill(): void {

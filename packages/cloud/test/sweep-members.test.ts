@@ -11,6 +11,7 @@ import {
 } from '@millrace/base';
 import { type Message, sha256 } from '@millrace/protocol';
 import { MemoryCells, MemoryLog, MemoryRecords } from '@millrace/stores';
+import { Freeze } from '@millrace/testkit/freeze';
 import { twoSegmentsNodes } from '@millrace/testkit/protocol/support';
 import {
   applyOuterLayer,
@@ -59,7 +60,7 @@ class Node {
   #mail: Promise<void> = Promise.resolve();
   #life = 0;
   #running = false;
-  #frozen: { readonly until: Promise<void>; readonly thaw: () => void } | undefined;
+  readonly #standstill = new Freeze();
   /** Told of every step that it is asked for, before it works on it. */
   onAsked: (asked: MaintainMessage) => void = () => undefined;
   /** Lanes of which it has answered a step. */
@@ -88,7 +89,7 @@ class Node {
         if (typeof value !== 'function') return value;
         if (name !== 'put') return value.bind(target);
         return async (...args: Parameters<MemoryCells['put']>) => {
-          await this.#frozen?.until;
+          await this.#standstill.thawed;
           return target.put(...args);
         };
       },
@@ -107,7 +108,7 @@ class Node {
     void this.#tell(message);
     const life = this.#life;
     this.#mail = this.#mail.then(async () => {
-      await this.#frozen?.until;
+      await this.#standstill.thawed;
       if (life === this.#life) await this.#handle(message, life);
     });
   }
@@ -121,16 +122,11 @@ class Node {
   }
 
   freeze(): void {
-    let thaw = () => {};
-    const until = new Promise<void>((resolve) => {
-      thaw = resolve;
-    });
-    this.#frozen = { until, thaw };
+    this.#standstill.freeze();
   }
 
   thaw(): void {
-    this.#frozen?.thaw();
-    this.#frozen = undefined;
+    this.#standstill.thaw();
   }
 
   /** What the process had not written is lost. */
@@ -183,7 +179,7 @@ class Node {
     this.told++;
     if (this.declines) return this.decline(asked);
     await this.beforeStoring();
-    await this.#frozen?.until;
+    await this.#standstill.thawed;
     const stored = await this.#cells.storeCells(asked, this.design?.source);
     if (life !== this.#life) return;
     this.stored = stored;
