@@ -72,10 +72,10 @@ async function makeRoles(engine: Engine): Promise<void> {
   }
 }
 
-/** The permissions of docs/cluster.md, which kafka-acls.sh would give. */
-async function allowMail({ host, port, user, password, ca }: Engine): Promise<void> {
+/** The permissions of a section of docs/cluster.md, which kafka-acls.sh would give. */
+async function allowMail({ host, port, user, password, ca }: Engine, heading: string, count: number): Promise<void> {
   const guide = await readFile(new URL('../../docs/cluster.md', import.meta.url), 'utf8');
-  const section = guide.slice(guide.indexOf('## Kafka, for the mail'), guide.indexOf('## Moving an existing node'));
+  const section = guide.split(/^## /m).find((text) => text.startsWith(`${heading}\n`)) ?? '';
   const granted = [...section.matchAll(/--(topic|group) (\S+)((?:[\s\\]+--operation \w+)+)/g)].flatMap(
     ([, resource, resourceName = '', operations = '']) =>
       [...operations.matchAll(/--operation (\w+)/g)].map(([, name = '']) => ({
@@ -88,7 +88,7 @@ async function allowMail({ host, port, user, password, ca }: Engine): Promise<vo
         permissionType: kafkajs.AclPermissionTypes.ALLOW,
       })),
   );
-  expect(granted).toHaveLength(6);
+  expect(granted).toHaveLength(count);
   const sasl = { mechanism: 'scram-sha-512', username: user, password } as const;
   const admin = new kafkajs.Kafka({ brokers: [`${host}:${port}`], ssl: { ca }, sasl }).admin();
   await admin.connect();
@@ -101,6 +101,7 @@ async function allowMail({ host, port, user, password, ca }: Engine): Promise<vo
 
 const aclOperations: Readonly<Record<string, kafkajs.AclOperationTypes>> = {
   Create: kafkajs.AclOperationTypes.CREATE,
+  Delete: kafkajs.AclOperationTypes.DELETE,
   Describe: kafkajs.AclOperationTypes.DESCRIBE,
   DescribeConfigs: kafkajs.AclOperationTypes.DESCRIBE_CONFIGS,
   Read: kafkajs.AclOperationTypes.READ,
@@ -134,7 +135,7 @@ it('prints while cells are renewed, through kills of both nodes, of Cassandra an
   if (typeof engine === 'string') return skip(engine);
   if (typeof kafka === 'string') return skip(kafka);
   await makeRoles(engine);
-  await allowMail(kafka);
+  await allowMail(kafka, 'Kafka, for the mail', 6);
   system = await createTestInstallation({
     machine: { factor: await factorFor(design, 6) },
     maintenance: { periodMs: 3_000, density: 50 },
@@ -190,4 +191,23 @@ it('prints while cells are renewed, through kills of both nodes, of Cassandra an
     await expect(system.processes[role].start()).rejects.toThrow(/ended/);
     expect(await system.log(role)).toMatch(new RegExp(`in keyspace ${keyspaceOf(role)} (\\(.*\\) )?of a cluster`));
   }
+});
+
+it('a move of control to files needs the permission to delete topics, and is completed when it is given', async ({
+  skip,
+}) => {
+  if (typeof engine === 'string') return skip(engine);
+  if (typeof kafka === 'string' || system === undefined) return skip('there is no installation in Kafka');
+  const { home, installation, processes } = system;
+  const cluster = { ...(await clusterOf(engine, 'control')), kafka: await mailOf(kafka) };
+  await setNode(installation.layout, 'control', { cluster });
+  const toFiles = () => millrace(home, 'migrate', 'control', '--to', 'files');
+  const refused = await toFiles();
+  expect(refused.code).toBe('E_CONFIG');
+  expect(refused.stderr).toContain('Kafka: ');
+  await expect(processes.control.start()).rejects.toThrow(/ended/);
+  await allowMail(kafka, 'Moving an existing node', 1);
+  expect((await toFiles()).stderr).toBe('');
+  const settings = await readFile(join(folderOf(installation, 'control'), nodeFiles.settings), 'utf8');
+  expect(JSON.parse(settings).cluster).toBeUndefined();
 });
