@@ -1,9 +1,10 @@
+import type { MaintenanceReport } from '@millrace/api';
 import { MillraceError, noMetrics, RwLock, silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
 import type { Message } from '@millrace/protocol';
 import { MemoryCells, MemoryLog, MemoryRecords } from '@millrace/stores';
 import { createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { CellStore, createKeyWrapper, decodeMessage, InProcessEngine, MemorySlots, Playbook } from '@millrace/vault';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Checks } from '../src/keys/checks.ts';
 import { Maintenance } from '../src/keys/maintenance.ts';
 import { SegmentsMembers } from '../src/keys/segments-members.ts';
@@ -58,8 +59,12 @@ async function vault(periodMs: number) {
   const vaultKeys = new VaultKeys({ mail, directory, id: 'keys-1', logger: silentLogger });
   vaultKeys.renew();
   const members = new SegmentsMembers({ directory, keys: vaultKeys, clock: systemClock });
+  const reports: MaintenanceReport[] = [];
   const control = controlClient({
-    call: async () => ({ status: 200, body: new Uint8Array(), json: () => ({}) }),
+    call: async (_method, _path, { json }) => {
+      reports.push(json as MaintenanceReport);
+      return { status: 200, body: new Uint8Array(), json: () => ({}) };
+    },
   });
   const maintenance = new Maintenance(
     {
@@ -86,7 +91,7 @@ async function vault(periodMs: number) {
     await checks.close();
   };
   await addDesign(playbook, cells, SEGMENTS);
-  return { playbook, maintenance, checks, results, parts };
+  return { playbook, maintenance, checks, results, parts, reports };
 }
 
 const id = () => toHex(systemRandom(16));
@@ -122,6 +127,20 @@ describe('checks and sweeps', () => {
     maintenance.start();
     await expect.poll(() => results.length, { timeout: 60_000 }).toBe(1);
     await expect.poll(() => playbook.status().epoch, { timeout: 60_000 }).toBeGreaterThan(epoch);
+  }, 120_000);
+
+  it('do not overlap: a sweep that a check holds up is not reported before it has run', async () => {
+    const { playbook, maintenance, reports } = await vault(1);
+    const check = await playbook.beginCheck({ deep: false });
+    expect(check?.holdsSweep).toBe(true);
+    const tries = vi.spyOn(playbook, 'beginSweep');
+    const { epoch } = playbook.status();
+    maintenance.start();
+    await expect.poll(() => tries.mock.calls.length, { timeout: 60_000 }).toBeGreaterThan(2);
+    expect(reports).toEqual([]);
+    check?.end();
+    await expect.poll(() => reports.length, { timeout: 60_000 }).toBeGreaterThan(0);
+    expect(reports[0]).toMatchObject({ epoch: epoch + 1, progress: 1 });
   }, 120_000);
 
   it('alternate: a due step of a sweep goes before the rest of a check', async () => {

@@ -155,15 +155,10 @@ export class Maintenance implements Closable {
         this.#schedule ??= await SweepSchedule.open(store, clock, this.#periodMs);
         await this.#makeDecoys();
         await this.#remakeDecoys();
-        const underWay = playbook.status().sweep !== undefined;
-        if (underWay || this.#schedule.wait === 0) {
-          const began = clock.monotonic();
-          // Under the lock, because a sweep cannot begin while a check holds the vault.
-          const { members } = this.#modules;
-          const lanes = members.shared ? lanesFor(playbook.status().cells, members.answering.length) : 1;
-          if (!underWay && (await this.#turn.write(() => playbook.beginSweep(lanes)))) await this.#schedule.begun();
-          await tracer.run('sweep', { cells: playbook.status().cells }, () => this.#sweep(began));
-        }
+        const began = clock.monotonic();
+        if (this.#schedule.wait === 0) await this.#begin(this.#schedule);
+        const { sweep, cells } = playbook.status();
+        if (sweep !== undefined) await tracer.run('sweep', { cells }, () => this.#sweep(began));
         await sleep(Math.max(10, Math.min(500, this.#schedule.wait)), this.#stop.signal);
       } catch (error) {
         if (this.#stop.signal.aborted) return;
@@ -171,6 +166,13 @@ export class Maintenance implements Closable {
         await sleep(1_000, this.#stop.signal).catch(() => undefined);
       }
     }
+  }
+
+  /** Begins a sweep, unless one is in progress or a check that compares the places holds it up. */
+  async #begin(schedule: SweepSchedule): Promise<void> {
+    const { playbook, members } = this.#modules;
+    const lanes = members.shared ? lanesFor(playbook.status().cells, members.answering.length) : 1;
+    if (await this.#turn.write(() => playbook.beginSweep(lanes))) await schedule.begun();
   }
 
   async #sweep(began: number): Promise<void> {
