@@ -44,6 +44,7 @@ import { addDesign, addToPlaybook, type KnownDesign } from './vault-design.ts';
 // The keys node's side is the real one. The segments nodes share one store and take their mail in order.
 
 const { directory } = twoSegmentsNodes();
+const ASK_AGAIN_MS = 5_000;
 const SEGMENTS = 300;
 /** Ten times as fast, so that a node falls silent within half a second. */
 const clock: Clock = { now: () => systemClock.now(), monotonic: () => 10 * systemClock.monotonic() };
@@ -75,8 +76,8 @@ class Node {
   declines = false;
   /** What it stored last. */
   stored: StoredMessage | undefined;
-  /** Waits before it stores. */
-  beforeStoring: () => Promise<void> = async () => undefined;
+  /** Waits before it stores what it was told to. */
+  beforeStoring: (asked: StoreMessage) => Promise<void> = async () => undefined;
 
   constructor(id: string, store: MemoryCells, reply: (message: Message, node: Node) => void) {
     this.id = id;
@@ -155,12 +156,18 @@ class Node {
     this.#reply({ type: 'vault', message: encodeMessage(answer) });
   }
 
-  /** Asks for the places of a design's cells, to store them. */
+  /** Asks for the places of a design's cells, to store them, until it is told: an answer under an old key is lost. */
   want(design: KnownDesign): void {
     this.design = design;
     const { designId, manifest } = design;
     const want = { type: 'want' as const, design: fromHex(designId), from: 0, count: manifest.segments };
-    this.#reply({ type: 'vault', message: encodeMessage(want) });
+    const { told } = this;
+    const ask = () => {
+      if (this.told > told) return;
+      this.#reply({ type: 'vault', message: encodeMessage(want) });
+      setTimeout(ask, ASK_AGAIN_MS).unref();
+    };
+    ask();
   }
 
   report(message: StoredMessage | RefusedMessage): void {
@@ -178,7 +185,7 @@ class Node {
   async #store(asked: StoreMessage, life: number): Promise<void> {
     this.told++;
     if (this.declines) return this.decline(asked);
-    await this.beforeStoring();
+    await this.beforeStoring(asked);
     await this.#standstill.thawed;
     const stored = await this.#cells.storeCells(asked, this.design?.source);
     if (life !== this.#life) return;
@@ -416,8 +423,7 @@ describe('two segments nodes', () => {
   it('are found out when one reports cells that it was told to store and has not: they are missing, and stored again', async () => {
     const { playbook, one, two, reaches, handled, soundCells, alarms } = await sweeping();
     const design = await addToPlaybook(playbook, 200);
-    two.beforeStoring = async () => {
-      const { generation } = two.asked ?? { generation: 0 };
+    two.beforeStoring = async ({ generation }) => {
       two.report({ type: 'stored', design: fromHex(design.designId), generation, from: 0, count: 200 });
       two.freeze();
     };

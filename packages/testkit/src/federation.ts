@@ -41,9 +41,20 @@ export async function withdraw(cloud: Cloud, other: Cloud, folders: readonly str
   await taken(cloud, folders);
 }
 
-async function taken({ installation }: Cloud, folders: readonly string[]): Promise<void> {
-  const { directories } = await openInstallation(installation.layout.home);
-  for (const folder of folders) while (((await seenSequence(folder)) ?? 0) < directories.sequence) await sleep(20);
+async function taken({ installation: { layout } }: Cloud, folders: readonly string[]): Promise<void> {
+  const installation = await openInstallation(layout.home);
+  const { sequence } = installation.directories;
+  for (const folder of folders) while (((await seenSequence(folder)) ?? 0) < sequence) await sleep(20);
+  if (!folders.includes(layout.node('control'))) return;
+  // A node notes a directory on its disk a moment before it uses it.
+  const { api, close } = await openSession({
+    installation,
+    user: 'admin',
+    clock: systemClock,
+    random: systemRandom,
+  });
+  while ((await api.newerDirectory(sequence - 1)) === undefined) await sleep(20);
+  close();
 }
 
 /**
