@@ -3,7 +3,6 @@ import {
   Closer,
   decodeCbor,
   encodeCbor,
-  MillraceError,
   silentLogger,
   systemClock,
   systemRandom,
@@ -11,14 +10,22 @@ import {
   toHex,
   utf8,
 } from '@millrace/base';
-import { generateUserKey, keyName, type MemorySigner } from '@millrace/identity';
-import { type Directory, ownerParty, sha256, signTransaction, type TransactionOf, verifyFor } from '@millrace/protocol';
+import {
+  createAuthority,
+  createTlsKey,
+  generateUserKey,
+  keyName,
+  type MemorySigner,
+  tlsPublicKey,
+} from '@millrace/identity';
+import { sha256, signTransaction, type TransactionOf } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
 import { fastify } from 'fastify';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { CheckBoard } from '../src/control/checks.ts';
 import { addConsoleRoutes } from '../src/control/console/routes.ts';
 import { IDLE_MS, Sessions, WHOLE_MS } from '../src/control/console/sessions.ts';
+import { issueCertificate } from '../src/control/people.ts';
 import { forgetSignIns, SIGN_IN_LOG_MS } from '../src/control/sign-in-log.ts';
 import { answersInMemory, IdempotentAnswers } from '../src/node/idempotency.ts';
 import { setUp, type TlsServer } from '../src/node/server.ts';
@@ -183,15 +190,13 @@ it('ends when the key is revoked, and the browser may sign in with another key',
 });
 
 it('ends when the key expires', async () => {
-  const { other } = system.fixture.keys;
-  const { cookie } = await open(await request(other));
-  const key = keyName(other.publicKey);
-  const { users } = system.fixture.context.records;
-  const registered = await users.require(key);
-  const member = { organisation: 'a'.repeat(32), person: 'b'.repeat(32), roles: [], device: 'browser', until: now };
-  const enrolled = { created: now, invitation: 'c'.repeat(32), invitedBy: 'd'.repeat(32) };
-  await users.put(key, { ...registered, member: { ...member, ...enrolled } });
-  now += 1;
+  now = systemClock.now();
+  const people = peopleFixture(system.fixture);
+  const until = systemClock.now() + 60_000;
+  const designer = await people.enrol(await people.organisation('Brand', 'brand'), 'designer', until);
+  const { cookie } = await open(await request(designer));
+  expect((await ask('GET', '/v1/designs', { cookie })).status).toBe(200);
+  now = until + 1;
   expect((await ask('GET', '/v1/designs', { cookie })).body.code).toBe('E_EXPIRED');
   expect((await ask('GET', '/v1/sessions/current', { cookie })).status).toBe(204);
 });
@@ -361,29 +366,73 @@ it('who writes to the keyspace makes no session, of nobody, and prolongs none', 
   expect(await statusOf(forged.secret)).toBe(200);
 });
 
-it('who writes to the keyspace can enrol a key of his own: it reads, and its signature counts nowhere else', async () => {
+it('who writes to the keyspace enrols no key and gives nobody a role: credentials decide', async () => {
+  now = systemClock.now();
   const { context, keys } = system.fixture;
-  const owner = await context.records.users.require(keyName(keys.owner.publicKey));
+  const { users } = context.records;
+  const people = peopleFixture(system.fixture);
+  const brand = await people.organisation('Brand', 'brand');
+  const [admin, designer] = [await people.enrol(brand, 'owner-admin'), await people.enrol(brand, 'designer')];
+  const [kept, high] = await Promise.all([designer, admin].map((key) => users.require(keyName(key.publicKey))));
+  if (kept?.member === undefined || high?.member === undefined) throw new Error('not enrolled');
+  // The control: with their own records, both sign in; only the owner-admin sees who did.
+  const signIns = `/v1/organisations/${brand}/sign-ins`;
+  const statusOf = async (signer: MemorySigner) => {
+    const { body, cookie } = await open(await request(signer));
+    return (body.code as string | undefined) ?? (await ask('GET', signIns, { cookie })).body.code ?? 'read';
+  };
+  expect(await statusOf(admin)).toBe('read');
+  expect(await statusOf(designer)).toBe('E_FORBIDDEN');
+
+  const userAuthority = await createAuthority('users', now);
+  // A key of the attacker's, with the record and the document of an owner-admin.
   const own = generateUserKey();
   const name = keyName(own.publicKey);
-  await context.records.users.put(name, { ...owner, user: name, publicKey: own.publicKey });
-  // The limit: control trusts its records. What it shows is in the keyspace anyway.
-  const { cookie } = await open(await request(own));
-  expect((await ask('GET', '/v1/sessions/current', { cookie })).status).toBe(200);
-  expect((await ask('GET', `/v1/designs/${system.design}`, { cookie })).body.code).toBe('E_FORBIDDEN');
-  // Segments and keys nodes, and machines, see by the document that it registers another key.
-  const { installation, adminKey } = context.directory;
-  const { document } = await context.records.users.require(name);
-  const signed = await signTransaction(own, installation, {
-    ...{ type: 'design.delete' as const, id: systemRandom(16), issued: now, expires: now + 600_000 },
-    design: system.design,
-  });
-  const attested = { transaction: signed, credential: document };
-  const verified = verifyFor(ownerParty({ owner: owner.publicKey }), 'designer', attested, {
-    installation,
-    adminKey,
-  } as Directory);
-  await expect(verified).rejects.toBeInstanceOf(MillraceError);
+  const forgeries = [
+    { ...high, user: name, publicKey: own.publicKey },
+    { ...high, publicKey: own.publicKey },
+    {
+      user: name,
+      name: 'me',
+      publicKey: own.publicKey,
+      document: (await users.require(keyName(keys.owner.publicKey))).document,
+    },
+    { user: name, name: 'me', publicKey: own.publicKey, document: new Uint8Array(9) },
+    // It signs its own registration.
+    {
+      user: name,
+      name: 'me',
+      publicKey: own.publicKey,
+      document: await people.sign(own, { type: 'user.register', publicKey: own.publicKey, name: 'me' }),
+    },
+  ];
+  for (const forged of forgeries) {
+    await users.put(name, forged);
+    expect(await statusOf(own)).toBe('E_AUTH');
+    // Nor does control certify it: other nodes would accept the certificate.
+    const certificate = await people.sign(own, { type: 'certificate.request', tlsKey: tlsPublicKey(createTlsKey()) });
+    await expect(issueCertificate({ ...context, userAuthority }, certificate)).rejects.toMatchObject({
+      code: 'E_AUTH',
+    });
+  }
+  // A member with another role, organisation or end than its credential gives it.
+  const key = keyName(designer.publicKey);
+  const changes = [
+    { roles: ['owner-admin' as const] },
+    { organisation: 'a'.repeat(32) },
+    { until: now + 9e12 },
+    { person: high.member.person },
+  ];
+  for (const change of changes) {
+    await users.put(key, { ...kept, member: { ...kept.member, ...change } });
+    expect(await statusOf(designer)).toBe('E_AUTH');
+  }
+  const { member: _, ...single } = kept;
+  await users.put(key, single);
+  expect(await statusOf(designer)).toBe('E_AUTH');
+  await users.put(key, kept);
+  now += 60_000; // failed sign-ins of an address are limited
+  expect(await statusOf(designer)).toBe('E_FORBIDDEN');
 });
 
 it('a key has at most 20 sessions, also if it asks for many at once; ended ones do not count', async () => {

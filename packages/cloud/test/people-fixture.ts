@@ -19,9 +19,8 @@ export function peopleFixture({ context, keys }: Awaited<ReturnType<typeof contr
       await take(document);
       return organisation;
     },
-    enrol: async (organisation: string, role: PersonRole): Promise<MemorySigner> => {
+    enrol: async (organisation: string, role: PersonRole, until = systemClock.now() + 1e9): Promise<MemorySigner> => {
       const [key, invitation] = [generateUserKey(), generateUserKey()];
-      const until = systemClock.now() + 1e9;
       const person = toHex(systemRandom(16));
       const invited = { organisation, person, name: role, roles: [role], invitation: invitation.publicKey, until };
       await take(await people.sign(keys.admin, { type: 'member.invite', ...invited }));

@@ -75,13 +75,13 @@ beforeEach(async () => {
     user: owner,
     name: 'owner',
     publicKey: keys.owner.publicKey,
-    document: new Uint8Array(1),
+    document: await registerKey(keys.admin, directory.installation, keys.owner.publicKey),
   });
   await records.users.create(holder, {
     user: holder,
     name: 'holder',
     publicKey: keys.holder.publicKey,
-    document: new Uint8Array(1),
+    document: await registerKey(keys.admin, directory.installation, keys.holder.publicKey),
   });
   await records.machines.create(machine.machine, {
     registration: machine,

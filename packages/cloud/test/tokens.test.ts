@@ -1,6 +1,6 @@
 import { type Action, actions } from '@millrace/api';
 import { systemClock, systemRandom, toHex } from '@millrace/base';
-import { keyName } from '@millrace/identity';
+import { generateUserKey, keyName } from '@millrace/identity';
 import { formatToken, personRoles, type TokenScope, tokenHash, tokenScopes } from '@millrace/protocol';
 import { outcomeOf } from '@millrace/testkit/protocol/support';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -131,18 +131,9 @@ describe('a token', () => {
     expect(await outcomeOf(() => as(text))).toBe('E_TOKEN');
   });
 
-  it('ends with its key: revoked, or past its time', async () => {
+  it('ends with its key when that is revoked', async () => {
     const { text } = await made(['designs:read'], { who: 'holder' });
     const key = keyName(system.keys.holder.publicKey);
-    const { users } = system.context.records;
-    const member = {
-      ...{ organisation: 'aa'.repeat(16), person: 'bb'.repeat(16), roles: [], device: 'x', created: 1 },
-      ...{ invitation: 'cc'.repeat(16), invitedBy: 'dd'.repeat(16) },
-    };
-    await users.update(key, (user) => ({ ...user, member: { ...member, until: systemClock.now() - 1 } }));
-    expect(await outcomeOf(() => as(text))).toBe('E_TOKEN');
-    await users.update(key, ({ member: _, ...user }) => user);
-    expect(await outcomeOf(() => as(text))).toBe('accepted');
     const revocations = { of: (name: string) => (name === key ? [{ name, at: 1, kept: new Set<string>() }] : []) };
     const revoking = new TokenCallers({
       ...system.context,
@@ -151,6 +142,66 @@ describe('a token', () => {
     const request = { headers: { 'x-api-key': text }, socket: {} } as never;
     expect(await outcomeOf(() => revoking.actorOf(request))).toBe('E_REVOKED');
   });
+});
+
+describe('records written by somebody who can write to the keyspace', () => {
+  it('make no token, and change none: what the person has signed decides', async () => {
+    const { tokens } = system.context.records;
+    const own = await made(['designs:read']);
+    const [kept, foreign] = [await tokens.require(own.token), await made([...tokenScopes], { who: 'holder' })];
+    const id = toHex(systemRandom(16));
+    const text = formatToken(id, systemRandom(32));
+    const base = { ...kept, token: id, hash: tokenHash(text), scopes: [...tokenScopes] };
+    const admin = keyName(system.keys.admin.publicKey);
+    const { document } = await tokens.require(foreign.token);
+    const signed = await system.sign('other', {
+      type: 'token.create',
+      ...{ name: 'ci', scopes: [...tokenScopes], hash: base.hash, until: kept.until },
+    });
+    const forgeries = [
+      base, // with the document of another token of the same person
+      { ...base, key: admin },
+      { ...base, key: admin, document: new Uint8Array(9) },
+      { ...base, document }, // of another person
+      { ...base, document: signed }, // for this very secret, by another person
+    ];
+    for (const forged of forgeries) {
+      await tokens.put(id, forged);
+      expect(await outcomeOf(() => as(text, `10.1.0.${forgeries.indexOf(forged)}`))).toBe('E_TOKEN');
+    }
+    // A person whom the attacker has enrolled, too.
+    const attacker = generateUserKey();
+    const key = keyName(attacker.publicKey);
+    const { users } = system.context.records;
+    const genuine = await users.require(keyName(system.keys.owner.publicKey));
+    await users.put(key, { ...genuine, user: key, publicKey: attacker.publicKey });
+    await tokens.put(id, { ...base, key, document: signed });
+    expect(await outcomeOf(() => as(text, '10.1.1.1'))).toBe('E_AUTH');
+
+    // A token that exists: more scopes, a longer life, another person, another secret.
+    const other = formatToken(own.token, systemRandom(32));
+    expect(await outcomeOf(() => as(own.text, '10.1.1.2'))).toBe('accepted');
+    for (const change of [{ scopes: [...tokenScopes] }, { until: kept.until + 9e9 }, { key: foreignKey() }]) {
+      await tokens.put(own.token, { ...kept, ...change });
+      expect(await outcomeOf(() => as(own.text, '10.1.1.3'))).toBe('E_TOKEN');
+    }
+    await tokens.put(own.token, { ...kept, hash: tokenHash(other) });
+    expect(await outcomeOf(() => as(other, '10.1.1.4'))).toBe('E_TOKEN');
+    await tokens.put(own.token, kept);
+    expect(await outcomeOf(() => as(own.text, '10.1.1.5'))).toBe('accepted');
+  });
+
+  it('can undo that a token was revoked (a limit): revoke the key then, which is in signed lists', async () => {
+    const { tokens } = system.context.records;
+    const { token, text } = await made(['designs:read']);
+    const before = await tokens.require(token);
+    await system.submit('owner', { type: 'token.revoke', token });
+    expect(await outcomeOf(() => as(text, '10.1.2.1'))).toBe('E_TOKEN');
+    await tokens.put(token, before);
+    expect(await outcomeOf(() => as(text, '10.1.2.1'))).toBe('accepted');
+  });
+
+  const foreignKey = () => keyName(system.keys.holder.publicKey);
 });
 
 describe('wrong tokens', () => {

@@ -17,6 +17,7 @@ import {
 } from '@millrace/protocol';
 import { authorize, type UserActor, userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
+import { provedUser } from './proved-users.ts';
 import { type InvitationRecord, seenRecord, signerOf } from './records.ts';
 import { replay } from './replay.ts';
 import type { Submitted } from './submitted.ts';
@@ -30,35 +31,38 @@ import type { Submitted } from './submitted.ts';
  */
 const CERTIFICATE_MS = 30 * 86_400_000;
 
-/** The user to whom a key belongs, as control verified when the key was enrolled. */
+/**
+ * The user to whom a key belongs, by its credential.
+ * @throws {MillraceError} as `provedUser`
+ */
 export async function signingActor(
   { directory, records }: Pick<ControlContext, 'directory' | 'records'>,
   name: string,
 ): Promise<UserActor> {
-  const member = (await records.users.get(name))?.member;
+  const member = (await provedUser({ directory, records }, name))?.member;
   return { ...userActor(directory, name), member };
 }
 
 /**
  * Checks for a caller that only reads what transactions check of their signer: the invitation or sign-in by which the
  * key was enrolled, and who signed it, must not be revoked.
- * @throws {MillraceError} E_REVOKED
+ * @throws {MillraceError} E_REVOKED; as `provedUser`
  */
 export async function requireEnrolmentCounting(
-  { directory, records }: Pick<ControlContext, 'directory' | 'records'>,
+  context: Pick<ControlContext, 'directory' | 'records'>,
   name: string,
 ): Promise<void> {
-  const user = await records.users.get(name);
-  if (user !== undefined) requireChainCounting(user.document, directory);
+  const user = await provedUser(context, name);
+  if (user !== undefined) requireChainCounting(user.document, context.directory);
 }
 
-/** @throws {MillraceError} E_EXPIRED when the key has expired */
+/** @throws {MillraceError} E_EXPIRED when the key has expired; as `provedUser` */
 export async function requireInForce(
-  { records, clock }: Pick<ControlContext, 'records' | 'clock'>,
+  context: Pick<ControlContext, 'directory' | 'records' | 'clock'>,
   name: string,
 ): Promise<void> {
-  const until = (await records.users.get(name))?.member?.until;
-  if (until === undefined || clock.now() <= until) return;
+  const until = (await provedUser(context, name))?.member?.until;
+  if (until === undefined || context.clock.now() <= until) return;
   throw new MillraceError(
     'E_EXPIRED',
     'the key has expired: sign in again with `millrace login --oidc`, or ask an owner-admin for an invitation',
@@ -68,7 +72,7 @@ export async function requireInForce(
   );
 }
 
-/** The user to whom a key belongs, for what happens without a request; undefined if it was revoked or has expired. */
+/** The user to whom a key belongs, for what happens without a request; undefined if the key does not count. */
 export async function countingActor(
   context: Pick<ControlContext, 'directory' | 'records' | 'clock'>,
   name: string,
@@ -78,7 +82,7 @@ export async function countingActor(
     await requireEnrolmentCounting(context, name);
     await requireInForce(context, name);
   } catch (error) {
-    if (['E_REVOKED', 'E_EXPIRED'].includes(toMillraceError(error).code)) return undefined;
+    if (['E_AUTH', 'E_REVOKED', 'E_EXPIRED'].includes(toMillraceError(error).code)) return undefined;
     throw error;
   }
   return signingActor(context, name);
@@ -214,9 +218,9 @@ export async function verifyRequest<T extends 'certificate.request' | 'session.o
 export async function verifyRepeatable<
   T extends 'certificate.request' | 'session.open' | 'upload.open' | 'camera.watch',
 >(context: ControlContext, bytes: Bytes, type: T): Promise<{ readonly body: TransactionOf<T>; readonly key: string }> {
-  const { directory, records, clock } = context;
+  const { directory, clock } = context;
   const publicKeyOf = async (id: Bytes) => {
-    const user = await records.users.get(toHex(id));
+    const user = await provedUser(context, toHex(id));
     if (user !== undefined) return copyBytes(user.publicKey);
     // The administrator is not registered. It gets a session, but its certificate comes from the installation's authority.
     const adminKey = fromHex(directory.adminKey);

@@ -393,8 +393,8 @@ const signersOf = (...documents: readonly (Uint8Array | undefined)[]) =>
 
 const all = (is: unknown) => (is === undefined ? [] : [{ group: 'all' }]);
 
-/** Tables whose records a permit reads several times. */
-const recent = new Set(['machine', 'design', 'licence', 'print', 'user']);
+/** Tables whose records a permit reads several times, or that are verified when they are read. */
+const recent = new Set(['machine', 'design', 'licence', 'print', 'user', 'token']);
 
 /**
  * @param onDamaged called for each record that cannot be read. Lists leave these records out. Without it, a list throws

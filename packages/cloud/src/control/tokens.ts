@@ -1,20 +1,23 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { PageQuery, TokenView } from '@millrace/api';
-import { fromHex, MillraceError, toBase64, toMillraceError } from '@millrace/base';
+import { equalBytes, fromHex, MillraceError, toBase64, toHex, toMillraceError } from '@millrace/base';
 import {
   CLOCK_SKEW_MS,
+  onlyKey,
   requireUnrevoked,
   TOKEN_MAX_MS,
   type TransactionOf,
   tokenHash,
   tokenIdOf,
   tokenPrefix,
+  verifyTransaction,
 } from '@millrace/protocol';
 import type { FastifyRequest } from 'fastify';
 import { FailureLimit } from '../node/failure-limit.ts';
 import { authorize, type UserActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import { requireEnrolmentCounting, requireInForce, signingActor } from './people.ts';
+import { provedKey } from './proved-users.ts';
 import type { TokenRecord } from './records.ts';
 import { replay } from './replay.ts';
 import type { Submitted } from './submitted.ts';
@@ -78,6 +81,8 @@ export async function forgetTokens({ records, clock }: Pick<ControlContext, 'rec
 export class TokenCallers {
   readonly #context: ControlContext;
   readonly #failures: FailureLimit;
+  /** Records that were compared with their documents. A changed record is another object. */
+  readonly #signed = new WeakSet<TokenRecord>();
 
   constructor(context: ControlContext) {
     this.#context = context;
@@ -86,7 +91,7 @@ export class TokenCallers {
 
   /**
    * The actor of a request with a token; undefined for a request without one.
-   * @throws {MillraceError} E_TOKEN, E_RATE; E_REVOKED if the person's key was revoked
+   * @throws {MillraceError} E_TOKEN, E_RATE; E_REVOKED if the person's key was revoked; E_AUTH if its record is forged
    */
   async actorOf(request: FastifyRequest): Promise<UserActor | undefined> {
     const address = request.socket.remoteAddress ?? '';
@@ -113,11 +118,34 @@ export class TokenCallers {
     if (clock.now() > record.until) throw new MillraceError('E_TOKEN', `the API token ${record.name} has expired`);
     requireUnrevoked(directory, record.key);
     await requireEnrolmentCounting(this.#context, record.key);
+    await this.#requireSigned(record);
     await requireInForce(this.#context, record.key).catch((cause: unknown) => {
       throw new MillraceError('E_TOKEN', `the key that created the API token ${record.name} has expired`, { cause });
     });
     this.#used(record);
     return { ...(await signingActor(this.#context, record.key)), token: { id, scopes: record.scopes } };
+  }
+
+  /**
+   * The token must be what its person has signed: others may be able to write records.
+   * @throws {MillraceError} E_TOKEN
+   */
+  async #requireSigned(record: TokenRecord): Promise<void> {
+    if (this.#signed.has(record)) return;
+    const { directory } = this.#context;
+    const { token, key, hash, until, scopes, document } = record;
+    const refuse = (cause?: unknown) =>
+      new MillraceError('E_TOKEN', 'the API token is not what its person has signed', { cause });
+    const publicKey = await provedKey(this.#context, key);
+    if (publicKey === undefined) throw refuse();
+    const { body } = await verifyTransaction(document, directory.installation, onlyKey(publicKey), 'any time').catch(
+      (error: unknown) => {
+        throw refuse(error);
+      },
+    );
+    const isOwn = body.type === 'token.create' && toHex(body.id) === token && equalBytes(body.hash, hash);
+    if (!isOwn || body.until !== until || body.scopes.join() !== scopes.join()) throw refuse();
+    this.#signed.add(record);
   }
 
   #used({ token, lastUsed = 0 }: TokenRecord): void {

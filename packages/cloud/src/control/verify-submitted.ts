@@ -1,10 +1,11 @@
-import { type Bytes, copyBytes, fromHex, toHex } from '@millrace/base';
+import { type Bytes, copyBytes, toHex } from '@millrace/base';
 import { keyName } from '@millrace/identity';
 import { requireChainCounting, requireCounting, verifyTransaction } from '@millrace/protocol';
 import { userActor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
 import { requireNewest } from './node-states.ts';
 import { requireInForce } from './people.ts';
+import { provedKey, provedUser } from './proved-users.ts';
 import { replay } from './replay.ts';
 import type { Submitted } from './submitted.ts';
 
@@ -23,24 +24,20 @@ export async function verifySubmitted(
   const signed = await verifyTransaction(
     bytes,
     directory.installation,
-    (id) => userKeyOf(context, toHex(id)),
+    async (id) => {
+      const key = await provedKey(context, toHex(id));
+      return key && copyBytes(key);
+    },
     clock.now(),
   );
   const signer = keyName(signed.signer);
   allow(signer);
   requireCounting(directory, signer, bytes);
   await requireInForce(context, signer);
-  const user = await records.users.get(signer);
+  const user = await provedUser(context, signer);
   const credential = copyBytes(user?.document ?? new Uint8Array());
   if (user !== undefined) requireChainCounting(credential, directory);
   const id = toHex(signed.body.id);
   if ((await records.seen.get(id)) !== undefined) throw replay(id);
   return { ...signed, actor: { ...userActor(directory, signer), member: user?.member }, credential };
-}
-
-async function userKeyOf(context: ControlContext, name: string): Promise<Bytes | undefined> {
-  const admin = fromHex(context.directory.adminKey);
-  if (name === keyName(admin)) return admin;
-  const user = await context.records.users.get(name);
-  return user === undefined ? undefined : copyBytes(user.publicKey);
 }
