@@ -1,10 +1,18 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createApiClient, distributionRoutes } from '@millrace/api';
-import { silentLogger, systemClock, toHex } from '@millrace/base';
-import { nodeRoles, openInstallation, openUser, publish, spread } from '@millrace/cli/parts';
-import { loadNodeConfig } from '@millrace/cloud/parts';
-import { type Authority, fingerprint, generateP256Key, openAuthority, type TlsIdentity } from '@millrace/identity';
+import { silentLogger, systemClock, systemRandom, toHex } from '@millrace/base';
+import { admitNodes, nodeRoles, openInstallation, openUser, publish, retireNode, spread } from '@millrace/cli/parts';
+import { acceptAdmission, acceptReplica, requestNode, requestReplica, sealReplicaKeys } from '@millrace/cloud/admin';
+import { createTlsServer, listen, loadNodeConfig, nodeFiles } from '@millrace/cloud/parts';
+import {
+  type Authority,
+  fingerprint,
+  generateP256Key,
+  generateUserKey,
+  openAuthority,
+  type TlsIdentity,
+} from '@millrace/identity';
 import { loadMachineConfig } from '@millrace/machine/parts';
 import {
   connectLink,
@@ -15,6 +23,8 @@ import {
   type HttpClient,
   type NodeEntry,
   openDirectory,
+  parseNodeAdmission,
+  requestFingerprint,
   seenSequence,
   signDirectory,
   tlsTo,
@@ -209,5 +219,135 @@ it('a directory is published by the administrator only, and only if it is newer'
     expect((await publish('admin', JSON.parse(oldest))).error?.code).toBe('E_DIRECTORY');
     const changed = { ...json, directory: { ...json.directory, sequence: directories.sequence + 1 } };
     expect((await publish('admin', changed)).error?.code).toBe('E_DIRECTORY');
+  }
+});
+
+describe('nodes that join through a lying source', () => {
+  /** A request made on the new host, and its admission with the directory that names it. */
+  async function admitted(id: string) {
+    const { layout, directory } = system.installation;
+    const folder = join(system.scratch, id);
+    const { installation, adminKey } = directory;
+    const address = { host: '127.0.0.1', port: 7_000 };
+    const signed = await requestNode(
+      folder,
+      { installation, adminKey, role: 'distribution', id, addresses: [address] },
+      { listeners: {}, random: systemRandom, now: systemClock.now() },
+    );
+    const { nodes } = await admitNodes({
+      ...{ home: layout.home, requests: [signed], clock: systemClock, random: systemRandom },
+      fingerprints: [requestFingerprint(signed.request)],
+    });
+    await system.installation.directories.refresh();
+    return { folder, admission: parseNodeAdmission(JSON.parse(await readFile(nodes[0]?.file ?? '', 'utf8'))) };
+  }
+
+  it('a new node takes no directory that does not name it, and goes back to none', async () => {
+    const { folder, admission } = await admitted('distribution-2');
+    const { directories, description } = system.installation;
+    const admin = await openUser(system.installation, 'admin');
+    const listed = admission.directory as { directory: DirectoryDocument };
+    const { sequence } = listed.directory;
+    const wrong: [string, Record<string, unknown>, string][] = [
+      ['older', JSON.parse(oldest), 'E_AUTH'],
+      ['unsigned', { ...listed, directory: { ...listed.directory, sequence: sequence + 1 } }, 'E_DIRECTORY'],
+      ['signed by another', { ...(await signDirectory(generateUserKey(), listed.directory)) }, 'E_DIRECTORY'],
+    ];
+    for (const [what, directory, code] of wrong) {
+      await expect(acceptAdmission(folder, { ...admission, directory }), what).rejects.toMatchObject({ code });
+      await expect(readFile(join(folder, nodeFiles.settings)), what).rejects.toMatchObject({ code: 'ENOENT' });
+    }
+    await acceptAdmission(folder, admission);
+    expect((await loadNodeConfig(folder)).directories?.sequence).toBe(sequence);
+    // Once it has a newer one, its own admission brings no older one back.
+    const path = join(folder, nodeFiles.directory);
+    const file = await openDirectory({ path, folder, anchor: description, clock: systemClock });
+    await publish(system.installation, systemClock, (document) => ({ ...document, name: 'newer' }));
+    expect(await file.offer(directories.signed)).toBe(true);
+    await acceptAdmission(folder, admission);
+    expect((await loadNodeConfig(folder)).directories?.sequence).toBe(directories.sequence);
+    // Two with one number, both signed: whichever it has seen first.
+    const fork = await signDirectory(admin.signer, { ...directories.signed.directory, name: 'fork' });
+    admin.close();
+    await expect(file.offer(fork)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
+    await retireNode(system.installation.layout.home, 'distribution-2', systemClock);
+    await directories.refresh();
+  });
+
+  it('a new replica of the keys node takes no directory that does not list its certificate', async () => {
+    const { layout, directory, directories, description } = system.installation;
+    const folder = join(system.scratch, 'keys-replica');
+    const { installation, adminKey } = directory;
+    const cluster = { contactPoints: ['127.0.0.1'], localDataCenter: 'dc', keyspace: 'keys' };
+    const node = { installation, adminKey, node: 'keys-1', replica: 'keys-1-b' };
+    const request = await requestReplica(folder, node, cluster);
+    const grant = await sealReplicaKeys(layout.node('keys'), request);
+    const { directory: current } = directories.signed;
+    const admin = await openUser(system.installation, 'admin');
+    const without = (change: (node: DirectoryDocument['nodes'][number]) => object) =>
+      signDirectory(admin.signer, {
+        ...current,
+        nodes: current.nodes.map((listed) => (listed.id === 'keys-1' ? { ...listed, ...change(listed) } : listed)),
+      });
+    const since = systemClock.now();
+    const wrong: [string, object, string][] = [
+      ['unsigned', { ...directories.signed, directory: { ...current, name: 'other' } }, 'E_DIRECTORY'],
+      ['of another administrator', await signDirectory(generateUserKey(), current), 'E_DIRECTORY'],
+      // Signed before or after the node had these keys.
+      [
+        'other certificate',
+        await without(() => ({ fingerprints: [{ fingerprint: '00'.repeat(32), since }] })),
+        'E_AUTH',
+      ],
+      [
+        'other identity',
+        await without(() => ({ identities: [{ key: toHex(generateP256Key().publicKey), since }] })),
+        'E_SEAL',
+      ],
+    ];
+    admin.close();
+    for (const [what, lie, code] of wrong) {
+      await expect(acceptReplica(folder, { ...grant, directory: lie as never }), what).rejects.toMatchObject({ code });
+      await expect(readFile(join(folder, nodeFiles.settings)), what).rejects.toMatchObject({ code: 'ENOENT' });
+    }
+    await acceptReplica(folder, grant);
+    // It refuses whatever is older from then on, whoever serves it.
+    await loadNodeConfig(folder);
+    const path = join(folder, nodeFiles.directory);
+    const file = await openDirectory({ path, folder, anchor: description, clock: systemClock });
+    await expect(fetchDirectory(async () => JSON.parse(oldest), file)).rejects.toMatchObject({ code: 'E_DIRECTORY' });
+  });
+});
+
+it('a control node that withholds the newest directory, or serves an older one, does not keep nodes from it', async () => {
+  const { installation, addresses, nodes } = system;
+  const { layout, directory, directories } = installation;
+  // A hostile control node with the real certificate: it answers nothing but requests for the directory.
+  await nodes.control.close();
+  const tls = await system.identity('control');
+  const server = createTlsServer({ directory, tls, logger: silentLogger, bodyLimit: 1_000, guests: true });
+  let lies = 0;
+  let answer: object | undefined;
+  server.get('/v1/directory', async (_request, reply) => {
+    lies++;
+    return answer === undefined ? reply.code(204).send() : answer;
+  });
+  const listening = await listen(server, addresses.control);
+  try {
+    for (const lie of [undefined, JSON.parse(oldest) as object]) {
+      answer = lie;
+      lies = 0;
+      await publish(installation, systemClock, (document) => ({
+        ...document,
+        name: `after a lie ${lie === undefined}`,
+      }));
+      const admin = { method: 'POST', path: '/v1/directory', json: directories.signed };
+      expect((await system.call('distribution', 'admin', admin)).status).toBeLessThan(300);
+      for (const role of ['segments', 'keys'] as const)
+        await eventually(async () => expect(await seenSequence(layout.node(role)), role).toBe(directories.sequence));
+      expect(lies).toBeGreaterThan(0);
+    }
+  } finally {
+    await listening.close();
   }
 });

@@ -34,3 +34,37 @@ it('asks the next source for a newer directory when the previous one does not an
   await vi.advanceTimersByTimeAsync(60_000);
   await closing;
 });
+
+it('asks every source, so that control cannot withhold a directory, and guests only where control does not answer', async () => {
+  vi.useFakeTimers();
+  const offered: unknown[] = [];
+  const directories = {
+    ...{ sequence: 4, hash: 'ab'.repeat(32), refresh: async () => false, subscribe: () => undefined },
+    offer: async (document: unknown) => {
+      offered.push(document);
+      if (document === 'old') throw new MillraceError('E_DIRECTORY', 'older');
+      return true;
+    },
+  };
+  const revocations = { get: async () => undefined };
+  const answering = (newest: () => unknown) => ({ revocations, directory: { newest: async () => newest() } });
+  const run = async (control: () => unknown) => {
+    offered.length = 0;
+    const following = followDirectory({ directories } as unknown as NodeConfig, {
+      sources: [answering(control), answering(() => 'of distribution')] as never,
+      guest: answering(() => 'of the guest') as never,
+      logger: silentLogger,
+    });
+    await vi.advanceTimersByTimeAsync(31_000);
+    const closing = following.close();
+    await vi.advanceTimersByTimeAsync(31_000);
+    await closing;
+    return offered.slice(0, 2).sort();
+  };
+  expect(await run(() => undefined)).toEqual(['of distribution']);
+  expect(await run(() => 'old')).toEqual(['of distribution', 'old']);
+  const refuse = () => {
+    throw new MillraceError('E_AUTH', 'the directory does not name this node');
+  };
+  expect(await run(refuse)).toEqual(['of distribution', 'of the guest']);
+});

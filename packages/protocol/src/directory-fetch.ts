@@ -37,30 +37,38 @@ export interface DirectoryPolling extends Closable {
   askNow(): void;
 }
 
-/** Fetches the directory periodically until closed. */
+/**
+ * Fetches the directory periodically until closed.
+ * @param options.asks each of them is asked every time, so that a single node cannot withhold a newer directory
+ */
 export function pollDirectory(options: {
-  readonly ask: AskDirectory;
+  readonly asks: readonly AskDirectory[];
   readonly file: Pick<DirectoryFile, 'sequence' | 'hash' | 'offer'>;
   readonly logger: Logger;
   readonly everyMs?: number;
 }): DirectoryPolling {
-  const { ask, file, logger, everyMs = ASK_MS } = options;
-  let refused = '';
+  const { asks, file, logger, everyMs = ASK_MS } = options;
+  const askers = asks.map((ask) => {
+    let refused = '';
+    return async (signal: AbortSignal) => {
+      try {
+        if (await fetchDirectory(ask, file, signal))
+          logger.info({ sequence: file.sequence }, 'directory updated over the network');
+        refused = '';
+      } catch (error) {
+        const coded = toMillraceError(error);
+        // Log the error once, not at every request.
+        if (coded.code === 'E_DIRECTORY' && coded.message !== refused)
+          logger.error(
+            { err: coded },
+            'directory refused: a node has an older one, an unsigned one, or another one with the same number',
+          );
+        refused = coded.message;
+      }
+    };
+  });
   const polling = poll(everyMs, async (signal) => {
-    try {
-      if (await fetchDirectory(ask, file, signal))
-        logger.info({ sequence: file.sequence }, 'directory updated over the network');
-      refused = '';
-    } catch (error) {
-      const coded = toMillraceError(error);
-      // Log the error once, not at every request.
-      if (coded.code === 'E_DIRECTORY' && coded.message !== refused)
-        logger.error(
-          { err: coded },
-          'directory refused: a node has an older one, an unsigned one, or another one with the same number',
-        );
-      refused = coded.message;
-    }
+    await Promise.all(askers.map((ask) => ask(signal)));
   });
   return {
     ...polling,

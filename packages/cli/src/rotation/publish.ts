@@ -109,7 +109,8 @@ export async function spread(
 /**
  * Gives the directory to control, then to every distribution node: these two are asked by all others.
  * @param retired nodes that the directory no longer names. A retired distribution node tells those that are connected.
- * @throws {MillraceError} E_UNAVAILABLE if control does not answer: the directory stays here and can be given again
+ * @throws {MillraceError} the error of control, which may be hostile, after the others have it: the directory stays here
+ *   and can be given again
  */
 export async function publishToNodes(
   installation: Installation,
@@ -127,7 +128,10 @@ export async function publishToNodes(
     patienceMs: 0,
   });
   try {
-    await session.api.publishDirectory(directories.signed);
+    let failure: unknown;
+    await session.api.publishDirectory(directories.signed).catch((error: unknown) => {
+      failure = error;
+    });
     for (const node of nodesOf({ nodes: [...directory.nodes, ...retired] }, 'distribution')) {
       const [address] = node.addresses;
       if (address === undefined) continue;
@@ -145,6 +149,7 @@ export async function publishToNodes(
         client.close();
       }
     }
+    if (failure !== undefined) throw failure;
   } finally {
     session.close();
   }

@@ -15,7 +15,7 @@ import { renewTls, type TlsServer } from './server.ts';
  * Accepts newer directories from the node's folder and from control while the node runs, so that a key rotation on
  * another node needs no restart. The server keeps listening and accepts the new authorities.
  * @param options.server server of this node, if it listens
- * @param options.sources nodes asked for newer directories, in order until one answers; control has none
+ * @param options.sources nodes asked for newer directories, control first; control has none
  * @param options.onChange called after each change
  */
 export function followDirectory(
@@ -47,25 +47,23 @@ export function followDirectory(
   closer.add(watchDirectory(directories, () => undefined, logger));
   if (sources.length === 0) return nothing;
   const polling = closer.add(
-    pollDirectory({ ask: askAll([...sources, ...(guest ? [guest] : [])]), file: directories, logger }),
+    pollDirectory({
+      asks: sources.map((source, i) => (i === 0 && guest !== undefined ? either(source, guest) : newestOf(source))),
+      ...{ file: directories, logger },
+    }),
   );
-  // Polls every source, so that no single node can withhold a list of revoked keys.
+  // Polls every source, so that no single node can withhold a directory or a list of revoked keys.
   for (const { revocations } of sources)
     closer.add(pollRevocations({ ask: revocations.get, file: directories, logger }));
   return { heard: polling.heard, askNow: polling.askNow, close: () => closer.close() };
 }
 
-/** Asks the sources in order until one answers: a node that has moved does not answer at its old address. */
-function askAll(sources: readonly Pick<ControlClient, 'directory'>[]): AskDirectory {
-  return async (query, options) => {
-    let failure: unknown;
-    for (const { directory } of sources) {
-      try {
-        return await directory.newest(query, options);
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
-  };
+const newestOf =
+  ({ directory }: Pick<ControlClient, 'directory'>): AskDirectory =>
+  (query, options) =>
+    directory.newest(query, options);
+
+/** Asks the second one if the first one gives no answer. */
+function either(first: Pick<ControlClient, 'directory'>, second: Pick<ControlClient, 'directory'>): AskDirectory {
+  return (query, options) => newestOf(first)(query, options).catch(() => newestOf(second)(query, options));
 }

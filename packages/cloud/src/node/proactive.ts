@@ -65,7 +65,7 @@ export async function connectOutbound(options: {
   const guest = controlClient(
     closer.add(createHttpClient({ addresses: addressesOfControl, tls: { directory: config.directory } })),
   );
-  // Asked for news only, one after the other, so that none of them can withhold any.
+  // Asked for news only, beside control, and one after the other, so that none of them can withhold any.
   const addressesOfDistribution = () => addressesOf(directory, 'distribution', () => addresses.distribution);
   const distribution = distributionClient(
     closer.add(createRingClient(addressesOfDistribution, { tls: tlsFor('distribution') })),

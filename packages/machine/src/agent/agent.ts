@@ -164,7 +164,7 @@ export async function createAgent(options: AgentOptions, modules: AgentModules):
           decode: (bytes) => decodeCbor(bytes, 'answer of the node'),
         },
       });
-      polling = closer.add(pollDirectory({ ask, file: renewal, logger, everyMs }));
+      polling = closer.add(pollDirectory({ asks: [ask], file: renewal, logger, everyMs }));
       closer.add(pollRevocations({ ask: revocations.get, file: renewal, logger, everyMs }));
       refreshRevocations = (signal) => refreshed(fetchRevocations(revocations.get, renewal, logger, signal), logger);
     }
