@@ -10,7 +10,7 @@ import {
 } from '@millrace/protocol';
 import { MemoryRecords, type RecordStore } from '@millrace/stores';
 import { registerKey } from '@millrace/testkit/protocol/support';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { suspendLicences } from '../src/control/admin.ts';
 import { countClaims } from '../src/control/permits.ts';
 import { openRecords } from '../src/control/records.ts';
@@ -144,6 +144,14 @@ describe('a proactive node whose object counts come from a backup', () => {
       await credit(5, -60);
       await take(word(0, { restore: again }));
       expect(await book.credits(licence)).toBe(1);
+    });
+
+    it('adds no object for a credit of the same millisecond, because nobody knows which came first', async () => {
+      vi.useFakeTimers({ now: Date.now(), toFake: ['Date'] });
+      await take(word(0));
+      await credit(2, 0);
+      vi.useRealTimers();
+      expect(await book.credits(licence)).toBe(0);
     });
 
     it('waits for one more statement when a credit may repeat a lost one, and accepts no earlier one', async () => {

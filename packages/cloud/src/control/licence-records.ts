@@ -74,9 +74,12 @@ export function allowedObjects({ objects, credits }: Pick<LicenceRecord, 'object
   return objects + credits.length;
 }
 
-/** Whether the owner's statement of the objects left includes a credit: the proactive nodes would add no object for it. */
+/**
+ * Whether the owner's statement of the objects left includes a credit: the proactive nodes would add no object for it
+ * (`ResumeRepository.isStatedAfter`).
+ */
 export function isIncluded({ stated }: Pick<LicenceRecord, 'stated'>, credit: { readonly issued: number }): boolean {
-  return stated !== undefined && credit.issued < stated;
+  return stated !== undefined && credit.issued <= stated;
 }
 
 /**

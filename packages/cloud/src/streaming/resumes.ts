@@ -72,10 +72,13 @@ export class ResumeRepository {
     await this.#table.change(remaining.statement.licence, (known) => after(known, remaining, credits));
   }
 
-  /** Whether the owner's newest statement is later than this time, so that its number includes earlier credits. */
+  /**
+   * Whether the owner's newest statement is not earlier than this time, so that its number includes earlier credits. At
+   * the same millisecond, the order is not known: a credit then adds no object.
+   */
   async isStatedAfter(licence: string, time: number): Promise<boolean> {
     const { stated } = (await this.#table.get(licence)) ?? {};
-    return stated !== undefined && time < stated.at;
+    return stated !== undefined && time <= stated.at;
   }
 
   /**

@@ -12,11 +12,9 @@ import { addKeysReplica } from '../keys-replica.ts';
 import type { Managed, ProcessEnvironment } from '../process.ts';
 import { createTestInstallation, type TestInstallation, type TestInstallationOptions } from '../test-installation.ts';
 
-// A whole installation without a single point of failure, for tests that break its parts: three Cassandra nodes, three
-// Kafka brokers and several nodes of each kind, in two halves of a network if the test runs as root.
+// A whole installation for tests that break its parts: servers of Cassandra and Kafka and several nodes of each kind, in
+// two halves of a network if the test runs as root. With three servers of each engine, it has no single point of failure.
 
-/** Servers of each engine. */
-const SERVERS = 3;
 const SUPERVISE_MS = 500;
 
 /** Something that can be killed or stopped. */
@@ -37,6 +35,8 @@ export interface FaultSystem {
   readonly nodes: ReadonlyMap<string, Managed>;
   /** Why there are none, if the test does not run as root. */
   readonly halves: Halves | string;
+  /** The half that has most servers of both engines. */
+  readonly majority: 'a' | 'b';
   /** Nodes of this role; servers of an engine. */
   parts(kind: 'cassandra' | 'kafka' | 'control' | 'keys' | 'segments' | 'distribution'): Part[];
   /** What each control node answers to the question whether it is active, by id. */
@@ -52,10 +52,13 @@ export interface FaultSystem {
   close(): Promise<void>;
 }
 
+interface FaultSystemOptions extends Pick<TestInstallationOptions, 'machine' | 'maintenance'> {
+  /** Servers of each engine: 1 or 3. The first one is in half A, the others in half B. */
+  readonly servers: number;
+}
+
 /** @returns the reason why there is none, if an engine is not installed */
-export async function openFaultSystem(
-  options: Pick<TestInstallationOptions, 'machine' | 'maintenance'>,
-): Promise<FaultSystem | string> {
+export async function openFaultSystem(options: FaultSystemOptions): Promise<FaultSystem | string> {
   const closer = new Closer();
   try {
     return await open(options, closer);
@@ -65,10 +68,7 @@ export async function openFaultSystem(
   }
 }
 
-async function open(
-  options: Pick<TestInstallationOptions, 'machine' | 'maintenance'>,
-  closer: Closer,
-): Promise<FaultSystem | string> {
+async function open({ servers, ...options }: FaultSystemOptions, closer: Closer): Promise<FaultSystem | string> {
   const halves = openHalves();
   if (typeof halves === 'object') closer.add({ close: async () => halves.close() });
   const folder = await mkdtemp(join(tmpdir(), 'millrace-faults-'));
@@ -77,7 +77,7 @@ async function open(
   const settings = { CASS_PARALLEL: '1', CASS_HEAP: '400m', KAFKA_HEAP: '256m', KAFKA_SESSION_MS: '6000' };
   const [cassandra, kafka] = await Promise.all(
     (['cassandra', 'kafka'] as const).map(async (kind) => {
-      const engine = await startEngines(kind, SERVERS, { settings, places });
+      const engine = await startEngines(kind, servers, { settings, places: places.slice(0, servers) });
       return typeof engine === 'string' ? engine : closer.add(engine);
     }),
   );
@@ -134,6 +134,7 @@ async function open(
     engines,
     nodes,
     halves,
+    majority: servers === 1 ? 'a' : 'b',
     restarts,
     parts: (kind) =>
       kind === 'cassandra' || kind === 'kafka'
@@ -200,7 +201,6 @@ const clientOf = ({ servers, user, password, ca }: EngineCluster) =>
     socketOptions: { readTimeout: 60_000 },
   });
 
-/** The first server of each engine is in half A, the others in half B. */
 function placesOf(halves: Halves | string): Place[] {
   if (typeof halves === 'string') return [];
   const { a, b } = halves;
@@ -209,11 +209,11 @@ function placesOf(halves: Halves | string): Place[] {
 }
 
 async function accessOf({ cassandra, kafka }: Record<'cassandra' | 'kafka', EngineCluster>, folder: string) {
-  const login = async (name: string, { user, password, ca }: EngineCluster) => {
+  const login = async (name: string, { user, password, ca, servers }: EngineCluster) => {
     const [authority, passwordFile] = [join(folder, `${name}.pem`), join(folder, `${name}.password`)];
     await writeFile(authority, ca);
     await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-    return { login: { user, passwordFile }, tls: { authority }, copies: SERVERS };
+    return { login: { user, passwordFile }, tls: { authority }, copies: servers.length };
   };
   const at = ({ servers }: EngineCluster) => servers.map(({ host, port }) => `${host}:${port}`);
   const cassandraAccess = await login('cassandra', cassandra);
