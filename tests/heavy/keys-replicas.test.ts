@@ -10,12 +10,18 @@ import { type Engine, startEngine } from '@millrace/testkit/engines';
 import { license, machineObject, objectOf, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
 import { factorFor } from '@millrace/testkit/pace';
 import { Managed } from '@millrace/testkit/process';
-import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
+import {
+  createTestInstallation,
+  folderOf,
+  processNames,
+  type TestInstallation,
+} from '@millrace/testkit/test-installation';
 import { openSlots } from '@millrace/vault';
+import driver from 'cassandra-driver';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 // Two replicas of the keys node, whose state is on one real Cassandra node. While a machine prints and cells are renewed,
-// the active replica is killed, and then frozen for longer than its lease.
+// the active replica is killed, and then frozen for longer than its lease. Then a backup is made.
 
 const design = noisyGcode(300_000);
 const SECOND = 'keys-1-b';
@@ -48,8 +54,14 @@ async function clusterOf({ host, port, ca, user, password }: Engine) {
   };
 }
 
+interface Line {
+  readonly msg: string;
+  readonly epoch?: number;
+  readonly replicas?: { readonly destroyedThrough: number; readonly owing: readonly string[] };
+}
+
 /** Lines of a log, parsed. */
-async function linesOf({ logFile }: Managed): Promise<{ msg: string; time: string; epoch?: number }[]> {
+async function linesOf({ logFile }: Managed): Promise<Line[]> {
   const text = await readFile(logFile, 'utf8').catch(() => '');
   return text.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []));
 }
@@ -157,7 +169,57 @@ it('a kill and a freeze of the active replica stop neither prints nor sweeps', a
     Promise.all(['epoch.keys', 'design.keys'].map((file) => slotsIn(join(of, nodeFiles.data, file))));
   const areEqual = async () => JSON.stringify(await keysIn(firstFolder)) === JSON.stringify(await keysIn(secondFolder));
   await expect.poll(areEqual, { timeout: 30_000 }).toBe(true);
+  const destroyed = async () => {
+    const ended = (await linesOf(first)).filter(({ msg }) => msg === 'sweep complete').at(-1);
+    return { ...ended?.replicas, of: ended?.epoch };
+  };
+  const { of = 0 } = await destroyed();
+  await expect.poll(destroyed, { timeout: 60_000 }).toMatchObject({ owing: [] });
+  await expect
+    .poll(async () => (await destroyed()).destroyedThrough, { timeout: 60_000 })
+    .toBeGreaterThanOrEqual(of - 1);
+
+  // The keyspace holds no slot of either replica. (What is looked for is found where it is: who the replicas are.)
+  await Promise.all([first, second].map((node) => node?.kill()));
+  const keyspace = await contentOf(engine);
+  expect(keyspace).toContain(Buffer.from(SECOND).toString('hex'));
+  const slots = [firstFolder, secondFolder].map(keysIn);
+  const contents = (await Promise.all(slots)).flat(2).flatMap((line) => line.split(' ').slice(1));
+  expect(contents.length).toBeGreaterThan(3);
+  for (const content of contents) expect(keyspace.includes(content)).toBe(false);
+
+  // A backup is made while all replicas are stopped; the other one takes over what it has changed.
+  await Promise.all(processNames.map((name) => processes[name].kill()));
+  const backup = await millrace(system.home, 'backup', 'create', join(folder, 'backup'));
+  expect(backup.stderr).toBe('');
+  expect(await areEqual()).toBe(false);
+  for (const name of processNames) await processes[name].start();
+  await second.start();
+  await bothInSync();
+  await expect.poll(areEqual, { timeout: 60_000 }).toBe(true);
+  expect((await millrace(system.home, 'vault', 'check', '--deep')).stderr).toBe('');
 }, 300_000);
+
+/** Every value in the keyspace of the keys node, hexadecimal. */
+async function contentOf({ host, port, ca, user, password }: Engine): Promise<string> {
+  const client = new driver.Client({
+    contactPoints: [`${host}:${port}`],
+    localDataCenter: 'datacenter1',
+    authProvider: new driver.auth.PlainTextAuthProvider(user, password),
+    sslOptions: { ca, rejectUnauthorized: true },
+  });
+  try {
+    const named = 'SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?';
+    const values: string[] = [];
+    for (const { table_name: table } of (await client.execute(named, ['millrace_keys'])).rows)
+      for await (const row of await client.execute(`SELECT * FROM millrace_keys.${table}`))
+        for (const value of row.values())
+          values.push(Buffer.isBuffer(value) ? value.toString('hex') : Buffer.from(String(value)).toString('hex'));
+    return values.join(' ');
+  } finally {
+    await client.shutdown();
+  }
+}
 
 async function slotsIn(path: string): Promise<string[]> {
   const slots = await openSlots(path);
