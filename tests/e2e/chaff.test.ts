@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => system?.close());
 
-/** The number of frames on the machine's link so far. */
+/** The frames on the machine's link so far. */
 const frames = () => recordedFrames(system.recordings());
 
 const hintsOf = (frame: Uint8Array) => new DataView(frame.buffer, frame.byteOffset).getUint16(34);
@@ -44,16 +44,19 @@ async function print() {
 describe('sparse hints', () => {
   it('have no chaff by default', async () => {
     await print();
-    expect(frames().map(hintsOf)).toEqual(new Array(SEGMENTS).fill(DATA_HINTS));
+    expect(frames().length).toBeGreaterThanOrEqual(SEGMENTS); // more if a session has ended and some are sent again
+    expect(new Set(frames().map(hintsOf))).toEqual(new Set([DATA_HINTS]));
   });
 
   it('with 30 % chaff have longer frames and make the same object', async () => {
     await system.processes.keys.stop();
     await setChaff(system.installation.layout, 30);
     await system.processes.keys.start();
+    const before = frames().length;
     await print();
-    const made = frames().slice(SEGMENTS);
-    expect(made.map(hintsOf)).toEqual(new Array(SEGMENTS).fill(Math.round(1.3 * DATA_HINTS)));
+    const made = frames().slice(before);
+    expect(made.length).toBeGreaterThanOrEqual(SEGMENTS);
+    expect(new Set(made.map(hintsOf))).toEqual(new Set([Math.round(1.3 * DATA_HINTS)]));
     for (const frame of made) expect(frame.length).toBeGreaterThan(HEADER_BYTES + 3.9 * DATA_HINTS);
   });
 });

@@ -6,6 +6,7 @@ import type { Session } from '@millrace/client';
 import { millrace } from '@millrace/testkit/cli';
 import { randomDesign } from '@millrace/testkit/designs';
 import { store } from '@millrace/testkit/job';
+import { oneOf } from '@millrace/testkit/share';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -34,7 +35,7 @@ function largest(folder: string): number {
 }
 
 describe('a full disk', () => {
-  it.each(['control', 'distribution', 'segments', 'keys'] as const)(
+  it.each(oneOf(['control', 'distribution', 'segments', 'keys'] as const))(
     'of %s: a coded error, and work continues when there is space',
     async (name) => {
       const kept = await store(system, owner, randomDesign(3 * 16_370), { name: `${name}-kept.bin`, ...options });
@@ -100,7 +101,7 @@ describe('a disk that cannot be written', () => {
     await expectSound(kept.design);
   });
 
-  it.each(['control', 'segments', 'keys', 'distribution'] as const)(
+  it.each(oneOf(['control', 'segments', 'keys', 'distribution'] as const))(
     'under %s at its start: it exits with an error; nothing is lost when the disk is writable again',
     async (name) => {
       const kept = await store(system, owner, randomDesign(3 * 16_370), { name: `${name}-ro.bin`, ...options });

@@ -26,6 +26,7 @@ import {
   untilEnded,
   untilPrint,
 } from '@millrace/testkit/job';
+import { oneOf } from '@millrace/testkit/share';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { allCells, overwriteCell } from '@millrace/testkit/vault/cells';
 import { openFileEngine } from '@millrace/vault';
@@ -183,18 +184,21 @@ describe('deleting', () => {
     await vi.waitFor(async () => expect(await countCells()).toBe(2 * real), { timeout: 60_000, interval: 1_500 });
   });
 
-  it.each(['control', 'segments', 'keys', 'distribution'] as const)('continues when %s is killed', async (name) => {
-    for (let i = 0; i < 2; i++) {
-      const { design: id } = await store(system, owner, randomDesign(3 * 16_370 + i), {
-        name: `${name}${i}.bin`,
-        ...options,
-      });
-      const deleted = millrace(system.home, 'design', 'delete', id, '--json');
-      await sleep(300 + i * 150); // the command starts meanwhile
-      await system.processes[name].restart();
-      expect((await deleted).json, (await deleted).stderr).toMatchObject({ state: 'deleted' });
-    }
-  });
+  it.each(oneOf(['control', 'segments', 'keys', 'distribution'] as const))(
+    'continues when %s is killed',
+    async (name) => {
+      for (let i = 0; i < 2; i++) {
+        const { design: id } = await store(system, owner, randomDesign(3 * 16_370 + i), {
+          name: `${name}${i}.bin`,
+          ...options,
+        });
+        const deleted = millrace(system.home, 'design', 'delete', id, '--json');
+        await sleep(300 + i * 150); // the command starts meanwhile
+        await system.processes[name].restart();
+        expect((await deleted).json, (await deleted).stderr).toMatchObject({ state: 'deleted' });
+      }
+    },
+  );
 
   it('during an upload wipes the staging copies', async () => {
     const file = join(system.scratch, 'half.bin');
@@ -311,7 +315,7 @@ describe('damage', () => {
     expect(view).toMatchObject({ state: 'completed' });
   });
 
-  it.each(['control', 'distribution', 'segments', 'keys'] as const)(
+  it.each(oneOf(['control', 'distribution', 'segments', 'keys'] as const))(
     'a repair continues when %s is killed',
     async (name) => {
       await inCells(async (cells) => {

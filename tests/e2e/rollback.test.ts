@@ -9,6 +9,7 @@ import { machineObjects } from '@millrace/testkit/audit';
 import { millrace } from '@millrace/testkit/cli';
 import { randomDesign } from '@millrace/testkit/designs';
 import { hashOf, license, machineObject, objectOf, order, untilEnded } from '@millrace/testkit/job';
+import { oneOf } from '@millrace/testkit/share';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
@@ -125,7 +126,7 @@ async function print(): Promise<void> {
 }
 
 describe('a restored older state', () => {
-  it.each(['segments', 'keys'] as const)(
+  it.each(oneOf(['segments', 'keys'] as const))(
     'of the %s node is quarantined; with the newest state the node continues',
     async (name) => {
       const old = await copyOf(name);
@@ -212,7 +213,7 @@ describe('a restored older state', () => {
     expect(made).toHaveLength(2);
   });
 
-  it.each(['segments', 'keys', 'control'] as const)(
+  it.each(oneOf(['segments', 'keys', 'control'] as const))(
     'of %s can be accepted by an administrator',
     async (name) => {
       const old = await copyOf(name);

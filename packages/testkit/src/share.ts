@@ -12,7 +12,7 @@ export function shareOf<T>(points: readonly T[]): T[] {
   return points.filter((_, index) => index % every === first);
 }
 
-/** One item of a short list if a share runs, in turn; all of them otherwise. */
+/** One item of a short list if a share runs, in turn; all of them otherwise. `npm test` runs all, `.ci/run` a share. */
 export function oneOf<T>(items: readonly T[]): readonly T[] {
   return every === 1 ? items : items.filter((_, index) => index === first % items.length);
 }

@@ -1,3 +1,4 @@
+import { oneOf } from '@millrace/testkit/share';
 import { makeUpload, VaultFixture } from '@millrace/testkit/vault/vault-fixture';
 import { describe, expect, it } from 'vitest';
 import { CONTENT_BYTES, type MaintenanceMode } from '../src/index.ts';
@@ -12,7 +13,7 @@ const mixes: [name: string, modes: readonly [MaintenanceMode, MaintenanceMode], 
   ['key-homomorphic', ['key-homomorphic', 'delta'], 1],
 ];
 
-describe.each(mixes)(
+describe.each(oneOf(mixes))(
   'killed at every durable write of storing, sweeping and deleting, in memory, mode %s',
   (_, modes, lanes) => {
     /** Runs `work` in fresh fixtures and kills either side at its 1st, 2nd, … write, until a run has fewer writes. */
