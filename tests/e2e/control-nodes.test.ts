@@ -4,53 +4,24 @@ import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { Closer, MemoryMetrics, silentLogger, systemClock } from '@millrace/base';
 import { nodeFiles, noProcesses, retireNode, spread } from '@millrace/cli/parts';
-import {
-  type ControlNode,
-  endingLease,
-  type Lease,
-  loadNodeConfig,
-  openNode,
-  runControlMember,
-  shareKeys,
-} from '@millrace/cloud/parts';
+import { loadNodeConfig } from '@millrace/cloud/parts';
 import { createAuthority, type TlsIdentity } from '@millrace/identity';
 import { type Address, createHttpClient, tlsTo } from '@millrace/protocol';
-import {
-  type Collection,
-  type Log,
-  type LogWriter,
-  MemoryLog,
-  MemoryRecords,
-  openLogQueue,
-  type RecordStore,
-} from '@millrace/stores';
+import { ControlKeyspace, type ControlTurn, runSharedControl } from '@millrace/testkit/control-keyspace';
 import { addControl } from '@millrace/testkit/second-control';
 import { createTestInstallation, type TestInstallation } from '@millrace/testkit/test-installation';
-import { MemorySlots } from '@millrace/vault';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 // Two control nodes in one process, with their folders, keys, directory and TLS, on stores in memory that they share as
 // they would share a keyspace.
 
-/** The keyspace. */
-const shared = {
-  records: new MemoryRecords(),
-  leases: new MemoryRecords(),
-  sessions: new MemoryRecords(),
-  ledger: new MemoryLog(),
-  mail: new MemoryLog(),
-};
+const shared = new ControlKeyspace();
 const closer = new Closer();
 let system: TestInstallation;
 /** By id. */
 const places = new Map<string, { readonly folder: string; readonly address: Address }>();
-/** Every turn of a node as the active one, in order, with the writers of its ledger and mail. */
-const turns: {
-  readonly id: string;
-  readonly lease: Lease;
-  readonly node: ControlNode;
-  readonly writers: readonly LogWriter[];
-}[] = [];
+/** In order. */
+const turns: ControlTurn[] = [];
 
 beforeAll(async () => {
   system = closer.add(await createTestInstallation({ start: [] }));
@@ -66,65 +37,11 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => closer.close());
 
-/** Records that are used only while the lease lasts. */
-function guarded(store: RecordStore, lease: Lease): RecordStore {
-  return {
-    ...{ collections: () => store.collections(), close: async () => undefined },
-    collection: (name, options) => {
-      const all = store.collection(name, options);
-      const check =
-        <A extends unknown[], R>(call: (...given: A) => Promise<R>) =>
-        async (...given: A): Promise<R> => {
-          lease.check();
-          return call(...given);
-        };
-      return {
-        get: check((key) => all.get(key)),
-        put: check((key, value) => all.put(key, value)),
-        delete: check((key) => all.delete(key)),
-        compareAndSwap: check((key, before, after) => all.compareAndSwap(key, before, after)),
-        page: check((options) => all.page(options)),
-      } satisfies Collection;
-    },
-  };
-}
-
 async function run(id: string): Promise<void> {
   const { folder, address } = placeOf(id);
   const config = await loadNodeConfig(folder);
   const modules = { logger: silentLogger, clock: systemClock, metrics: new MemoryMetrics() };
-  const member = await runControlMember(
-    {
-      ...{ config, address },
-      openLeases: async () => ({ records: () => shared.leases, close: async () => undefined }),
-      open: async () => ({ close: async () => undefined }),
-      activate: async ({ lease, holder, serve }) => {
-        const own = { keys: shareKeys(config, holder), serve };
-        const writers: LogWriter[] = [];
-        const logged = (log: Log): Log => ({
-          ...{ get: (key) => log.get(key), getMany: (keys) => log.getMany(keys), range: (range) => log.range(range) },
-          acquire: async () => {
-            const writer = await log.acquire();
-            writers.push(writer);
-            return writer;
-          },
-          close: () => log.close(),
-        });
-        const node = await openNode({ config, address, shared: own }, modules, async () => ({
-          records: guarded(shared.records, lease),
-          ledger: endingLease(logged(shared.ledger), lease),
-          sessions: guarded(shared.sessions, lease),
-          queue: await openLogQueue(endingLease(logged(shared.mail), lease), { clock: systemClock }),
-          boxes: { mail: new MemorySlots() },
-          close: () => undefined,
-        }));
-        turns.push({ id, lease, node, writers });
-        return node;
-      },
-    },
-    modules,
-  );
-  closer.add(member);
+  closer.add(await runSharedControl({ config, address, keyspace: shared }, modules, (turn) => turns.push(turn)));
 }
 
 function placeOf(id: string) {

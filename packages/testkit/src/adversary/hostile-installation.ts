@@ -85,6 +85,8 @@ export interface HostileInstallationOptions {
   readonly clock?: Clock;
   /** Collects log lines of all nodes. */
   readonly log?: string[];
+  /** Starts the control node; by default one whose state is in its folder. */
+  readonly startControl?: typeof runControlNode;
 }
 
 /** Opens a hostile installation. `close` stops everything that it started and removes everything that it wrote. */
@@ -163,7 +165,8 @@ async function startNodes(
   const destination = { write: (line: string) => void log?.push(line) };
   const logger = log === undefined ? silentLogger : createLogger('node', { level: 'debug', destination });
   const modules = { logger, clock: clock ?? systemClock, metrics: noMetrics };
-  const control = await runControlNode({ config: await config('control'), address: addresses.control }, modules);
+  const startControl = options.startControl ?? runControlNode;
+  const control = await startControl({ config: await config('control'), address: addresses.control }, modules);
   closer.add(control);
   const distribution = closer.add(
     await runDistributionNode({ config: await config('distribution'), addresses }, modules),
