@@ -1,16 +1,19 @@
-import { equalBytes, fromHex, MillraceError, toMillraceError } from '@millrace/base';
+import { encodeCbor, equalBytes, fromHex, MillraceError, toHex, toMillraceError } from '@millrace/base';
+import { sha256 } from '@millrace/base/crypto';
 import { keyName } from '@millrace/identity';
 import { verifyCredential } from '@millrace/protocol';
 import type { ControlContext } from './context.ts';
-import type { UserRecord } from './records.ts';
+import type { Records, UserRecord } from './records.ts';
 
 // Whoever can write to control's keyspace can write records of people and tokens. What such a record allows is
 // therefore what its signed documents say (docs/adr/0099).
 
 type Known = Pick<ControlContext, 'directory' | 'records'>;
 
-/** Records that were compared with their documents. A changed record is another object. */
-const proved = new WeakSet<UserRecord>();
+/** Hashes of the records that were compared with their documents, the newest last. */
+const provedOf = new WeakMap<Records, Set<string>>();
+/** Hashes that are kept: more people than are active at a time. */
+const MOST = 20_000;
 
 /**
  * The record of a user's key, after its credential was verified and compared with it; undefined if there is none. An
@@ -19,7 +22,11 @@ const proved = new WeakSet<UserRecord>();
  */
 export async function provedUser({ directory, records }: Known, name: string): Promise<UserRecord | undefined> {
   const user = await records.users.get(name);
-  if (user === undefined || proved.has(user)) return user;
+  if (user === undefined) return undefined;
+  const proved = provedOf.get(records) ?? new Set();
+  provedOf.set(records, proved);
+  const hash = toHex(sha256(encodeCbor([name, user] as never)));
+  if (proved.has(hash)) return user;
   const refuse = (cause?: unknown) =>
     new MillraceError('E_AUTH', `the record of the key ${name} is not what its credential says`, { cause });
   const { publicKey, until, member } = await verifyCredential(user.document, directory).catch((error: unknown) => {
@@ -27,7 +34,9 @@ export async function provedUser({ directory, records }: Known, name: string): P
   });
   const isOwn = user.user === name && keyName(publicKey) === name && equalBytes(user.publicKey, publicKey);
   if (!isOwn || fieldsOf(user.member) !== fieldsOf(member && { ...member, until })) throw refuse();
-  proved.add(user);
+  const [oldest] = proved;
+  if (proved.size >= MOST && oldest !== undefined) proved.delete(oldest);
+  proved.add(hash);
   return user;
 }
 
