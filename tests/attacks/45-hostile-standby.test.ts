@@ -1,10 +1,11 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createLogger, encodeCbor, noMetrics, systemClock, systemRandom } from '@millrace/base';
+import { createLogger, encodeCbor, noMetrics, systemClock, systemRandom, toBase64 } from '@millrace/base';
 import { admitNodes, nodeRoles, publish, retireNode, spread } from '@millrace/cli/parts';
-import { auditLedger, createMemoryStorage, followLog } from '@millrace/client';
+import { auditLedger, createMemoryStorage, followLog, signNew } from '@millrace/client';
 import { acceptAdmission, requestNode } from '@millrace/cloud/admin';
 import { type ControlNode, loadNodeConfig, nodeFiles, openRecords } from '@millrace/cloud/parts';
+import { createTlsKey, generateUserKey, keyName, openAuthority, type Party, tlsPublicKey } from '@millrace/identity';
 import { parseVerifierKey } from '@millrace/ledger';
 import {
   type Address,
@@ -169,6 +170,42 @@ it('frees the object in the keyspace, so that the honest node would permit it ag
   await claims.put(`${job.licence}/1`, claim);
   await prints.remove(print);
   expect(await audit()).toBe('accepted');
+});
+
+it('certifies a key of its own as the owner’s: it reads what is in the keyspace (a limit), and signs nothing', async () => {
+  const { directory } = system.installation;
+  const read = (name: string) => readFile(join(folder, name));
+  const authority = await openAuthority(
+    {
+      certificate: await read(nodeFiles.userAuthority).then(String),
+      key: new Uint8Array(await read(nodeFiles.userAuthorityKey)),
+    },
+    systemClock.now,
+  );
+  const key = createTlsKey();
+  const name = keyName(system.owner.signer.publicKey);
+  const until = systemClock.now() + 3_600_000;
+  const as = async (party: Party, path: string, json?: object) => {
+    const identity = { certificate: await authority.certify(party, tlsPublicKey(key), until), key };
+    const request = { method: json === undefined ? 'GET' : 'POST', path, ...(json && { json }) };
+    return call(system.addresses.control, directory, 'control', identity, request);
+  };
+  const owner = { role: 'user', name } as const;
+  expect((await as(owner, `/v1/designs/${job.design}`)).status).toBe(200);
+  // Who signs as the owner needs the owner's key: its own is not that of the document's signer.
+  const forged = await signNew(
+    { ...system.owner, signer: generateUserKey() },
+    { type: 'design.delete', design: job.design },
+  );
+  const refused = await as(owner, '/v1/transactions', { transaction: toBase64(forged.bytes) });
+  expect(refused.error?.code).toMatch(/^E_(AUTH|FORBIDDEN|SIGNATURE)$/);
+  expect((await system.owner.api.design(job.design)).state).toBe('stored');
+  // Nodes and machines are not certified by this authority.
+  for (const party of [
+    { role: 'keys', id: 'keys-1' },
+    { role: 'machine', name: system.machine },
+  ] as const)
+    expect((await as(party, '/v1/deletions')).error?.code, party.role).toBe('E_AUTH');
 });
 
 it('takes the lease in the keyspace: the honest node stops, and nobody else can act for it (denial only)', async () => {
