@@ -47,6 +47,8 @@ export class CassandraCells implements Cells {
 
   async create(epoch: number): Promise<void> {
     checkEpoch(epoch);
+    // Every step of a sweep calls this. A table that was dropped meanwhile takes nothing, as if it was dropped now.
+    if ((await this.#known()).has(epoch)) return;
     await this.#refresh();
     if (epoch <= this.#dropped || this.#epochs?.has(epoch)) return;
     // Cells are ciphertext: compression finds nothing in them.
@@ -114,6 +116,8 @@ export class CassandraCells implements Cells {
 
   async drop(epoch: number): Promise<void> {
     checkEpoch(epoch);
+    // Every step of a sweep calls this, and only the first has something to drop.
+    if (epoch <= this.#dropped && [...(await this.#known())].every((each) => each > this.#dropped)) return;
     // The newest dropped epoch has the newest timestamp, so a late call does not lower it.
     const statement = 'UPDATE cell_epochs USING TIMESTAMP ? SET dropped = ? WHERE cells = ?';
     await this.#run(statement, [BigInt(epoch) + 1n, BigInt(epoch), this.#name]);
