@@ -1,4 +1,6 @@
+import { copyFile, mkdir } from 'node:fs/promises';
 import { loadavg } from 'node:os';
+import { join } from 'node:path';
 import { sleep } from '@millrace/base';
 import { nodesOf } from '@millrace/protocol';
 import { noisyGcode } from '@millrace/testkit/designs';
@@ -12,8 +14,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 // Three Cassandra nodes, three Kafka brokers and two of each Millrace node, all under load. Each kind of part is killed
 // and frozen, alone and together with each other kind; then the network is split between the halves. With
 // MILLRACE_SERVERS=1 there is one server of each engine, which fits two cores: what is acknowledged must not be lost
-// there either, but everything waits for a server that is away. MILLRACE_FAULTS is a regular expression for the names of the faults; MILLRACE_PAIRS takes so many of the pairs, which
-// ones MILLRACE_SEED decides; no fault begins later than MILLRACE_MINUTES after the start.
+// there either, but everything waits for a server that is away.
+//
+// MILLRACE_FAULTS is a regular expression for the names of the faults. MILLRACE_PAIRS takes so many of the pairs; which
+// ones MILLRACE_SEED decides. No fault begins later than MILLRACE_MINUTES after the start. MILLRACE_LOGS is a folder to
+// which the logs are copied.
 
 const kinds = ['cassandra', 'kafka', 'control', 'keys', 'segments', 'distribution'] as const;
 type Kind = (typeof kinds)[number];
@@ -33,6 +38,8 @@ const goesOn = (kind: Kind): readonly ActivityName[] =>
 const AWAY_MS = 12_000;
 /** Longest recovery that is accepted on a busy computer; the aim is half of it. */
 const RECOVERY_MS = 120_000;
+/** As long as machines wait for data by default. */
+const GIVE_UP_MS = 600_000;
 const OBJECTS = 3;
 const PRINT_SECONDS = 15;
 
@@ -67,7 +74,7 @@ const rows: string[] = [];
 beforeAll(async () => {
   const began = Date.now();
   faulty = await openFaultSystem({
-    machine: { factor: await factorFor(part, PRINT_SECONDS) },
+    machine: { factor: await factorFor(part, PRINT_SECONDS), giveUpMs: GIVE_UP_MS },
     maintenance: { periodMs: 1_000, density: 50 },
     servers: SERVERS,
   });
@@ -101,6 +108,12 @@ afterAll(async () => {
     console.log(`${name}: ${successes.length} acknowledged, not acknowledged: ${JSON.stringify([...failures])}`);
   console.log(`ended by themselves and started again: ${JSON.stringify([...faulty.restarts])}`);
   await load?.close();
+  const folder = process.env.MILLRACE_LOGS;
+  if (folder !== undefined) {
+    await mkdir(folder, { recursive: true });
+    for (const { name, logFile } of [...faulty.nodes.values(), faulty.system.processes.machine])
+      await copyFile(logFile, join(folder, `${name}.log`)).catch(() => undefined); // it has not logged
+  }
   await faulty.close();
 }, 120_000);
 
@@ -204,14 +217,15 @@ it.runIf(chosen.test('network split')).for(['control-1', 'control-2'])(
     racing.catch(() => undefined); // awaited below
     const without = majority === 'a' ? 'control-2' : 'control-1';
     const figures = await disturbed(since, all, async () => {
-      expect((await health()).get(without), `${without} without a majority`).not.toBe('active');
+      const states = await health();
       halves.heal();
-    });
+      expect(states.get(without), `${without} without a majority`).not.toBe('active');
+    }).finally(() => watch.stop());
     const answers = await racing;
     await note(`network split, ${id} active`, figures, all, since);
     console.log(rows.at(-1));
     expect(answers.filter((answer) => !answer.startsWith('E_'))).toHaveLength(2 * OBJECTS);
-    const { both, heads } = await watch.end();
+    const { both, heads } = await watch.seen;
     expect(both, 'both say that they are active').toBe(0);
     for (const [i, head] of heads.entries()) {
       const before = heads[i - 1] ?? head;
@@ -233,24 +247,26 @@ async function makeActive(id: string): Promise<void> {
   await active.back('killed');
 }
 
-/** Looks at both control nodes, and at the fencing tokens in the head of the ledger, until `end`. */
+/** Looks at both control nodes, and at the fencing tokens in the head of the ledger, until it is stopped. */
 function watchWriters(health: FaultSystem['health'], ledgerHead: FaultSystem['ledgerHead']) {
   let stopped = false;
-  let both = 0;
-  const heads: Awaited<ReturnType<FaultSystem['ledgerHead']>>[] = [];
-  const running = (async () => {
+  const watch = async () => {
+    let both = 0;
+    const heads: Awaited<ReturnType<FaultSystem['ledgerHead']>>[] = [];
     for (; !stopped; await sleep(200)) {
       const looks = [await health(), await health()];
       // Asked twice: the first to answer may have lost the lease before the second one took it.
       if (looks.every((look) => [...look.values()].every((answer) => answer === 'active'))) both++;
       heads.push(await ledgerHead());
     }
-  })();
+    return { both, heads };
+  };
+  const seen = watch();
+  seen.catch(() => undefined); // awaited after the split
   return {
-    end: async () => {
+    seen,
+    stop: () => {
       stopped = true;
-      await running;
-      return { both, heads };
     },
   };
 }

@@ -27,6 +27,11 @@ export async function expectSound(system: TestInstallation, owner: Session, lice
   }
 
   await auditLedger(owner, () => undefined);
+  await expectSoundStores(system, owner);
+}
+
+/** Asserts that control's own check of its ledger and a deep check of the vault find no error. */
+export async function expectSoundStores(system: TestInstallation, owner: Session): Promise<void> {
   expect(await owner.api.ledgerCheck()).toMatchObject({ ok: true });
   const vault = await millrace(system.home, 'vault', 'check', '--deep', '--json');
   expect(vault.json, vault.stdout + vault.stderr).toMatchObject({ clean: true });

@@ -48,7 +48,7 @@ export async function handleMail(
       case 'machine.assign':
         return context.streams.takeGroupMail(message);
       case 'stream.open':
-        return context.streams.open(message.opening, message);
+        return context.streams.open(message.opening, message, goOn);
       case 'alarm.clear':
         return context.streams.clearAlarm(message);
       case 'vault.check':

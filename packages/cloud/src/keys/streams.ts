@@ -38,7 +38,7 @@ import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import { packageBinding, releaseShare } from '../streaming/package-release.ts';
 import { reportRefusedOpening } from '../streaming/refused-opening.ts';
 import { revisionMsFor } from '../streaming/revision-interval.ts';
-import { NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
+import { type GoOn, NewestSession, NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
 import { reportFailure } from '../streaming/stream-failure.ts';
 import type { LicenceRepository } from './licences.ts';
 import { type SliceMail, sliceMail } from './slice-mail.ts';
@@ -79,6 +79,7 @@ export class KeysStreams {
   readonly #modules: KeysStreamsModules;
   readonly #streams = new Map<string, RunningStream>();
   readonly #guards: Guards;
+  readonly #newest = new NewestSession();
   readonly #engine = createEngine();
   readonly #slices: SliceMail;
 
@@ -92,17 +93,30 @@ export class KeysStreams {
    * Handles a permit that control announces: verifies it, derives the session and offers it to the machine.
    * @param at ids of the segments node that streams, by default the one to which the design belongs, and of the
    *   distribution node to which the machine is connected, by default the first one
+   * @param goOn takes work that continues while other mail is handled: an offer waits for a link that is down
    */
-  async open(opening: Opening, at: Pick<MessageOf<'stream.open'>, 'segments' | 'distribution'> = {}): Promise<void> {
-    try {
-      await this.#open(opening, at.segments, this.#modules.links.to(at.distribution));
-    } catch (error) {
+  async open(
+    opening: Opening,
+    at: Pick<MessageOf<'stream.open'>, 'segments' | 'distribution'> = {},
+    goOn: GoOn = (work) => work,
+  ): Promise<void> {
+    const refused = async (error: unknown): Promise<never> => {
       await reportRefusedOpening(this.#modules.mail, { opening, by: 'keys', error });
       throw error;
-    }
+    };
+    const link = this.#modules.links.to(at.distribution);
+    const start = await this.#open(opening, at.segments, link).catch(refused);
+    const { connected } = link;
+    const started = start?.().catch(refused);
+    return connected || started === undefined ? started : goOn(started);
   }
 
-  async #open(opening: Opening, named: string | undefined, link: DistributionLink): Promise<void> {
+  /** @returns what is left to do: offer the session to the machine, and start it */
+  async #open(
+    opening: Opening,
+    named: string | undefined,
+    link: DistributionLink,
+  ): Promise<(() => Promise<void>) | undefined> {
     const { directory, clock, objects, playbook, licences, deletions, logger } = this.#modules;
     let manifest: Manifest | undefined;
     const designOf = async (design: string) => {
@@ -115,9 +129,9 @@ export class KeysStreams {
     const verified = await verifyOpening(opening, { directory, now: clock.now(), designOf, begun, credits });
     const { permit, licence, machine, request } = verified;
     const permitId = toHex(permit.id);
-    if (licence.package !== undefined) return this.#releaseShare(verified, permitId, link);
+    if (licence.package !== undefined) return () => this.#releaseShare(verified, permitId, link);
     await objects.reach(permit.object, this.#guards.acked(permit.object));
-    if (!(await objects.use(verified, permitId))) return;
+    if (!(await objects.use(verified, permitId))) return undefined;
     const node = segmentsNode(directory, permit.design, named);
     for (const [key, former] of [...this.#streams]) {
       if (former.stream.object !== permit.object) continue;
@@ -126,7 +140,8 @@ export class KeysStreams {
     }
 
     if (manifest === undefined) throw new MillraceError('E_INTERNAL', 'the opening was verified without its design');
-    const tree = new HashTree(manifest.hashes);
+    const { hashes, times } = manifest;
+    const tree = new HashTree(hashes);
     const session = systemRandom(16);
     const parameters = parametersOf(verified, manifest, this.#modules.chaffPercent);
     if (this.#modules.chaffPercent > 0 && parameters.chaffPercent === undefined)
@@ -146,49 +161,52 @@ export class KeysStreams {
     wipe(licenceSecret, designSecret);
     const begin = { type: 'stream.session', session, permitId, seed: side.seed, parameters } as const;
     await this.#modules.mail.send({ node }, begin);
-    const offer = encodeControl({ type: 'offer', machine: verified.link, permitId, offer: side.offer });
-    if (!(await sendWhenConnected(link, offer)))
-      return logger.warn({ object: permit.object }, `${NO_LINK}: the machine will call home again`);
-    const { factor } = machine.profile;
-    const { times } = manifest;
-    const { from, window, segments } = parameters;
-    const guard = this.#guards.enter(
-      permit.object,
-      () => new PaceGuard({ tenthsOfMs: times, factor, window, clock, from }),
-    );
-    const key = toHex(session);
-    const stream = await KeysStream.open({
-      session,
-      seed: side.seed,
-      parameters,
-      context: side.context,
-      guard,
-      engine: this.#engine,
-      clock,
-      logger,
-      slice: async (from, to, acked) => {
-        await objects.give(permit.object, permitId, { from, to, acked, segments, window });
-        return this.#slice(key, node, permit.design, from, to);
-      },
-      hashes: (group) => tree.group(group),
-      mailMix: (revision, secret) =>
-        this.#modules.mail.send(
-          { node },
-          {
-            type: 'stream.mix',
-            session: key,
-            revision: Number(revision),
-            secret: new Uint8Array(secret),
-          },
-        ),
-      send: (message) => link.send(message),
-      onEnd: (error) => void this.#ended(key, permitId, error),
-    });
-    this.#streams.set(key, { stream, permitId, segments: node, link });
-    logger.info(
-      { object: permit.object, number: permit.number, of: licence.objects, from: request.from },
-      'stream started',
-    );
+    return async () => {
+      const offer = encodeControl({ type: 'offer', machine: verified.link, permitId, offer: side.offer });
+      const isNewest = this.#newest.enter(permit.object);
+      const sent = await sendWhenConnected(link, offer);
+      if (!isNewest()) return; // the machine has called home meanwhile
+      if (!sent) return logger.warn({ object: permit.object }, `${NO_LINK}: the machine will call home again`);
+      const { factor } = machine.profile;
+      const { from, window, segments } = parameters;
+      const guard = this.#guards.enter(
+        permit.object,
+        () => new PaceGuard({ tenthsOfMs: times, factor, window, clock, from }),
+      );
+      const key = toHex(session);
+      const stream = await KeysStream.open({
+        session,
+        seed: side.seed,
+        parameters,
+        context: side.context,
+        guard,
+        engine: this.#engine,
+        clock,
+        logger,
+        slice: async (from, to, acked) => {
+          await objects.give(permit.object, permitId, { from, to, acked, segments, window });
+          return this.#slice(key, node, permit.design, from, to);
+        },
+        hashes: (group) => tree.group(group),
+        mailMix: (revision, secret) =>
+          this.#modules.mail.send(
+            { node },
+            {
+              type: 'stream.mix',
+              session: key,
+              revision: Number(revision),
+              secret: new Uint8Array(secret),
+            },
+          ),
+        send: (message) => link.send(message),
+        onEnd: (error) => void this.#ended(key, permitId, error),
+      });
+      this.#streams.set(key, { stream, permitId, segments: node, link });
+      logger.info(
+        { object: permit.object, number: permit.number, of: licence.objects, from: request.from },
+        'stream started',
+      );
+    };
   }
 
   /** Counts an object that is made from a job package, and releases this node's share of the package's key. */

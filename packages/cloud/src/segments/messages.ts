@@ -36,7 +36,7 @@ export async function handleMail(
     const { opening, distribution } = message;
     // The design of a job package is not stored first: it may have been added just before.
     if (isForPackage(opening)) return goOn(vault.run(() => streams.open(opening, distribution)));
-    return streams.open(opening, distribution);
+    return streams.open(opening, distribution, goOn);
   }
   if (from.role === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
   if (from.role === 'control' && message.type === 'licence.resume') return streams.resume(message);
@@ -48,7 +48,7 @@ export async function handleMail(
   if (from.role === 'keys') {
     switch (message.type) {
       case 'stream.session':
-        return streams.begin(message);
+        return streams.begin(message, goOn);
       case 'stream.slices':
         return streams.slices(message);
       case 'stream.mix':

@@ -42,7 +42,7 @@ import type { ObjectRepository } from '../streaming/objects.ts';
 import { PaceGuard, windowFor } from '../streaming/pace.ts';
 import { openOwnShare, packageBinding, releaseShare } from '../streaming/package-release.ts';
 import { reportRefusedOpening } from '../streaming/refused-opening.ts';
-import { NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
+import { type GoOn, NewestSession, NO_LINK, sendWhenConnected } from '../streaming/send-when-connected.ts';
 import { reportFailure } from '../streaming/stream-failure.ts';
 import type { DesignRepository } from './designs.ts';
 import { SegmentsStream } from './stream.ts';
@@ -59,6 +59,13 @@ interface Progress {
   readonly machine: MachineState | undefined;
   /** Telemetry that the machine seals to the owner; passed on unchanged. */
   readonly owner: { readonly session: string; readonly sealed: string } | undefined;
+}
+
+/** A permit that waits for its session. */
+interface OpenedPermit {
+  readonly verified: VerifiedOpening;
+  /** To the distribution node to which the machine is connected. */
+  readonly link: DistributionLink;
 }
 
 interface RunningStream {
@@ -88,7 +95,8 @@ export interface SegmentsStreamsModules {
 /** All streams of the segments node. */
 export class SegmentsStreams {
   readonly #modules: SegmentsStreamsModules;
-  readonly #openings = new Map<string, { verified: VerifiedOpening; link: DistributionLink }>();
+  readonly #openings = new Map<string, OpenedPermit>();
+  readonly #newest = new NewestSession();
   readonly #streams = new Map<string, RunningStream>();
   readonly #guards: Guards;
   /** Progress that has not been reported to control yet. */
@@ -111,17 +119,18 @@ export class SegmentsStreams {
   /**
    * Handles a machine's permit that control announces. This node verifies everything again.
    * @param distribution id of the node to which the machine is connected; by default the first one
+   * @param goOn takes the wait for a link that is down
    */
-  async open(opening: Opening, distribution?: string): Promise<void> {
+  async open(opening: Opening, distribution?: string, goOn: GoOn = (work) => work): Promise<void> {
     try {
-      await this.#open(opening, this.#modules.links.to(distribution));
+      await this.#open(opening, this.#modules.links.to(distribution), goOn);
     } catch (error) {
       await reportRefusedOpening(this.#modules.mail, { opening, by: 'segments', error });
       throw error;
     }
   }
 
-  async #open(opening: Opening, link: DistributionLink): Promise<void> {
+  async #open(opening: Opening, link: DistributionLink, goOn: GoOn): Promise<void> {
     const { directory, clock, designs, objects } = this.#modules;
     const verified = await verifyOpening(opening, {
       directory,
@@ -141,7 +150,7 @@ export class SegmentsStreams {
     if (this.#openings.size > MAX_WAITING && oldest !== undefined) this.#openings.delete(oldest);
     // Sent now instead of with the session. Otherwise the keys node's offer would wait until that node's mail arrives
     // here.
-    await this.#nameMachine(link, { type: 'admit', permitId, machine: verified.link });
+    await goOn(this.#nameMachine(link, { type: 'admit', permitId, machine: verified.link }).then(() => undefined));
   }
 
   /** Counts an object that is made from a job package, and releases this node's share of the package's key. */
@@ -162,14 +171,22 @@ export class SegmentsStreams {
     }
   }
 
-  /** Starts the session that the keys node announces for a verified opening. */
-  async begin(message: MessageOf<'stream.session'>): Promise<void> {
-    const { clock, logger, designs, objects } = this.#modules;
+  /**
+   * Starts the session that the keys node announces for a verified opening.
+   * @param goOn takes the start, if it waits for a link that is down
+   */
+  async begin(message: MessageOf<'stream.session'>, goOn: GoOn = (work) => work): Promise<void> {
     const opened = this.#openings.get(message.permitId);
-    const { parameters, session } = message;
     if (opened === undefined)
       throw new MillraceError('E_PERMIT', 'the session has no opening that this node has verified');
-    const { verified: opening, link } = opened;
+    const { connected } = opened.link;
+    const begun = this.#begin(message, opened);
+    return connected ? begun : goOn(begun);
+  }
+
+  async #begin(message: MessageOf<'stream.session'>, { verified: opening, link }: OpenedPermit): Promise<void> {
+    const { clock, logger, designs, objects } = this.#modules;
+    const { parameters, session } = message;
     if (opening.permit.object !== parameters.object || opening.permit.design !== parameters.design) {
       throw new MillraceError('E_PERMIT', 'the session does not match the permit');
     }
@@ -181,7 +198,10 @@ export class SegmentsStreams {
     if (parameters.from !== from || parameters.segments !== segments || parameters.window !== window) {
       throw new MillraceError('E_PERMIT', 'the session does not match the machine’s request for this design');
     }
-    if (!(await this.#nameMachine(link, { type: 'route', session, machine: opening.link }))) return;
+    const isNewest = this.#newest.enter(parameters.object);
+    const named = await this.#nameMachine(link, { type: 'route', session, machine: opening.link });
+    // Otherwise the machine calls home again, or has done so meanwhile.
+    if (!isNewest() || !named) return;
     await this.#closeStreamsOf(parameters.object);
     const guard = this.#guards.enter(
       parameters.object,

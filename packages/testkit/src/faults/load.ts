@@ -27,6 +27,8 @@ import { type Activity, repeat, type Success } from './activity.ts';
 const AGAIN_MS = 200;
 const CALL_MS = 20_000;
 const LIMIT_MS = 180_000;
+/** Requests that a machine signs for one run. */
+const REQUESTS = 3;
 
 /** A permit that control has given. */
 export interface Given {
@@ -50,6 +52,8 @@ export interface Checked {
   readonly permitOf: Map<string, string>;
   /** By object. */
   readonly printOf: Map<string, string>;
+  /** Completed objects whose report is in the ledger. */
+  readonly reported: Set<string>;
 }
 
 export interface Load {
@@ -169,7 +173,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
     return answers.flat();
   };
   return {
-    checked: { permits: 0, permitOf: new Map(), printOf: new Map() },
+    checked: { permits: 0, permitOf: new Map(), printOf: new Map(), reported: new Set() },
     ...{ acknowledged, activities, progress, licence, permitLicence, grant },
     race: async (raced, objects) => void (await race(raced, objects, [])),
     raceAt: race,
@@ -237,9 +241,13 @@ async function callHome(
   print: string,
   limitMs = LIMIT_MS,
 ): Promise<string> {
-  const stated = permitRequest({ print, serial } as never);
-  const request = await signMachineDocument(key, installation.directory.installation, stated);
-  const body = encodeCbor({ request });
+  const request = async (run?: Uint8Array) => {
+    const stated = { ...permitRequest({ print, serial } as never), ...(run && { run }) };
+    const signed = await signMachineDocument(key, installation.directory.installation, stated as never);
+    return { body: encodeCbor({ request: signed }), run: (stated as { run: Uint8Array }).run };
+  };
+  let { body, run } = await request();
+  let signed = 1;
   const end = Date.now() + limitMs;
   for (let turn = 0; ; turn++)
     try {
@@ -249,7 +257,9 @@ async function callHome(
       return toHex((decodeCbor(new Uint8Array(answer), 'answer') as { permit: Uint8Array }).permit);
     } catch (error) {
       if (!(error instanceof MillraceError)) throw error;
-      if (!error.retryable || Date.now() > end) return error.code;
+      // Control noted the request and failed before it answered. An agent then signs another one of the same run.
+      if (error.code === 'E_REPLAY' && signed++ < REQUESTS) ({ body, run } = await request(run));
+      else if (!error.retryable || Date.now() > end) return error.code;
       await sleep(AGAIN_MS);
     }
 }
