@@ -117,6 +117,8 @@ it('codes the errors of the driver by whether a write may have been applied', ()
   const noHost = (inner: Error) => named('NoHostAvailableError', { innerErrors: { a: inner } });
   for (const [error, code] of [
     [named('OperationTimedOutError'), 'E_TIMEOUT'],
+    [named('DriverError', { message: 'Socket was closed' }), 'E_TIMEOUT'],
+    [named('ResponseError', { code: 0x0000 }), 'E_TIMEOUT'],
     [named('ResponseError', { code: 0x1100 }), 'E_TIMEOUT'],
     [named('ResponseError', { code: 0x1700 }), 'E_TIMEOUT'],
     [named('ResponseError', { code: 0x1000 }), 'E_UNAVAILABLE'],

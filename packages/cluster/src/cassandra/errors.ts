@@ -24,6 +24,7 @@ export function cassandraError(error: unknown): MillraceError {
     new MillraceError(code, `Cassandra: ${message}`, { cause: error });
   const { name, code } = error instanceof Error ? (error as Error & { code?: unknown }) : {};
   switch (code) {
+    case SERVER_ERROR: // an exception in the coordinator, perhaps after it had written
     case WRITE_TIMEOUT:
     case CAS_WRITE_UNKNOWN:
     case READ_TIMEOUT:
@@ -37,7 +38,7 @@ export function cassandraError(error: unknown): MillraceError {
     case UNAUTHORIZED:
       return make('E_CONFIG');
   }
-  if (name === 'OperationTimedOutError') return make('E_TIMEOUT');
+  if (error instanceof Error && mayHaveWritten(error)) return make('E_TIMEOUT');
   if (name === 'AuthenticationError') return make('E_CONFIG');
   if (name === 'BusyConnectionError') return make('E_UNAVAILABLE');
   if (name === 'NoHostAvailableError') return noHost(error, make);
@@ -76,9 +77,9 @@ function noHost(
   );
   if (refused !== undefined) return make('E_CONFIG', refused.message);
   if (errors.some((each) => each instanceof TypeError)) return make('E_STORE', message); // a fault of the caller
-  // A connection that broke after the request was sent.
-  const mayHaveWritten = errors.some(
-    ({ name, message: text }) => name === 'OperationTimedOutError' || /socket was closed/i.test(text),
-  );
-  return make(mayHaveWritten ? 'E_TIMEOUT' : 'E_UNAVAILABLE', message);
+  return make(errors.some(mayHaveWritten) ? 'E_TIMEOUT' : 'E_UNAVAILABLE', message);
 }
+
+/** Whether the answer is missing, or the connection broke, after the request was sent. */
+const mayHaveWritten = ({ name, message }: Error): boolean =>
+  name === 'OperationTimedOutError' || /socket was closed/i.test(message);
