@@ -3,8 +3,8 @@ import { rootCertificates } from 'node:tls';
 import { MemoryMetrics, sleep, u64be, utf8 } from '@millrace/base';
 import { type Cassandra, openCassandra } from '@millrace/cluster';
 import { cellsCases, logCases, recordsCases } from '@millrace/stores/compliance';
+import { cassandraClient } from '@millrace/testkit/cassandra-client';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
-import driver from 'cassandra-driver';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 // One real Cassandra node with TLS and logins. Every case has a keyspace of its own.
@@ -130,13 +130,7 @@ describe('Cassandra in hostile hands', () => {
   needs('damaged rows get an error with a code, and can be replaced', async (engine) => {
     const own = options(engine);
     const cassandra = await openCassandra(own);
-    const raw = new driver.Client({
-      contactPoints: [...own.contactPoints],
-      localDataCenter: own.localDataCenter,
-      keyspace,
-      authProvider: new driver.auth.PlainTextAuthProvider(engine.user, engine.password),
-      sslOptions: { ca: engine.ca, rejectUnauthorized: true },
-    });
+    const raw = cassandraClient(engine, [engine], keyspace);
     try {
       const records = cassandra.records('damage').collection('c');
       await records.put('k', utf8('before'));

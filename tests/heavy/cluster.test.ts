@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeFiles } from '@millrace/cli/parts';
+import { cassandraClient } from '@millrace/testkit/cassandra-client';
 import { millrace } from '@millrace/testkit/cli';
 import { noisyGcode } from '@millrace/testkit/designs';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
@@ -14,7 +15,6 @@ import {
   processNames,
   type TestInstallation,
 } from '@millrace/testkit/test-installation';
-import driver from 'cassandra-driver';
 import kafkajs from 'kafkajs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
@@ -42,22 +42,13 @@ type Role = 'control' | 'segments';
 const keyspaceOf = (role: Role) => `millrace_${role}`;
 const passwordOf = (role: Role) => `password of ${role}`;
 
-const clientOf = ({ host, port, ca }: Engine, user: string, password: string) =>
-  new driver.Client({
-    contactPoints: [`${host}:${port}`],
-    localDataCenter: 'datacenter1',
-    authProvider: new driver.auth.PlainTextAuthProvider(user, password),
-    sslOptions: { ca, rejectUnauthorized: true },
-    socketOptions: { readTimeout: 60_000 },
-  });
-
 /** Runs the statements of docs/cluster.md for both nodes, with one copy because there is one server. */
 async function makeRoles(engine: Engine): Promise<void> {
   const guide = await readFile(new URL('../../docs/cluster.md', import.meta.url), 'utf8');
   const [, block = ''] = /```sql\n(.*?)```/s.exec(guide) ?? [];
   const statements = block.split(';').filter((each) => each.trim() !== '');
   expect(statements.length).toBeGreaterThan(2);
-  const admin = clientOf(engine, engine.user, engine.password);
+  const admin = cassandraClient(engine, [engine]);
   try {
     for (const role of ['control', 'segments'] as const)
       for (const statement of statements)
@@ -175,7 +166,7 @@ it('prints while cells are renewed, through kills of both nodes, of Cassandra an
   expect(backup.stderr).toBe('');
 
   // A role of one node can use neither the other's records nor drop what it uses itself.
-  const thief = clientOf(engine, 'segments', passwordOf('segments'));
+  const thief = cassandraClient({ ...engine, user: 'segments', password: passwordOf('segments') }, [engine]);
   for (const statement of [
     `SELECT * FROM ${keyspaceOf('control')}.log_rows`,
     `CREATE TABLE ${keyspaceOf('control')}.mine (id int PRIMARY KEY)`,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { toHex } from '@millrace/base';
 import { builtEntries, format, nodeFiles, nodeOptions } from '@millrace/cli/parts';
 import { acceptReplica } from '@millrace/cloud/admin';
+import { cassandraClient } from '@millrace/testkit/cassandra-client';
 import { millrace } from '@millrace/testkit/cli';
 import { noisyGcode } from '@millrace/testkit/designs';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
@@ -17,7 +18,6 @@ import {
   type TestInstallation,
 } from '@millrace/testkit/test-installation';
 import { openSlots } from '@millrace/vault';
-import driver from 'cassandra-driver';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 // Two replicas of the keys node, whose state is on one real Cassandra node. While a machine prints and cells are renewed,
@@ -201,13 +201,8 @@ it('a kill and a freeze of the active replica stop neither prints nor sweeps', a
 }, 300_000);
 
 /** Every value in the keyspace of the keys node, hexadecimal. */
-async function contentOf({ host, port, ca, user, password }: Engine): Promise<string> {
-  const client = new driver.Client({
-    contactPoints: [`${host}:${port}`],
-    localDataCenter: 'datacenter1',
-    authProvider: new driver.auth.PlainTextAuthProvider(user, password),
-    sslOptions: { ca, rejectUnauthorized: true },
-  });
+async function contentOf(engine: Engine): Promise<string> {
+  const client = cassandraClient(engine, [engine]);
   try {
     const named = 'SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?';
     const values: string[] = [];

@@ -4,13 +4,13 @@ import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeFiles } from '@millrace/cli/parts';
+import { cassandraClient } from '@millrace/testkit/cassandra-client';
 import { millrace, program } from '@millrace/testkit/cli';
 import { noisyGcode } from '@millrace/testkit/designs';
 import { type Engine, startEngine } from '@millrace/testkit/engines';
 import { license, order, store, untilEnded, untilPrint } from '@millrace/testkit/job';
 import { factorFor } from '@millrace/testkit/pace';
 import { createTestInstallation, folderOf, type TestInstallation } from '@millrace/testkit/test-installation';
-import driver from 'cassandra-driver';
 import kafkajs from 'kafkajs';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
@@ -59,13 +59,8 @@ async function clusterFile(role: Role): Promise<string> {
   return path;
 }
 
-async function tablesOf({ host, port, ca, user, password }: Engine, role: Role): Promise<string[]> {
-  const client = new driver.Client({
-    contactPoints: [`${host}:${port}`],
-    localDataCenter: 'datacenter1',
-    authProvider: new driver.auth.PlainTextAuthProvider(user, password),
-    sslOptions: { ca, rejectUnauthorized: true },
-  });
+async function tablesOf(engine: Engine, role: Role): Promise<string[]> {
+  const client = cassandraClient(engine, [engine]);
   try {
     const statement = 'SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?';
     const { rows } = await client.execute(statement, [keyspaceOf(role)]);

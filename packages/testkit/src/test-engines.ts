@@ -3,9 +3,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Closer } from '@millrace/base';
-import driver from 'cassandra-driver';
 import kafkajs from 'kafkajs';
 import { z } from 'zod';
+import { cassandraClient } from './cassandra-client.ts';
 import { type Engine, startEngine } from './engines.ts';
 
 // With MILLRACE_TEST_STATE=cluster, test installations keep their state in Cassandra and their mail in Kafka. All share one
@@ -91,13 +91,7 @@ export async function createTestCluster(folder: string): Promise<TestCluster | u
 }
 
 async function dropKeyspaces(server: Servers['cassandra'], ca: string, names: readonly string[]): Promise<void> {
-  const client = new driver.Client({
-    contactPoints: [`${server.host}:${server.port}`],
-    localDataCenter: 'datacenter1',
-    authProvider: new driver.auth.PlainTextAuthProvider(server.user, server.password),
-    sslOptions: { ca: await readFile(ca), rejectUnauthorized: true },
-    socketOptions: { readTimeout: 60_000 },
-  });
+  const client = cassandraClient({ ...server, ca: await readFile(ca, 'utf8') }, [server]);
   try {
     for (const name of names) await client.execute(`DROP KEYSPACE IF EXISTS ${name}`);
   } finally {

@@ -76,7 +76,7 @@ export function allowedObjects({ objects, credits }: Pick<LicenceRecord, 'object
 
 /**
  * Whether the owner's statement of the objects left includes a credit: the proactive nodes would add no object for it
- * (`ResumeRepository.isStatedAfter`).
+ * (`ResumeRepository.includes`).
  */
 export function isIncluded({ stated }: Pick<LicenceRecord, 'stated'>, credit: { readonly issued: number }): boolean {
   return stated !== undefined && credit.issued <= stated;

@@ -249,7 +249,7 @@ export class ObjectRepository {
       if (await this.#credits.has(object)) return;
       const policy = failure && terms.creditPolicy;
       if (policy !== undefined) await this.#credits.requireLeft(object, policy);
-      const included = (await this.#resumes.isStatedAfter(toHex(terms.id), issued)) || undefined;
+      const included = (await this.#resumes.includes(toHex(terms.id), issued)) || undefined;
       if (!included) await this.#resumes.credit(object);
       await this.#credits.take(object, { byPolicy: policy && true, included });
     });

@@ -73,10 +73,10 @@ export class ResumeRepository {
   }
 
   /**
-   * Whether the owner's newest statement is not earlier than this time, so that its number includes earlier credits. At
-   * the same millisecond, the order is not known: a credit then adds no object.
+   * Whether the owner's newest statement includes a credit that was signed at this time. At the same millisecond, the
+   * order is not known: the credit is included, and adds no object.
    */
-  async isStatedAfter(licence: string, time: number): Promise<boolean> {
+  async includes(licence: string, time: number): Promise<boolean> {
     const { stated } = (await this.#table.get(licence)) ?? {};
     return stated !== undefined && time <= stated.at;
   }

@@ -12,8 +12,8 @@ export interface Activity {
   readonly successes: readonly Success[];
   /** How often it failed, by code. */
   readonly failures: ReadonlyMap<string, number>;
-  /** Errors that nobody may see, and when, ms since 1970: a print that failed, or a mistake of the test. */
-  readonly broken: readonly { readonly at: number; readonly error: unknown }[];
+  /** Takes the errors that nobody may see: a print that failed, or a mistake of the test. Each is given once. */
+  takeBroken(): unknown[];
   close(): Promise<void>;
 }
 
@@ -24,7 +24,7 @@ export function repeat(name: string, pauseMs: number, once: (signal: AbortSignal
   const { signal } = stopping;
   const successes: Success[] = [];
   const failures = new Map<string, number>();
-  const broken: { at: number; error: unknown }[] = [];
+  const broken: unknown[] = [];
   const run = async () => {
     while (!signal.aborted) {
       const began = Date.now();
@@ -34,7 +34,7 @@ export function repeat(name: string, pauseMs: number, once: (signal: AbortSignal
         await sleep(pauseMs, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (!(error instanceof MillraceError)) broken.push({ at: Date.now(), error });
+        if (!(error instanceof MillraceError)) broken.push(error);
         const code = error instanceof MillraceError ? error.code : String(error);
         failures.set(code, (failures.get(code) ?? 0) + 1);
         await sleep(AGAIN_MS, signal).catch(() => undefined);
@@ -43,7 +43,8 @@ export function repeat(name: string, pauseMs: number, once: (signal: AbortSignal
   };
   const ended = run().catch(() => undefined);
   return {
-    ...{ name, successes, failures, broken },
+    ...{ name, successes, failures },
+    takeBroken: () => broken.splice(0),
     close: async () => {
       stopping.abort();
       await ended;

@@ -187,22 +187,23 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
 /** Times at which epochs were committed, and their numbers, from the logs of the replicas of the keys node. */
 export async function commitsOf(
   logFiles: readonly string[],
-): Promise<{ readonly at: number; readonly epoch: number; readonly logFile: string }[]> {
-  const commits = logFiles.map(async (logFile) => {
-    const lines = (await readFile(logFile, 'utf8')).split('\n').filter((line) => line.includes('"sweep complete"'));
-    return lines.map((line) => {
+): Promise<{ readonly at: number; readonly epoch: number }[]> {
+  const lines = (await textOf(logFiles)).split('\n').filter((line) => line.includes('"sweep complete"'));
+  return lines
+    .map((line) => {
       const { time, epoch } = JSON.parse(line) as { time: string; epoch: number };
-      return { at: Date.parse(time), epoch, logFile };
-    });
-  });
-  return (await Promise.all(commits)).flat().sort((a, b) => a.at - b.at);
+      return { at: Date.parse(time), epoch };
+    })
+    .sort((a, b) => a.at - b.at);
 }
 
 /** How often a replica of the keys node became active. */
 export async function takeoversOf(logFiles: readonly string[]): Promise<number> {
-  const texts = await Promise.all(logFiles.map((file) => readFile(file, 'utf8')));
-  return texts.reduce((sum, text) => sum + text.split('"this keys process is active"').length - 1, 0);
+  return (await textOf(logFiles)).split('"this keys process is active"').length - 1;
 }
+
+const textOf = async (files: readonly string[]): Promise<string> =>
+  (await Promise.all(files.map((file) => readFile(file, 'utf8')))).join('\n');
 
 /** Commits as operations: each begins with the one before. */
 export function asSuccesses(commits: readonly { readonly at: number }[]): Success[] {

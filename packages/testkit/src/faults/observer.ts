@@ -49,15 +49,15 @@ export function createObserver(
     const { size, root } = openCheckpoint(await owner.api.checkpoint(), { logKey });
     heads.push({ size, root });
   };
+  /** Of all that happened since it was called last. */
+  const expectUnbroken = () => {
+    for (const activity of Object.values(load.activities)) expect(activity.takeBroken(), activity.name).toEqual([]);
+  };
   return {
     goOn: async (since, names, limitMs) => {
       const found = new Map<ActivityName, number>();
       for (const end = Date.now() + limitMs; ; await sleep(200)) {
-        for (const { broken, name } of Object.values(load.activities))
-          expect(
-            broken.filter(({ at }) => at >= since),
-            name,
-          ).toEqual([]);
+        expectUnbroken();
         for (const name of names) {
           const ms = found.has(name) ? undefined : await after(name, since);
           if (ms !== undefined) found.set(name, ms);
@@ -74,6 +74,11 @@ export function createObserver(
         since,
       ),
     expectNothingLost: async () => {
+      expectUnbroken();
+      for (const each of [load.licence, load.permitLicence]) {
+        const { objects, permitted } = await owner.api.licence(each);
+        expect(permitted).toBeLessThanOrEqual(objects);
+      }
       await expectParts(system, load, hashOf(part));
       await expectReported(system, load, owner);
       await expectPermits(load, operator);

@@ -5,6 +5,7 @@ import { Closer, sleep } from '@millrace/base';
 import { nodesOf } from '@millrace/protocol';
 import driver from 'cassandra-driver';
 import { addNodes } from '../added-nodes.ts';
+import { cassandraClient } from '../cassandra-client.ts';
 import { type EngineCluster, type Place, startEngines } from '../engines.ts';
 import { type Halves, openHalves } from '../halves.ts';
 import { healthOf } from '../health.ts';
@@ -127,7 +128,7 @@ async function open({ servers, ...options }: FaultSystemOptions, closer: Closer)
 
   const keysNodes = [system.processes.keys, replica];
   const identity = await system.identity('distribution');
-  const reader = clientOf(cassandra);
+  const reader = cassandraClient(cassandra, cassandra.servers);
   closer.add({ close: () => reader.shutdown() });
   return {
     system,
@@ -191,15 +192,6 @@ async function open({ servers, ...options }: FaultSystemOptions, closer: Closer)
     close: () => closer.close(),
   };
 }
-
-const clientOf = ({ servers, user, password, ca }: EngineCluster) =>
-  new driver.Client({
-    contactPoints: servers.map(({ host, port }) => `${host}:${port}`),
-    localDataCenter: 'datacenter1',
-    authProvider: new driver.auth.PlainTextAuthProvider(user, password),
-    sslOptions: { ca, rejectUnauthorized: true },
-    socketOptions: { readTimeout: 60_000 },
-  });
 
 function placesOf(halves: Halves | string): Place[] {
   if (typeof halves === 'string') return [];
