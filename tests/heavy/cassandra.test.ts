@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { rootCertificates } from 'node:tls';
-import { MemoryMetrics, sleep, u64be, utf8 } from '@millrace/base';
+import { MemoryMetrics, MillraceError, sleep, u64be, utf8 } from '@millrace/base';
 import { type Cassandra, openCassandra } from '@millrace/cluster';
 import { cellsCases, logCases, recordsCases } from '@millrace/stores/compliance';
 import { cassandraClient } from '@millrace/testkit/cassandra-client';
@@ -117,10 +117,41 @@ describe('Cassandra in hostile hands', () => {
       await dropper.create(5);
       await dropper.drop(4);
       await late.put([cell]);
+      // The table is dropped soon.
+      await expect.poll(() => late.get(cell.index)).toBeUndefined();
+      await late.put([cell]);
       expect(await late.get(cell.index)).toBeUndefined();
       await late.create(4);
       await expect(late.put([{ ...cell, epoch: 6 }])).rejects.toMatchObject({ code: 'E_STATE' });
       expect(await dropper.get(cell.index)).toBeUndefined();
+    } finally {
+      await mine.close();
+      await theirs.close();
+    }
+  });
+
+  needs('the next call tells that a table could not be dropped, and drops it', async (engine) => {
+    let requests = Number.POSITIVE_INFINITY;
+    const guard = () => {
+      if (requests-- <= 0) throw new MillraceError('E_FENCED', 'no request any more');
+    };
+    const [mine, theirs] = [await openCassandra({ ...options(engine), guard }), await openCassandra(options(engine))];
+    try {
+      const [dropper, other] = [mine.cells('drops'), theirs.cells('drops')];
+      const cell = { index: utf8('index'), epoch: 4, body: new Uint8Array(16_386).fill(1) };
+      await dropper.create(4);
+      await dropper.put([cell]);
+      await dropper.create(5);
+      expect(await other.get(cell.index)).toBeDefined();
+      requests = 3; // one that notes what is dropped, two that look what there is; none that drops a table
+      await dropper.drop(4);
+      expect(await other.get(cell.index)).toBeDefined();
+      requests = 0;
+      await expect(dropper.drop(4)).rejects.toMatchObject({ code: 'E_FENCED' });
+      requests = Number.POSITIVE_INFINITY;
+      expect(await dropper.get(cell.index)).toBeUndefined();
+      await dropper.drop(4);
+      expect(await other.get(cell.index)).toBeUndefined();
     } finally {
       await mine.close();
       await theirs.close();

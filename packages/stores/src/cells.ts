@@ -54,20 +54,31 @@ export interface Cells {
    * @throws {MillraceError} E_STATE for an epoch that was never created; nothing is then written
    */
   put(cells: readonly NewCell[]): Promise<void>;
-  /** Sees every write that was acknowledged before the call. */
-  get(index: CellIndex): Promise<Cell | undefined>;
-  /** Heads of the cells at these indexes, in the same order. Avoids reading bodies from the medium where possible. */
-  heads(indexes: readonly CellIndex[]): Promise<(CellHead | undefined)[]>;
+  /**
+   * Sees every write that was acknowledged before the call.
+   * @param epoch if given, a cell of another epoch may be missed: a store that keeps epochs apart looks in this one only
+   */
+  get(index: CellIndex, epoch?: number): Promise<Cell | undefined>;
+  /**
+   * Heads of the cells at these indexes, in the same order. Avoids reading bodies from the medium where possible.
+   * @param epoch as in `get`
+   */
+  heads(indexes: readonly CellIndex[], epoch?: number): Promise<(CellHead | undefined)[]>;
   /**
    * Heads in index order. Includes every cell of the range once, except cells written or removed meanwhile. Not a
    * snapshot.
    */
   outline(range?: IndexRange): AsyncIterable<CellHead>;
-  /** Removes cells of any epoch; durable when it resolves. An absent cell is not an error. */
-  remove(indexes: readonly CellIndex[]): Promise<void>;
+  /**
+   * Removes cells; durable when it resolves. An absent cell is not an error.
+   * @param epoch if given, a cell of another epoch may be left
+   */
+  remove(indexes: readonly CellIndex[], epoch?: number): Promise<void>;
   /**
    * Drops an epoch and every earlier one with all their cells; durable when it resolves. If another process, or a write
-   * after a restart, still adds a cell to a dropped epoch, the next call removes it.
+   * after a restart, still adds a cell to a dropped epoch, the next call removes it. A store may remove the cells beside
+   * later calls: another process may then still find them for a moment. If that fails, the next call removes them, or
+   * throws.
    */
   drop(epoch: number): Promise<void>;
   close(): Promise<void>;

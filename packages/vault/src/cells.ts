@@ -235,8 +235,9 @@ export class CellStore {
     let workMs = 0;
     const renew = async (n: number): Promise<void> => {
       const index = points.view(n, 'newIndex').slice();
-      const [staged] = await this.#cells.heads([index]);
-      const old = await this.#cells.get(points.view(n, 'oldIndex'));
+      const oldIndex = points.view(n, 'oldIndex');
+      const [staged] = await this.#cells.heads([index], to);
+      const old = (await this.#cells.get(oldIndex, to - 1)) ?? (await this.#cells.get(oldIndex));
       const step = { to, flags: points.number(n, 'flags'), length: POINTS_BYTES };
       const verdict = judge(step, staged, old && { epoch: old.epoch, length: old.body.length });
       if (verdict === 'missing' || verdict === 'damaged') outcome[verdict].push(index);

@@ -23,16 +23,22 @@ const AHEAD = 32;
  * late write changes nothing, and the timestamps do not tell the order of writing. A removal has the next timestamp; a
  * cell that is written again after it gets a later one within the epoch.
  *
- * The epochs are the tables that exist. `cell_epochs` holds the newest epoch that was dropped.
+ * The epochs are the tables that exist. `cell_epochs` holds the newest epoch that was dropped; tables of dropped epochs
+ * are dropped soon after.
  */
 export class CassandraCells implements Cells {
   readonly #session: Session;
   readonly #name: string;
   readonly #parts: Parts;
   readonly #tables: RegExp;
-  /** Epochs with a table, as far as this process knows; undefined until first read. */
+  /** Epochs that are not dropped and have a table, as far as this process knows; undefined until first read. */
   #epochs: ReadonlySet<number> | undefined;
+  /** Dropped epochs that still have a table. */
+  #doomed: readonly number[] = [];
   #dropped = -1;
+  #dropping: Promise<void> | undefined;
+  /** Whether the last attempt to drop the tables failed. */
+  #dropFailed = false;
   #open = true;
 
   constructor(session: Session, name: string, parts: Parts) {
@@ -68,20 +74,20 @@ export class CassandraCells implements Cells {
     await Promise.all(taken.map((cell) => this.#put(cell)));
   }
 
-  async get(index: CellIndex): Promise<Cell | undefined> {
-    checkIndex(index);
-    const found = await this.#find(index, 'body');
+  async get(index: CellIndex, epoch?: number): Promise<Cell | undefined> {
+    const [found] = await this.#find([index], 'body', epoch);
     return found && { epoch: found.epoch, body: new Uint8Array(found.row.body) };
   }
 
-  async heads(indexes: readonly CellIndex[]): Promise<(CellHead | undefined)[]> {
-    for (const index of indexes) checkIndex(index);
-    await this.#known();
-    return Promise.all(
-      indexes.map(async (index) => {
-        const found = await this.#find(index, 'length');
-        return found && { index: new Uint8Array(index), epoch: found.epoch, length: Number(found.row.length) };
-      }),
+  async heads(indexes: readonly CellIndex[], epoch?: number): Promise<(CellHead | undefined)[]> {
+    const found = await this.#find(indexes, 'length', epoch);
+    return found.map(
+      (each, i) =>
+        each && {
+          index: new Uint8Array(indexes[i] ?? []),
+          epoch: each.epoch,
+          length: Number(each.row.length),
+        },
     );
   }
 
@@ -108,30 +114,46 @@ export class CassandraCells implements Cells {
     yield* (await Promise.all(ahead)).flat();
   }
 
-  async remove(indexes: readonly CellIndex[]): Promise<void> {
+  async remove(indexes: readonly CellIndex[], epoch?: number): Promise<void> {
     for (const index of indexes) checkIndex(index);
-    await this.#known();
-    await Promise.all(indexes.map((index) => this.#remove(index)));
+    const known = await this.#known();
+    const epochs = epoch === undefined ? [...known] : [epoch];
+    await Promise.all(indexes.flatMap((index) => epochs.map((each) => this.#remove(index, each))));
   }
 
   async drop(epoch: number): Promise<void> {
     checkEpoch(epoch);
-    // Every step of a sweep calls this, and only the first has something to drop.
-    if (epoch <= this.#dropped && [...(await this.#known())].every((each) => each > this.#dropped)) return;
-    // The newest dropped epoch has the newest timestamp, so a late call does not lower it.
-    const statement = 'UPDATE cell_epochs USING TIMESTAMP ? SET dropped = ? WHERE cells = ?';
-    await this.#run(statement, [BigInt(epoch) + 1n, BigInt(epoch), this.#name]);
-    await this.#refresh();
-    for (const each of this.#epochs ?? [])
-      if (each <= this.#dropped) {
-        await this.#session.define(`DROP TABLE IF EXISTS ${this.#table(each)}`);
-        await this.#parts.forget(this.#table(each));
-      }
-    await this.#refresh();
+    await this.#known();
+    if (epoch > this.#dropped) {
+      // The newest dropped epoch has the newest timestamp, so a late call does not lower it.
+      const statement = 'UPDATE cell_epochs USING TIMESTAMP ? SET dropped = ? WHERE cells = ?';
+      await this.#run(statement, [BigInt(epoch) + 1n, BigInt(epoch), this.#name]);
+      await this.#refresh();
+    }
+    if (this.#doomed.length === 0 || this.#dropping !== undefined) return;
+    // Servers take a second to drop a table, and no step has to wait for it; but a failure must not stay unknown.
+    if (this.#dropFailed) return this.#dropTables();
+    this.#dropping = this.#dropTables()
+      .catch(() => {
+        this.#dropFailed = true;
+      })
+      .finally(() => {
+        this.#dropping = undefined;
+      });
   }
 
   async close(): Promise<void> {
     this.#open = false;
+    await this.#dropping;
+  }
+
+  async #dropTables(): Promise<void> {
+    for (const epoch of this.#doomed) {
+      await this.#session.define(`DROP TABLE IF EXISTS ${this.#table(epoch)}`);
+      await this.#parts.forget(this.#table(epoch));
+    }
+    await this.#refresh();
+    this.#dropFailed = false;
   }
 
   async #put({ index, epoch, body }: NewCell): Promise<void> {
@@ -149,37 +171,50 @@ export class CassandraCells implements Cells {
     throw new MillraceError('E_STORE', `cell ${toHex(index)} was removed too often in epoch ${epoch}`);
   }
 
-  async #remove(index: CellIndex): Promise<void> {
+  async #remove(index: CellIndex, epoch: number): Promise<void> {
     const part = partOf(index, CELL_PART_BYTES);
-    await Promise.all(
-      [...(this.#epochs ?? [])].map(async (epoch) => {
-        const table = this.#table(epoch);
-        const read = `SELECT WRITETIME(length) AS at FROM ${table} WHERE part = ? AND idx = ?`;
-        const [row] = (await this.#inEpoch(epoch, read, [part, index])) ?? [];
-        if (row === undefined) return;
-        const statement = `DELETE FROM ${table} USING TIMESTAMP ? WHERE part = ? AND idx = ?`;
-        await this.#inEpoch(epoch, statement, [BigInt(row.at) + 1n, part, index]);
-      }),
-    );
+    const table = this.#table(epoch);
+    const read = `SELECT WRITETIME(length) AS at FROM ${table} WHERE part = ? AND idx = ?`;
+    const [row] = (await this.#inEpoch(epoch, read, [part, index])) ?? [];
+    if (row === undefined) return;
+    const statement = `DELETE FROM ${table} USING TIMESTAMP ? WHERE part = ? AND idx = ?`;
+    await this.#inEpoch(epoch, statement, [BigInt(row.at) + 1n, part, index]);
   }
 
-  async #find(index: CellIndex, column: 'body' | 'length'): Promise<{ epoch: number; row: Row } | undefined> {
-    const part = partOf(index, CELL_PART_BYTES);
+  async #find(
+    indexes: readonly CellIndex[],
+    column: 'body' | 'length',
+    only: number | undefined,
+  ): Promise<(Found | undefined)[]> {
+    for (const index of indexes) checkIndex(index);
+    const found: (Found | undefined)[] = indexes.map(() => undefined);
     let asked: ReadonlySet<number> | undefined;
     // Another process may have created an epoch: read the list again before a cell is called absent.
     for (let epochs = await this.#known(); epochs !== asked; epochs = await this.#refresh()) {
       asked = epochs;
-      const found = await Promise.all(
-        [...epochs].map(async (epoch) => {
-          const statement = `SELECT ${column} FROM ${this.#table(epoch)} WHERE part = ? AND idx = ?`;
-          const [row] = (await this.#inEpoch(epoch, statement, [part, index])) ?? [];
-          return row && { epoch, row };
+      const absent = [...indexes.entries()].filter(([i]) => found[i] === undefined);
+      const among = only === undefined ? [...epochs] : [only].filter((epoch) => epochs.has(epoch));
+      await Promise.all(
+        absent.map(async ([i, index]) => {
+          found[i] = await this.#findIn(among, index, column);
         }),
       );
-      const cell = found.find((each) => each !== undefined);
-      if (cell !== undefined) return cell;
+      if (only !== undefined && among.length > 0) break;
+      if (found.every((each) => each !== undefined)) break;
     }
-    return undefined;
+    return found;
+  }
+
+  async #findIn(epochs: readonly number[], index: CellIndex, column: 'body' | 'length'): Promise<Found | undefined> {
+    const part = partOf(index, CELL_PART_BYTES);
+    const found = await Promise.all(
+      epochs.map(async (epoch) => {
+        const statement = `SELECT ${column} FROM ${this.#table(epoch)} WHERE part = ? AND idx = ?`;
+        const [row] = (await this.#inEpoch(epoch, statement, [part, index])) ?? [];
+        return row && { epoch, row };
+      }),
+    );
+    return found.find((each) => each !== undefined);
   }
 
   /** The cells of one partition in every epoch, in order. */
@@ -238,9 +273,11 @@ export class CassandraCells implements Cells {
     const tables = await this.#run('SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?', [
       this.#session.keyspace,
     ]);
-    const names = tables.map((table) => this.#tables.exec(String(table.table_name))?.[1]);
-    const epochs = new Set(names.flatMap((name) => (name === undefined ? [] : [Number(name)])));
     if (row !== undefined) this.#dropped = Math.max(this.#dropped, Number(row.dropped));
+    const names = tables.map((table) => this.#tables.exec(String(table.table_name))?.[1]);
+    const all = names.flatMap((name) => (name === undefined ? [] : [Number(name)]));
+    this.#doomed = all.filter((epoch) => epoch <= this.#dropped);
+    const epochs = new Set(all.filter((epoch) => epoch > this.#dropped));
     const known = this.#epochs;
     if (known === undefined || known.size !== epochs.size || [...epochs].some((epoch) => !known.has(epoch)))
       this.#epochs = epochs;
@@ -255,6 +292,11 @@ export class CassandraCells implements Cells {
   #table(epoch: number | ''): string {
     return `cells_${this.#name.replaceAll('-', '_')}_${epoch}`;
   }
+}
+
+interface Found {
+  readonly epoch: number;
+  readonly row: Row;
 }
 
 const stampOf = (epoch: number): bigint => BigInt(epoch) * STAMPS;

@@ -102,6 +102,22 @@ export const cellsCases: readonly Case<OpenCells>[] = [
     assert.deepEqual(await namesOf(cells), names(2));
     assert.deepEqual(await namesOf(await harness.reopen()), names(2));
   }),
+  cellsCase('finds and removes cells of the epoch that the caller names', async (cells) => {
+    for (const epoch of [3, 4]) await cells.create(epoch);
+    await cells.put([cell(1, 3), cell(2, 4), cell(3, 4, 7)]);
+    assertCell(await cells.get(at(1), 3), cell(1, 3));
+    assertCell(await cells.get(at(2), 4), cell(2, 4));
+    assert.equal(await cells.get(at(50), 4), undefined);
+    assert.equal(await cells.get(at(50), 5), undefined);
+    assert.deepEqual(await cells.heads([at(3), at(51), at(2)], 4), [
+      { index: at(3), epoch: 4, length: 7 },
+      undefined,
+      { index: at(2), epoch: 4, length: 16_386 },
+    ]);
+    await cells.remove([at(2), at(51)], 4);
+    await cells.remove([at(51)], 5);
+    assert.deepEqual(await namesOf(cells), names(1, 3));
+  }),
   cellsCase(
     'outlines a range in the order of indexes, above its lower bound and up to its upper one',
     async (cells) => {

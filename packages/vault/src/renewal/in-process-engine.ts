@@ -1,13 +1,15 @@
 import { type Bytes, wipe } from '@millrace/base';
-import type { Cells, NewCell } from '@millrace/stores';
+import type { CellHead, Cells, NewCell } from '@millrace/stores';
 import type { MaintainMessage, MaskedCells, MovedCells } from '../messages.ts';
 import { applyOuterLayer } from '../outer.ts';
 import { SEGMENT_BYTES } from '../sizes.ts';
 import { type CellEngine, judge, type StepOutcome, type Verdict } from './engine.ts';
 import { xorInto } from './jobs.ts';
 
-/** Cells processed before the event loop gets a turn: about half a millisecond. */
-const BREATH = 32;
+/** Cells read, renewed and written together. */
+const CHUNK = 32;
+/** Chunks under way at a time: a store at the other end of a network answers late. 4 MB of cells. */
+const UNDER_WAY = 4;
 
 /** Runs steps of a sweep on the calling thread, over any cell store. */
 export class InProcessEngine implements CellEngine {
@@ -19,18 +21,40 @@ export class InProcessEngine implements CellEngine {
 
   async renew(step: MaintainMessage, renewed: readonly NewCell[]): Promise<StepOutcome> {
     const started = performance.now();
-    const staged: NewCell[] = [...renewed];
-    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], staged: 0, absent: 0 };
+    const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], staged: renewed.length, absent: 0 };
     const { items, masked, forget, to } = step;
-    const renewAll = async (cells: MovedCells | MaskedCells, change: (n: number, body: Bytes) => Bytes) => {
-      for (let n = 0; n < cells.count; n++) {
+    const renewChunk = async (cells: MovedCells | MaskedCells, numbers: readonly number[], change: Change) => {
+      const heads = await this.cells.heads(
+        numbers.map((n) => cells.view(n, 'newIndex')),
+        to,
+      );
+      const found = await Promise.all(numbers.map((n, i) => this.#renew(cells, n, to, heads[i], change)));
+      const staged: NewCell[] = [];
+      for (const [i, n] of numbers.entries()) {
+        const body = found[i];
         const index = cells.view(n, 'newIndex');
-        const found = await this.#renew(cells, n, to, (body) => change(n, body));
-        if (found === 'missing' || found === 'damaged') outcome[found].push(index.slice());
-        else if (found === 'staged' || found === 'absent') outcome[found]++;
-        else staged.push({ index, epoch: to, body: found });
-        if (n % BREATH === BREATH - 1) await breathe();
+        if (body === 'missing' || body === 'damaged') outcome[body].push(index.slice());
+        else if (body === 'staged' || body === 'absent') outcome[body]++;
+        else if (body !== undefined) staged.push({ index, epoch: to, body });
       }
+      await this.cells.put(staged);
+      outcome.staged += staged.length;
+      await breathe();
+    };
+    const renewAll = async (cells: MovedCells | MaskedCells, change: Change) => {
+      let next = 0;
+      const work = async () => {
+        while (next < cells.count) {
+          const from = next;
+          next = Math.min(from + CHUNK, cells.count);
+          await renewChunk(
+            cells,
+            Array.from({ length: next - from }, (_, i) => from + i),
+            change,
+          );
+        }
+      };
+      await all(Array.from({ length: UNDER_WAY }, work));
     };
     await renewAll(items, (n, body) => {
       const sealed = applyOuterLayer(items.view(n, 'oldKey'), body);
@@ -39,10 +63,10 @@ export class InProcessEngine implements CellEngine {
       return moved;
     });
     await renewAll(masked, (n, body) => xorInto(body, masked.view(n, 'mask')));
-    await this.cells.put(staged);
+    await this.cells.put(renewed);
     const left = Array.from({ length: forget.count }, (_, n) => forget.view(n, 'index'));
-    if (left.length > 0) await this.cells.remove(left);
-    return { ...outcome, staged: outcome.staged + staged.length, workMs: performance.now() - started };
+    if (left.length > 0) await this.cells.remove(left, to - 1);
+    return { ...outcome, workMs: performance.now() - started };
   }
 
   /** @returns the new body, unless nothing is to be staged */
@@ -50,18 +74,27 @@ export class InProcessEngine implements CellEngine {
     cells: MovedCells | MaskedCells,
     n: number,
     to: number,
-    change: (body: Bytes) => Bytes,
+    staged: CellHead | undefined,
+    change: Change,
   ): Promise<Bytes | Exclude<Verdict, 'renew'>> {
-    const newIndex = cells.view(n, 'newIndex');
-    const [staged] = await this.cells.heads([newIndex]);
-    const old = await this.cells.get(cells.view(n, 'oldIndex'));
+    const oldIndex = cells.view(n, 'oldIndex');
     const step = { to, flags: cells.number(n, 'flags'), length: SEGMENT_BYTES };
+    // A cell of another epoch at the old place is damaged, not missing.
+    const old = (await this.cells.get(oldIndex, to - 1)) ?? (await this.cells.get(oldIndex));
     const verdict = judge(step, staged, old && { epoch: old.epoch, length: old.body.length });
     if (verdict !== 'renew' || old === undefined) return verdict === 'renew' ? 'missing' : verdict;
     // A staged cell with other bytes is not part of this step. Remove it before staging.
-    if (staged !== undefined) await this.cells.remove([newIndex]);
-    return change(old.body);
+    if (staged !== undefined) await this.cells.remove([cells.view(n, 'newIndex')]);
+    return change(n, old.body);
   }
+}
+
+type Change = (n: number, body: Bytes) => Bytes;
+
+/** Waits for all, also if one fails. @throws the first error */
+async function all(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((each) => each.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }
 
 function breathe(): Promise<void> {
