@@ -59,23 +59,24 @@ maven() { # first file that must be there, dependencies (group:artifact:version)
   touch "$LIB/.complete"
 }
 
-# one CA, one key for the brokers/nodes; PKCS12 for Java, PEM for the clients
+# one CA, one key for the brokers/nodes; PKCS12 for Java, PEM for the clients. Valid since two days ago: in tests,
+# the clocks of some nodes are behind.
 make_security() {
   [ -f "$SEC/ca.pem" ] && return
   mkdir -p "$SEC"; chmod 700 "$SEC"
   local kt=$JH/bin/keytool
   [ -x "$kt" ] || die "keytool is missing"
   local q="-storetype PKCS12 -storepass $STOREPASS -keypass $STOREPASS"
-  $kt -genkeypair -alias ca -dname "CN=Millrace test CA" -keyalg EC -groupname secp256r1 -validity 3650 \
+  $kt -genkeypair -alias ca -dname "CN=Millrace test CA" -keyalg EC -groupname secp256r1 -startdate -2d -validity 3650 \
       -ext bc:c=ca:true -ext ku:c=keyCertSign,cRLSign -keystore "$SEC/ca.p12" $q 2>/dev/null
   $kt -exportcert -rfc -alias ca -keystore "$SEC/ca.p12" -storepass "$STOREPASS" -file "$SEC/ca.pem.tmp" 2>/dev/null
   local who san place
   for who in node client; do
     san="san=dns:localhost,ip:127.0.0.1,ip:127.0.0.2,ip:127.0.0.3,ip:127.0.0.4,ip:127.0.0.5"
     for place in $(printf '%s\n' ${MILLRACE_PLACES:-} | sort -u); do san+=",ip:${place%@*}"; done
-    $kt -genkeypair -alias $who -dname "CN=$who" -keyalg EC -groupname secp256r1 -validity 3650 -keystore "$SEC/$who.p12" $q 2>/dev/null
+    $kt -genkeypair -alias $who -dname "CN=$who" -keyalg EC -groupname secp256r1 -startdate -2d -validity 3650 -keystore "$SEC/$who.p12" $q 2>/dev/null
     $kt -certreq -alias $who -keystore "$SEC/$who.p12" -storepass "$STOREPASS" 2>/dev/null |
-      $kt -gencert -rfc -alias ca -keystore "$SEC/ca.p12" -storepass "$STOREPASS" -validity 3650 \
+      $kt -gencert -rfc -alias ca -keystore "$SEC/ca.p12" -storepass "$STOREPASS" -startdate -2d -validity 3650 \
           -ext "$san" -ext eku=serverAuth,clientAuth > "$SEC/$who.pem" 2>/dev/null
     $kt -importcert -noprompt -alias ca -file "$SEC/ca.pem.tmp" -keystore "$SEC/$who.p12" -storepass "$STOREPASS" 2>/dev/null
     $kt -importcert -noprompt -alias $who -file "$SEC/$who.pem" -keystore "$SEC/$who.p12" -storepass "$STOREPASS" 2>/dev/null

@@ -141,8 +141,9 @@ describe('baseline: the relayed messages together with the machine’s secrets',
     ).toBe(true);
   });
 
-  it('baseline: the search finds cells in the segments node', () => {
+  it('baseline: the search finds cells in the segments node', ({ skip }) => {
     expect(found.segmentsHeld).toBeGreaterThan(0);
+    if (process.env.MILLRACE_TEST_STATE === 'cluster') return skip('the cells are not in its folder');
     expect(scan(filesOf(folderOf(system.installation, 'segments')), concatBytes(...cells))).not.toEqual([]);
   });
 });

@@ -103,7 +103,7 @@ describe.runIf(chromium !== undefined)('company sign-in at the console', () => {
     await dora.getByRole('button', { name: 'Sign an invitation for it' }).click();
     await dora.getByText('It is shown once and works once.', { exact: false }).waitFor();
     await dora.getByRole('button', { name: 'Sign out' }).click();
-    expect(await people.statusOf(dora, '/v1/designs')).toBe(401);
+    await expect.poll(() => people.statusOf(dora, '/v1/designs')).toBe(401);
     await dora.goto(`${origin}/#/sign-in`);
     await dora.getByRole('button', { name: 'Sign in', exact: true }).click();
     await dora.getByRole('heading', { name: 'Machines' }).waitFor();

@@ -99,6 +99,40 @@ describe('Cassandra in hostile hands', () => {
     expect(metrics.value('millrace_cassandra_waiting')).toBe(0);
   });
 
+  needs('a cell that a sweep moves costs seven requests, however many epochs there are', async (engine) => {
+    const own = new MemoryMetrics();
+    const cassandra = await openCassandra(options(engine), { metrics: own });
+    try {
+      const cells = cassandra.cells('requests');
+      const at = (epoch: number) =>
+        Array.from({ length: 64 }, (_, n) => ({
+          index: Uint8Array.of(n, epoch, n),
+          epoch,
+          body: new Uint8Array(100).fill(n),
+        }));
+      for (const epoch of [1, 2, 3]) await cells.create(epoch);
+      await cells.put(at(2));
+      const requests = () =>
+        own
+          .samples()
+          .filter(({ name }) => name === 'millrace_cassandra_seconds')
+          .reduce((sum, { count }) => sum + count, 0);
+      const before = requests();
+      const indexes = (epoch: number) => at(epoch).map(({ index }) => index);
+      expect(await cells.heads(indexes(3), 3)).toEqual(indexes(3).map(() => undefined));
+      for (const [n, index] of indexes(2).entries()) expect((await cells.get(index, 2))?.body[0]).toBe(n);
+      await cells.put(at(3));
+      await cells.remove(indexes(2), 2);
+      expect((requests() - before) / 64).toBeLessThanOrEqual(7);
+      expect((await cells.heads([...indexes(2), ...indexes(3)])).map((head) => head?.epoch)).toEqual([
+        ...indexes(2).map(() => undefined),
+        ...indexes(3).map(() => 3),
+      ]);
+    } finally {
+      await cassandra.close();
+    }
+  });
+
   needs('a process that did not notice a takeover writes neither to the log nor to a dropped epoch', async (engine) => {
     const [mine, theirs] = [await openCassandra(options(engine)), await openCassandra(options(engine))];
     try {

@@ -1,13 +1,19 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Closer } from '@millrace/base';
 import { noisyGcode } from '@millrace/testkit/designs';
-import { createHosts, freePort, type Host, type Hosts, presentBuild } from '@millrace/testkit/hosts';
+import { createHosts, freePort, type Host, presentBuild } from '@millrace/testkit/hosts';
 import { buildCommit, type OldBuild } from '@millrace/testkit/old-build';
 import { factorFor } from '@millrace/testkit/pace';
 import type { Managed } from '@millrace/testkit/process';
+import { createTestCluster, openTestEngines } from '@millrace/testkit/test-engines';
 import { openWorkshop } from '@millrace/testkit/workshop';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 
 // docs/runbooks/upgrade.md: an installation of an earlier version is upgraded node by node, each while a machine prints,
-// and one node goes back to the earlier version and forth again.
+// and one node goes back to the earlier version and forth again. Once with the state in files, once with that of control
+// and segments in Cassandra and the mail in Kafka.
 
 /** The earlier version: the last commit of protocol 1. Chosen anew when a version is released. */
 const COMMIT = process.env.MILLRACE_OLD_COMMIT ?? 'fb244af0fe77eb0201eeccaeff1a53df4983f05a';
@@ -16,22 +22,49 @@ const roles = ['control', 'distribution', 'segments', 'keys'] as const;
 type Role = (typeof roles)[number];
 
 let old: OldBuild | string;
-let hosts: Hosts;
 beforeAll(async () => {
   old = await buildCommit(COMMIT);
-  if (typeof old === 'string') return console.log(old);
-  hosts = await createHosts(old);
+  if (typeof old === 'string') console.log(old);
 }, 600_000);
 afterAll(async () => {
-  await hosts?.close();
   if (typeof old === 'object') await old.close();
 });
+let closer: Closer;
+beforeEach(() => {
+  closer = new Closer();
+});
+afterEach(() => closer.close());
 
-it('nodes are upgraded one by one, and back, while a machine prints; every part is right, none is too many', async ({
-  skip,
-}) => {
+/** Settings of control and segments for a server of each engine; why there is none. */
+async function startCluster(): Promise<Readonly<Partial<Record<Role, object>>> | string> {
+  const engines = await openTestEngines();
+  if (typeof engines === 'string') return engines;
+  closer.add(engines);
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-upgrade-'));
+  closer.add({ close: () => rm(folder, { recursive: true, force: true }) });
+  const cluster = await createTestCluster(folder);
+  if (cluster === undefined) throw new Error('the engines were not started');
+  const { control, segments } = cluster.settings;
+  return { control, segments };
+}
+
+/** The settings with the files that they name carried to a host. */
+async function carried(settings: object, host: Host): Promise<object> {
+  const files = new Map<string, string>();
+  const text = JSON.stringify(settings);
+  for (const [, file] of text.matchAll(/"(?:passwordFile|authority)":("[^"]*")/g))
+    if (file !== undefined) files.set(file, JSON.stringify(await host.carry(JSON.parse(file))));
+  return JSON.parse([...files].reduce((all, [from, to]) => all.replaceAll(from, to), text));
+}
+
+const title =
+  'state in %s: nodes are upgraded one by one, and back, while a machine prints; every part is right, none is too many';
+it.for(['files', 'Cassandra and Kafka'])(title, { timeout: 900_000 }, async (state, { skip }) => {
   if (typeof old === 'string') return skip(old);
   const earlier = old;
+  const engines = state === 'files' ? {} : await startCluster();
+  if (typeof engines === 'string') return skip(engines);
+  const hosts = closer.add(await createHosts(earlier));
   const admin = await hosts.add('admin');
   const entries = await Promise.all(roles.map(async (role) => [role, await hosts.add(role)] as const));
   const host = Object.fromEntries(entries) as Record<Role, Host>;
@@ -57,6 +90,7 @@ it('nodes are upgraded one by one, and back, while a machine prints; every part 
   const nodes = {} as Record<Role, Managed>;
   for (const role of roles) {
     const { admission = '' } = admitted.nodes.find(({ id }) => id === `${role}-1`) ?? {};
+    await host[role].set(await carried(engines[role] ?? {}, host[role]));
     nodes[role] = await host[role].runNode('--admission', await host[role].carry(admission));
   }
 
@@ -91,4 +125,4 @@ it('nodes are upgraded one by one, and back, while a machine prints; every part 
   expect(await otto.refusal(...order)).toContain('E_LICENCE_EXHAUSTED');
   await admin.millrace('vault', 'check', '--deep'); // throws if a cell is missing or damaged
   for (const role of roles) expect(await host[role].log(), role).not.toMatch(/E_ALARM|E_QUARANTINE|E_VERSION/);
-}, 600_000);
+});

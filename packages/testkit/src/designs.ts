@@ -16,12 +16,10 @@ export function noisyGcode(bytes: number, feed = 6_000): Bytes {
     lines.push(text);
     length += text.length;
   }
-  return utf8(
-    lines
-      .join('')
-      .slice(0, bytes - 1)
-      .concat('\n'),
-  );
+  // A line that is cut is a comment: a number without its end is no number, or another one.
+  const text = lines.join('').slice(0, bytes - 1);
+  const last = text.lastIndexOf('\n') + 1;
+  return utf8(`${text.slice(0, last)}${text.slice(last).replace(/^[^;]/, ';')}\n`);
 }
 
 export function randomDesign(bytes: number): Bytes {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Closer } from '@millrace/base';
+import { type Closable, Closer } from '@millrace/base';
 import kafkajs from 'kafkajs';
 import { z } from 'zod';
 import { cassandraClient } from './cassandra-client.ts';
@@ -19,19 +19,29 @@ type Servers = z.output<typeof serversSchema>;
 
 /** Global set-up of vitest: starts Cassandra and Kafka. @returns the end of both */
 export default async function startTestEngines(): Promise<() => Promise<void>> {
+  const engines = await openTestEngines();
+  if (typeof engines === 'string') throw new Error(engines);
+  return async () => engines.close();
+}
+
+/** Starts Cassandra and Kafka for `createTestCluster`. @returns why not, if something is not installed */
+export async function openTestEngines(): Promise<Closable | string> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-engines-'));
   const closer = new Closer();
   closer.add({ close: () => rm(folder, { recursive: true, force: true }) });
-  const start = async (kind: 'cassandra' | 'kafka') => {
+  const servers = { ca: folder } as Servers;
+  for (const kind of ['cassandra', 'kafka'] as const) {
     const engine = await startEngine(kind);
-    if (typeof engine === 'string') throw new Error(engine);
+    if (typeof engine === 'string') {
+      await closer.close();
+      return engine;
+    }
     closer.add(engine);
     await writeFile(join(folder, `${kind}.pem`), engine.ca);
-    return serverOf(engine);
-  };
-  const servers: Servers = { cassandra: await start('cassandra'), kafka: await start('kafka'), ca: folder };
+    servers[kind] = serverOf(engine);
+  }
   process.env[VARIABLE] = JSON.stringify(servers);
-  return () => closer.close();
+  return closer;
 }
 
 const serverOf = ({ host, port, user, password }: Engine) => ({ host, port, user, password });

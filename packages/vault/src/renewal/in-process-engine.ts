@@ -47,11 +47,11 @@ export class InProcessEngine implements CellEngine {
         while (next < cells.count) {
           const from = next;
           next = Math.min(from + CHUNK, cells.count);
-          await renewChunk(
-            cells,
-            Array.from({ length: next - from }, (_, i) => from + i),
-            change,
-          );
+          const numbers = Array.from({ length: next - from }, (_, i) => from + i);
+          await renewChunk(cells, numbers, change).catch((error: unknown) => {
+            next = cells.count; // the step has failed: begin no other chunk
+            throw error;
+          });
         }
       };
       await all(Array.from({ length: UNDER_WAY }, work));
