@@ -1,7 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Closer } from '@millrace/base';
+import { nodeFiles } from '@millrace/cli/parts';
 import { noisyGcode } from '@millrace/testkit/designs';
 import { createHosts, freePort, type Host, presentBuild } from '@millrace/testkit/hosts';
 import { buildCommit, type OldBuild } from '@millrace/testkit/old-build';
@@ -35,26 +37,34 @@ beforeEach(() => {
 });
 afterEach(() => closer.close());
 
+type Clusters = Readonly<Partial<Record<Role, { readonly cluster?: unknown }>>>;
+
 /** Settings of control and segments for a server of each engine; why there is none. */
-async function startCluster(): Promise<Readonly<Partial<Record<Role, object>>> | string> {
+async function startCluster(): Promise<Clusters | string> {
   const engines = await openTestEngines();
   if (typeof engines === 'string') return engines;
   closer.add(engines);
-  const folder = await mkdtemp(join(tmpdir(), 'millrace-upgrade-'));
-  closer.add({ close: () => rm(folder, { recursive: true, force: true }) });
-  const cluster = await createTestCluster(folder);
+  const cluster = await createTestCluster(await scratch());
   if (cluster === undefined) throw new Error('the engines were not started');
-  const { control, segments } = cluster.settings;
+  const { control = {}, segments = {} } = cluster.settings;
   return { control, segments };
 }
 
-/** The settings with the files that they name carried to a host. */
-async function carried(settings: object, host: Host): Promise<object> {
-  const files = new Map<string, string>();
-  const text = JSON.stringify(settings);
-  for (const [, file] of text.matchAll(/"(?:passwordFile|authority)":("[^"]*")/g))
-    if (file !== undefined) files.set(file, JSON.stringify(await host.carry(JSON.parse(file))));
-  return JSON.parse([...files].reduce((all, [from, to]) => all.replaceAll(from, to), text));
+async function scratch(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-upgrade-'));
+  closer.add({ close: () => rm(folder, { recursive: true, force: true }) });
+  return folder;
+}
+
+/** Options of `node create` for these settings. The files that they name are carried to the host. */
+async function clusterOptions(settings: unknown, host: Host): Promise<string[]> {
+  if (settings === undefined) return [];
+  let text = JSON.stringify(settings);
+  for (const [, file = ''] of text.matchAll(/"(?:passwordFile|authority)":("[^"]*")/g))
+    text = text.replaceAll(file, JSON.stringify(await host.carry(JSON.parse(file))));
+  const file = join(await scratch(), 'cluster.json');
+  await writeFile(file, text);
+  return ['--cluster', await host.carry(file)];
 }
 
 const title =
@@ -62,7 +72,7 @@ const title =
 it.for(['files', 'Cassandra and Kafka'])(title, { timeout: 900_000 }, async (state, { skip }) => {
   if (typeof old === 'string') return skip(old);
   const earlier = old;
-  const engines = state === 'files' ? {} : await startCluster();
+  const engines: Clusters | string = state === 'files' ? {} : await startCluster();
   if (typeof engines === 'string') return skip(engines);
   const hosts = closer.add(await createHosts(earlier));
   const admin = await hosts.add('admin');
@@ -74,11 +84,12 @@ it.for(['files', 'Cassandra and Kafka'])(title, { timeout: 900_000 }, async (sta
   const control = `127.0.0.1:${await freePort()}`;
   const addresses: Partial<Record<Role, string>> = { control, distribution: `127.0.0.1:${await freePort()}` };
   const requests = await Promise.all(
-    roles.map((role) =>
+    roles.map(async (role) =>
       host[role].millrace<{ request: string; fingerprint: string }>(
         ...['node', 'create', '--role', role, '--id', `${role}-1`, '--installation', installation],
         ...['--admin-key', adminKey, '--out', host[role].path(`${role}.request`)],
         ...(addresses[role] === undefined ? [] : ['--address', addresses[role]]),
+        ...(await clusterOptions(engines[role]?.cluster, host[role])),
       ),
     ),
   );
@@ -90,9 +101,11 @@ it.for(['files', 'Cassandra and Kafka'])(title, { timeout: 900_000 }, async (sta
   const nodes = {} as Record<Role, Managed>;
   for (const role of roles) {
     const { admission = '' } = admitted.nodes.find(({ id }) => id === `${role}-1`) ?? {};
-    await host[role].set(await carried(engines[role] ?? {}, host[role]));
     nodes[role] = await host[role].runNode('--admission', await host[role].carry(admission));
   }
+
+  for (const role of ['control', 'segments'] as const)
+    expect([role, existsSync(join(host[role].home, nodeFiles.keyspace))]).toEqual([role, state !== 'files']);
 
   const part = noisyGcode(500_000);
   const workshop = await openWorkshop(hosts, admin, control, await factorFor(part, PRINT_SECONDS));
