@@ -16,6 +16,7 @@
 #   MILLRACE_PLACES  for each node: address, or address@network-namespace    default: 127.0.0.I
 #   CASS_VERSION cassandra-all version     default: 5.0.9
 #   CASS_HEAP    -Xmx per node             default: 512m
+#   CASS_OPTIONS more options of the JVM, for tests; not kept
 #   CASS_DIRECT  -XX:MaxDirectMemorySize   default: 256m
 #   CASS_PORT    native (CQL) port         default: 9042
 #   CASS_STORAGE_PORT internode port       default: 7000
@@ -218,7 +219,7 @@ launch() { # node
     # nothing of the caller's terminal, no proxy variables, its own session: only the pid file knows it
     # LC_ALL: the daemon refuses nothing, but snappy/jna like a plain locale
     exec $(within "$i") setsid nohup env -u JAVA_TOOL_OPTIONS -u http_proxy -u https_proxy "$JAVA" \
-      -Xms"$CASS_HEAP" -Xmx"$CASS_HEAP" -Xss512k -XX:MaxDirectMemorySize="$CASS_DIRECT" -XX:+UseSerialGC \
+      ${CASS_OPTIONS:-} -Xms"$CASS_HEAP" -Xmx"$CASS_HEAP" -Xss512k -XX:MaxDirectMemorySize="$CASS_DIRECT" -XX:+UseSerialGC \
       -XX:ReservedCodeCacheSize=96m -XX:MaxMetaspaceSize=192m \
       -XX:+PerfDisableSharedMem -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -XX:+UseThreadPriorities \
       -XX:ActiveProcessorCount="${CASS_CPUS:-2}" \

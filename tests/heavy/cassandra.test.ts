@@ -192,6 +192,42 @@ describe('Cassandra in hostile hands', () => {
     }
   });
 
+  needs('a table that a server was killed while making is made again', async (engine) => {
+    const cell = { index: utf8('index'), epoch: 2, body: new Uint8Array(16_386).fill(1) };
+    const first = await openCassandra(options(engine));
+    try {
+      await first.cells('killed').create(1);
+      await engine.kill();
+      // The list of tables stays in the commit log, as if the server was killed before it wrote it out.
+      await engine.start({ CASS_OPTIONS: '-Dcassandra.test.flush_local_schema_changes=false' });
+      await first.cells('killed').create(2);
+      await engine.kill();
+      await engine.start();
+    } finally {
+      await first.close();
+    }
+    const again = await openCassandra(options(engine));
+    const client = cassandraClient(engine, [engine]);
+    try {
+      // The server lists the table, and does not have it.
+      const listed = `SELECT id FROM system_schema.tables WHERE keyspace_name = '${keyspace}' AND table_name = ?`;
+      const { rows } = await client.execute(listed, ['cells_killed_2'], { prepare: true });
+      expect(rows.length).toBe(1);
+      await expect(client.execute(`SELECT idx FROM ${keyspace}.cells_killed_2`)).rejects.toThrow(
+        /does not exist|unconf/,
+      );
+      const cells = again.cells('killed');
+      await cells.create(2);
+      await cells.put([cell]);
+      expect((await cells.get(cell.index))?.epoch).toBe(2);
+      const now = await client.execute(listed, ['cells_killed_2'], { prepare: true });
+      expect(String(now.rows[0]?.id)).toBe(String(rows[0]?.id));
+    } finally {
+      await client.shutdown();
+      await again.close();
+    }
+  });
+
   needs('damaged rows get an error with a code, and can be replaced', async (engine) => {
     const own = options(engine);
     const cassandra = await openCassandra(own);

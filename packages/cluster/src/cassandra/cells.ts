@@ -17,6 +17,8 @@ export const CELL_PART_BYTES = 2;
 const PAGE = 500;
 /** Partitions read at a time. */
 const AHEAD = 32;
+/** How often a listed table may be missing before it is made again: some 0.3 s. */
+const MOST_REFUSED = 5;
 
 /**
  * Cells in one table for each epoch. A cell is written at a timestamp that depends only on its epoch, so a repeated or
@@ -33,10 +35,12 @@ export class CassandraCells implements Cells {
   readonly #tables: RegExp;
   /** Epochs that are not dropped and have a table, as far as this process knows; undefined until first read. */
   #epochs: ReadonlySet<number> | undefined;
-  /** Dropped epochs that still have a table. */
-  #doomed: readonly number[] = [];
+  /** Dropped epochs whose tables this process has not dropped. A server may have one that it does not list any more. */
+  readonly #doomed = new Set<number>();
   #dropped = -1;
   #dropping: Promise<void> | undefined;
+  /** Tables that are being made again. */
+  readonly #creating = new Map<number, Promise<void>>();
   /** Whether the last attempt to drop the tables failed. */
   #dropFailed = false;
   #open = true;
@@ -57,9 +61,7 @@ export class CassandraCells implements Cells {
     if ((await this.#known()).has(epoch)) return;
     await this.#refresh();
     if (epoch <= this.#dropped || this.#epochs?.has(epoch)) return;
-    // Cells are ciphertext: compression finds nothing in them.
-    await this.#session.define(`CREATE TABLE IF NOT EXISTS ${this.#table(epoch)} (
-      part blob, idx blob, body blob, length int, PRIMARY KEY ((part), idx)) WITH compression = {'enabled': false}`);
+    await this.#session.define(this.#creation(epoch));
     await this.#refresh();
   }
 
@@ -130,7 +132,7 @@ export class CassandraCells implements Cells {
       await this.#run(statement, [BigInt(epoch) + 1n, BigInt(epoch), this.#name]);
       await this.#refresh();
     }
-    if (this.#doomed.length === 0 || this.#dropping !== undefined) return;
+    if (this.#doomed.size === 0 || this.#dropping !== undefined) return;
     // Servers take a second to drop a table, and no step has to wait for it; but a failure must not stay unknown.
     if (this.#dropFailed) return this.#dropTables();
     this.#dropping = this.#dropTables()
@@ -144,13 +146,13 @@ export class CassandraCells implements Cells {
 
   async close(): Promise<void> {
     this.#open = false;
-    await this.#dropping;
   }
 
   async #dropTables(): Promise<void> {
     for (const epoch of this.#doomed) {
       await this.#session.define(`DROP TABLE IF EXISTS ${this.#table(epoch)}`);
       await this.#parts.forget(this.#table(epoch));
+      this.#doomed.delete(epoch);
     }
     await this.#refresh();
     this.#dropFailed = false;
@@ -238,6 +240,7 @@ export class CassandraCells implements Cells {
 
   /** @returns undefined if the epoch has no table any more */
   async #inEpoch(epoch: number, statement: string, values: readonly Value[]): Promise<Row[] | undefined> {
+    let refused = 0;
     return retry(
       async () => {
         try {
@@ -245,13 +248,38 @@ export class CassandraCells implements Cells {
         } catch (error) {
           if (!isUnknownTable(error)) throw error;
           await this.#refresh();
-          if (this.#epochs?.has(epoch)) throw error;
-          return undefined;
+          if (!this.#epochs?.has(epoch)) return undefined;
+          if (++refused === MOST_REFUSED) await this.#createAgain(epoch);
+          throw error;
         }
       },
       // Another process creates the table just now: servers list it before they have it.
       { forMs: this.#session.patienceMs, firstMs: 20, mostMs: 500, when: isUnknownTable },
     );
+  }
+
+  /**
+   * Makes a table that is listed and missing: its server was killed while it made the table, read the list before its
+   * commit log when it started again, and would miss the table until its next start.
+   */
+  #createAgain(epoch: number): Promise<void> {
+    const running = this.#creating.get(epoch);
+    if (running !== undefined) return running;
+    const work = async () => {
+      const listed = 'SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?';
+      const [row] = await this.#run(listed, [this.#session.keyspace, this.#table(epoch)]);
+      // With the listed id, it is the table that other servers may have. If they all have it, nothing happens.
+      if (row !== undefined) await this.#session.define(`${this.#creation(epoch)} AND id = ${row.id}`);
+    };
+    const creating = work().finally(() => this.#creating.delete(epoch));
+    this.#creating.set(epoch, creating);
+    return creating;
+  }
+
+  /** Cells are ciphertext: compression finds nothing in them. */
+  #creation(epoch: number): string {
+    return `CREATE TABLE IF NOT EXISTS ${this.#table(epoch)} (
+      part blob, idx blob, body blob, length int, PRIMARY KEY ((part), idx)) WITH compression = {'enabled': false}`;
   }
 
   async #takes(epoch: number): Promise<boolean> {
@@ -276,7 +304,7 @@ export class CassandraCells implements Cells {
     if (row !== undefined) this.#dropped = Math.max(this.#dropped, Number(row.dropped));
     const names = tables.map((table) => this.#tables.exec(String(table.table_name))?.[1]);
     const all = names.flatMap((name) => (name === undefined ? [] : [Number(name)]));
-    this.#doomed = all.filter((epoch) => epoch <= this.#dropped);
+    for (const epoch of all) if (epoch <= this.#dropped) this.#doomed.add(epoch);
     const epochs = new Set(all.filter((epoch) => epoch > this.#dropped));
     const known = this.#epochs;
     if (known === undefined || known.size !== epochs.size || [...epochs].some((epoch) => !known.has(epoch)))
