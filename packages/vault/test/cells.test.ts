@@ -170,6 +170,31 @@ describe('the segments node’s cells', () => {
     expect(applyOuterLayer(item.newKey, await cells.read(item.newIndex))).toEqual(sealed[2]);
   });
 
+  it('of a step are moved many at a time; a step that fails leaves nothing under way', async () => {
+    const items = Array.from({ length: 500 }, () => move(0));
+    const get = raw.get.bind(raw);
+    let [running, most, calls] = [0, 0, 0];
+    raw.get = async (index) => {
+      const call = ++calls;
+      most = Math.max(most, ++running);
+      // The fourth of the first chunks: one call fails at once, the others take long.
+      const delay = call <= 96 || call > 128 ? 1 : call === 100 ? 0 : 50;
+      await new Promise((resolve) => setTimeout(resolve, delay));
+      running--;
+      if (call === 100) throw new Error('the store is gone');
+      return get(index);
+    };
+    await expect(cells.maintain(maintain(items))).rejects.toThrow('the store is gone');
+    expect(running).toBe(0);
+    expect(most).toBeGreaterThan(32);
+    expect(calls).toBeLessThan(300);
+    const before = calls;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(calls).toBe(before);
+    raw.get = get;
+    expect(await cells.maintain(maintain(items))).toMatchObject({ staged: 500, missing: [], damaged: [] });
+  });
+
   it('that are damaged decoys are made again by the same message; sound ones are not written', async () => {
     const message: StoreMessage = { ...stored, decoys: true, cells: [cell()], seeds: [systemRandom(32)] };
     await cells.storeCells(message);

@@ -23,12 +23,17 @@ export class InProcessEngine implements CellEngine {
     const started = performance.now();
     const outcome = { missing: [] as Bytes[], damaged: [] as Bytes[], staged: renewed.length, absent: 0 };
     const { items, masked, forget, to } = step;
+    let failed = false;
+    const fail = (error: unknown): never => {
+      failed = true;
+      throw error;
+    };
     const renewChunk = async (cells: MovedCells | MaskedCells, numbers: readonly number[], change: Change) => {
       const heads = await this.cells.heads(
         numbers.map((n) => cells.view(n, 'newIndex')),
         to,
       );
-      const found = await Promise.all(numbers.map((n, i) => this.#renew(cells, n, to, heads[i], change)));
+      const found = await all(numbers.map((n, i) => this.#renew(cells, n, to, heads[i], change).catch(fail)));
       const staged: NewCell[] = [];
       for (const [i, n] of numbers.entries()) {
         const body = found[i];
@@ -44,14 +49,11 @@ export class InProcessEngine implements CellEngine {
     const renewAll = async (cells: MovedCells | MaskedCells, change: Change) => {
       let next = 0;
       const work = async () => {
-        while (next < cells.count) {
+        while (next < cells.count && !failed) {
           const from = next;
           next = Math.min(from + CHUNK, cells.count);
           const numbers = Array.from({ length: next - from }, (_, i) => from + i);
-          await renewChunk(cells, numbers, change).catch((error: unknown) => {
-            next = cells.count; // the step has failed: begin no other chunk
-            throw error;
-          });
+          await renewChunk(cells, numbers, change).catch(fail);
         }
       };
       await all(Array.from({ length: UNDER_WAY }, work));
@@ -91,10 +93,10 @@ export class InProcessEngine implements CellEngine {
 
 type Change = (n: number, body: Bytes) => Bytes;
 
-/** Waits for all, also if one fails. @throws the first error */
-async function all(work: readonly Promise<void>[]): Promise<void> {
-  const failed = (await Promise.allSettled(work)).find((each) => each.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
+/** Waits for all, also if one fails: the caller wipes the step's keys afterwards. @throws the first error */
+async function all<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }
 
 function breathe(): Promise<void> {
