@@ -19,6 +19,7 @@ const PAGE = 500;
 const AHEAD = 32;
 /** How often a listed table may be missing before it is made again: some 0.3 s. */
 const MOST_REFUSED = 5;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
  * Cells in one table for each epoch. A cell is written at a timestamp that depends only on its epoch, so a repeated or
@@ -268,8 +269,9 @@ export class CassandraCells implements Cells {
     const work = async () => {
       const listed = 'SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?';
       const [row] = await this.#run(listed, [this.#session.keyspace, this.#table(epoch)]);
+      const id = String(row?.id);
       // With the listed id, it is the table that other servers may have. If they all have it, nothing happens.
-      if (row !== undefined) await this.#session.define(`${this.#creation(epoch)} AND id = ${row.id}`);
+      if (UUID.test(id)) await this.#session.define(`${this.#creation(epoch)} AND id = ${id}`);
     };
     const creating = work().finally(() => this.#creating.delete(epoch));
     this.#creating.set(epoch, creating);
