@@ -3,12 +3,12 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemoryMetrics, systemClock } from '@millrace/base';
+import type { Directory } from '@millrace/protocol';
 import { MemoryLog, openLogQueue } from '@millrace/stores';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { withRecords } from '../src/admin/offline.ts';
 import { nodeFiles } from '../src/config.ts';
-import { openControlStores, openSharedStores, takeEarlierMail } from '../src/control/stores.ts';
-import { openNodeCluster } from '../src/node/cluster.ts';
+import { connectStores, openControlStores, openSharedStores, takeEarlierMail } from '../src/control/stores.ts';
 import { placeOf, requireKeyspace, writeKeyspace } from '../src/node/keyspace.ts';
 import { openSegmentsStores } from '../src/segments/stores.ts';
 import type { ClusterSettings } from '../src/settings.ts';
@@ -35,8 +35,9 @@ const modules = { clock: systemClock, metrics: new MemoryMetrics() };
 /** As a control node opens its stores. */
 const openControl = async (of: string, settings?: ClusterSettings) => {
   if (settings === undefined) return openControlStores(of);
-  const cassandra = await openNodeCluster(of, settings, modules.clock, modules.metrics);
-  return openSharedStores(of, settings, { lease: { end: () => undefined }, cassandra }, modules);
+  const place = { folder: of, directory: { nodes: [] } as unknown as Directory };
+  const connections = await connectStores(place, settings, modules, () => undefined);
+  return openSharedStores(of, { lease: { end: () => undefined }, connections }, modules);
 };
 const nodes = { control: openControl, segments: openSegmentsStores };
 const dataOf = (file: string) => join(folder, nodeFiles.data, file);

@@ -17,6 +17,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { BoxRegistry } from '../src/control/boxes.ts';
 import { Mailbox, mailNode } from '../src/control/mailbox.ts';
 import { controlClient } from '../src/node/api-clients.ts';
+import { consumerName } from '../src/node/consumer.ts';
 import { createMailClient } from '../src/node/mail-client.ts';
 
 const ids = ['control-1', 'keys-1', 'segments-1', 'segments-2', 'segments-3'] as const;
@@ -150,5 +151,28 @@ describe('while the directory changes', () => {
   it('a mailbox exists only for a node id, and not for distribution', () => {
     for (const name of ['segments', 'distribution-1', 'nobody'])
       expect(() => mailNode(directory, name)).toThrow(expect.objectContaining({ code: 'E_NOT_FOUND' }));
+  });
+});
+
+describe('of several processes of a node', () => {
+  const poll = async (consumer: string) =>
+    (await mailbox.poll('keys-1', consumer, 0, new AbortController().signal)).map(({ attempts }) => attempts);
+
+  it('one with a later turn gets what an earlier one had, and the earlier one gets nothing more', async () => {
+    const [first, second, third] = [1, 2, 3].map(consumerName);
+    await mailbox.send({ node: 'keys-1' }, 'one', message('1'));
+    expect(await poll(first ?? '')).toEqual([1]);
+    expect(await poll(second ?? '')).toEqual([2]);
+    // It was frozen, and wakes up.
+    await expect(poll(first ?? '')).rejects.toMatchObject({ code: 'E_FENCED' });
+    expect(await poll(second ?? '')).toEqual([]);
+    expect(await poll(third ?? '')).toEqual([3]);
+  });
+
+  it('one that names no turn, because it is of an earlier version, takes the place of any', async () => {
+    await mailbox.send({ node: 'keys-1' }, 'one', message('1'));
+    expect(await poll(consumerName(7))).toEqual([1]);
+    expect(await poll(consumerName())).toEqual([2]);
+    expect(await poll(consumerName(6))).toEqual([3]);
   });
 });

@@ -1,4 +1,4 @@
-import { MillraceError, sleep } from '@millrace/base';
+import { MillraceError, sleep, within } from '@millrace/base';
 import type { Address } from './directory.ts';
 
 /** How long a call is repeated while every node is on standby, ms: one becomes active within seconds. */
@@ -6,6 +6,8 @@ const STANDBY_MS = 20_000;
 const ROUND_MS = 250;
 /** A call without an answer for this time makes the client ask whether another node is active, ms. */
 const SUSPECT_MS = 3_000;
+/** A node that did not answer this either is given this time for the next answer, and so is the next look, ms. */
+const AGAIN_MS = 250;
 
 /** One of several addresses: the one that worked last. */
 export class Choice {
@@ -34,8 +36,8 @@ export class Choice {
     return this.#list().length;
   }
 
-  others(): readonly Address[] {
-    return this.#list().filter((address) => !isSame(address, this.current));
+  all(): readonly Address[] {
+    return this.#list();
   }
 
   use(address: Address): void {
@@ -69,14 +71,14 @@ export type CallOnce<T> = (address: Address, give?: AbortSignal) => Promise<T>;
 /**
  * Calls one of several nodes. After an answer that says that nothing was done (the connection was refused, or the node
  * is on standby), the next address is tried. After another failure, the next call tries the next address.
- * A process that is frozen takes connections and answers none: while a call waits long, all are asked whether they are
- * active. If another one is, and this one does not answer, the call ends with E_UNAVAILABLE.
+ * A process that is frozen takes connections and answers none: while a call waits long, its node is asked whether it is
+ * active. If it does not answer, the others are asked until one is active, and the call ends with E_UNAVAILABLE.
  */
 export class Callers {
   readonly #choice: Choice;
   readonly #isActive: (address: Address) => Promise<boolean>;
   readonly #waiting = new Set<{ readonly address: Address; readonly since: number; readonly give: AbortController }>();
-  #timer: ReturnType<typeof setInterval> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param isActive whether the node at an address says that it is the active one */
   constructor(list: () => readonly Address[], isActive: (address: Address) => Promise<boolean>) {
@@ -105,40 +107,68 @@ export class Callers {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#stopLooking();
   }
 
   async #once<T>(once: CallOnce<T>, address: Address): Promise<T> {
     if (this.#choice.count < 2) return once(address);
     const call = { address, since: performance.now(), give: new AbortController() };
     this.#waiting.add(call);
-    this.#timer ??= setInterval(() => void this.#suspect(), SUSPECT_MS).unref();
+    if (this.#timer === undefined) this.#lookIn(SUSPECT_MS, false);
     try {
       return await once(address, call.give.signal);
     } finally {
       this.#waiting.delete(call);
-      if (this.#waiting.size === 0) {
-        clearInterval(this.#timer);
-        this.#timer = undefined;
-      }
+      if (this.#waiting.size === 0) this.#stopLooking();
     }
   }
 
-  async #suspect(): Promise<void> {
+  #stopLooking(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** @param suspected whether the node that is called did not answer when it was asked last */
+  #lookIn(ms: number, suspected: boolean): void {
+    const timer = setTimeout(async () => {
+      const silent = await this.#look(suspected).catch(() => false);
+      if (this.#timer === timer) this.#lookIn(silent ? AGAIN_MS : this.#untilOld(), silent);
+    }, ms).unref();
+    this.#timer = timer;
+  }
+
+  /** Time until the next call has waited for long, ms. */
+  #untilOld(): number {
     const now = performance.now();
-    const old = [...this.#waiting].filter(({ since }) => now - since >= SUSPECT_MS);
-    if (old.length === 0) return;
+    const ages = [...this.#waiting].map(({ since }) => now - since).filter((age) => age < SUSPECT_MS);
+    return SUSPECT_MS - Math.max(0, ...ages);
+  }
+
+  /**
+   * Gives up the calls that wait at a frozen node, if another one is active.
+   * @returns whether a node does not answer, and no other is active yet
+   */
+  async #look(suspected: boolean): Promise<boolean> {
+    const now = performance.now();
+    const all = this.#choice.all();
     const isActive = (address: Address) => this.#isActive(address).catch(() => false);
-    // A node that answers this is slow, not frozen. It may also be the node at another of the addresses.
-    const [answers, ...found] = await Promise.all([
-      isActive(this.#choice.current),
-      ...this.#choice.others().map(async (address) => ((await isActive(address)) ? address : undefined)),
-    ]);
-    const address = found.find((each) => each !== undefined);
-    if (answers || address === undefined) return;
-    this.#choice.use(address);
+    const old = [...this.#waiting].filter(({ since }) => now - since >= SUSPECT_MS);
+    const places = all.filter((address) => old.some((call) => isSame(call.address, address)));
+    // A node that answers is slow, not frozen.
+    const answers = await Promise.all(
+      places.map((address) => (suspected ? within(isActive(address), AGAIN_MS) : isActive(address))),
+    );
+    const frozen = places.filter((_, i) => answers[i] !== true);
+    const isFrozen = (address: Address) => frozen.some((each) => isSame(each, address));
+    if (frozen.length === 0) return false;
+    const others = all.filter((address) => !isFrozen(address));
+    const found = await Promise.all(others.map(async (address) => ((await isActive(address)) ? address : undefined)));
+    const active = found.find((address) => address !== undefined);
+    if (active === undefined) return true;
+    if (isFrozen(this.#choice.current)) this.#choice.use(active);
     const error = new MillraceError('E_UNAVAILABLE', 'another node is active now; ask again');
-    for (const call of this.#waiting) if (!isSame(call.address, address)) call.give.abort(error);
+    for (const call of this.#waiting) if (isFrozen(call.address)) call.give.abort(error);
+    return false;
   }
 }
 

@@ -108,7 +108,7 @@ const MAX_REPLY = 64 * 1024 * 1024;
 const ASK_FIRST = 1 << 20;
 
 /** Time for an answer to the question whether a node is active, ms. */
-const HEALTH_MS = 2_000;
+const HEALTH_MS = 1_000;
 
 /** Maximum number of connections for calls. Further calls wait. */
 const CALLS_AT_ONCE = 16;

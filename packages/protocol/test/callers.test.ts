@@ -55,3 +55,29 @@ it('tries the next node if nothing was done, and only for the next call if that 
   );
   expect(await callers.call(nameOf)).toBe(1);
 });
+
+it('gives up a call that waits at a frozen node while further calls already go to another one', async () => {
+  const callers = new Callers(list, async ({ port }) => port === 2);
+  const refused = expect(callers.call(waiting)).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
+  const late = () => Promise.reject(new MillraceError('E_TIMEOUT', 'late'));
+  await expect(callers.call(late)).rejects.toThrow('late');
+  expect(await callers.call(nameOf)).toBe(2);
+  await vi.advanceTimersByTimeAsync(10_000);
+  await refused;
+});
+
+it('finds the node that becomes active while another is frozen within a second', async () => {
+  let isActive = false;
+  // The question to the frozen node ends with the time limit of that question.
+  const callers = new Callers(list, ({ port }) =>
+    port === 2 ? Promise.resolve(isActive) : Promise.reject(new Error()),
+  );
+  const given = vi.fn();
+  void callers.call(waiting).catch(given);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(given).not.toHaveBeenCalled();
+  isActive = true;
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(given).toHaveBeenCalledOnce();
+  callers.close();
+});

@@ -29,6 +29,7 @@ import {
 } from '@millrace/protocol';
 import type { Claimed, Queue } from '@millrace/stores';
 import { z } from 'zod';
+import { isEarlierTurn } from '../node/consumer.ts';
 import type { BoxRegistry } from './boxes.ts';
 import { Listening } from './listening.ts';
 
@@ -126,7 +127,11 @@ export class Mailbox {
     });
   }
 
-  /** Waits up to `waitMs` for mail. */
+  /**
+   * Waits up to `waitMs` for mail.
+   * @param consumer which process of the node asks: see `consumerName`
+   * @throws {MillraceError} E_FENCED if a process with a later turn has asked
+   */
   poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     return this.#listening.during(recipient, signal, () => this.#poll(recipient, consumer, waitMs, signal));
   }
@@ -163,6 +168,8 @@ export class Mailbox {
   async #poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     await this.#boxes.newest(recipient, 'mail'); // control's own mail could not be sealed
     const known = this.#consumers.get(recipient);
+    if (known !== undefined && isEarlierTurn(consumer, known.consumer))
+      throw new MillraceError('E_FENCED', `a later process of ${recipient} reads its mail`);
     if (known !== undefined && known.consumer !== consumer) await this.#queue.release(recipient, [...known.held]);
     const held = known?.consumer === consumer ? known.held : new Set<string>();
     this.#consumers.set(recipient, { consumer, held });

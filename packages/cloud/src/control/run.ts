@@ -4,7 +4,6 @@ import { type Closable, Closer, MillraceError, wipe } from '@millrace/base';
 import { type Authority, openAuthority } from '@millrace/identity';
 import { nodesOf } from '@millrace/protocol';
 import { type NodeConfig, nodeFiles } from '../config.ts';
-import { openNodeCluster } from '../node/cluster.ts';
 import { openLeases } from '../node/lease-store.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import { closeWith } from '../node/run.ts';
@@ -13,7 +12,7 @@ import { openLedgerKeys } from './ledger-keys.ts';
 import { runControlMember } from './member.ts';
 import { openPermitKey } from './permit-key.ts';
 import { shareKeys } from './shared-keys.ts';
-import { openControlStores, openSharedStores } from './stores.ts';
+import { connectStores, openControlStores, openSharedStores } from './stores.ts';
 
 type RunOptions = Pick<ControlOptions, 'config' | 'address' | 'ledgerAddress' | 'consoleAddress' | 'uploadsAddress'>;
 
@@ -30,10 +29,10 @@ export async function runControl(options: RunOptions, modules: ProcessModules): 
         ...{ config, address },
         takeoverMs: cluster.takeoverMs,
         openLeases: () => openLeases(folder, cluster, modules),
-        open: (guard) => openNodeCluster(folder, cluster, modules.clock, modules.metrics, { guard }),
-        activate: ({ lease, holder, serve }, cassandra) =>
+        open: (guard) => connectStores(config, cluster, modules, guard),
+        activate: ({ lease, holder, serve }, connections) =>
           openNode({ ...options, shared: { keys: shareKeys(config, holder), serve } }, modules, () =>
-            openSharedStores(folder, cluster, { lease, cassandra }, modules),
+            openSharedStores(folder, { lease, connections }, modules),
           ),
       },
       modules,

@@ -11,13 +11,14 @@ import {
   type RecordStore,
 } from '@millrace/stores';
 import { openSlots, type Slots } from '@millrace/vault';
-import { nodeFiles } from '../config.ts';
-import { requireFiles } from '../node/cluster.ts';
+import { type NodeConfig, nodeFiles } from '../config.ts';
+import { openNodeCluster, requireFiles } from '../node/cluster.ts';
 import { openNodeQueue } from '../node/cluster-queue.ts';
 import { endingLease } from '../node/ending-lease.ts';
 import type { Lease } from '../node/lease.ts';
 import type { ProcessModules } from '../node/modules.ts';
 import type { ClusterSettings } from '../settings.ts';
+import { OWN_TOPIC } from './own-mail.ts';
 
 /** The stores of a control node. */
 export interface ControlStores {
@@ -48,6 +49,34 @@ export async function openControlStores(folder: string): Promise<OpenStores> {
   });
 }
 
+/** Connections to a cluster, opened before the node is active. */
+export interface Connections extends Closable {
+  readonly cassandra: Cassandra;
+  /** If the settings name Kafka. It follows the mail of the nodes, so that it can deliver it at once. */
+  readonly queue: Queue | undefined;
+}
+
+/**
+ * Connects to the cluster of a control node.
+ * @param guard called before each request to Cassandra; throws when this process is no longer active
+ * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
+ */
+export async function connectStores(
+  { folder, directory }: Pick<NodeConfig, 'folder' | 'directory'>,
+  cluster: ClusterSettings,
+  { clock, metrics }: Pick<ProcessModules, 'clock' | 'metrics'>,
+  guard: () => void,
+): Promise<Connections> {
+  return opening(async (closer) => {
+    const cassandra = closer.add(await openNodeCluster(folder, cluster, clock, metrics, { guard }));
+    if (cluster.kafka === undefined) return { cassandra, queue: undefined };
+    const queue = closer.add(await openNodeQueue(folder, cluster.kafka, { clock, metrics }));
+    const proactive = directory.nodes.filter(({ role }) => role === 'keys' || role === 'segments');
+    await Promise.all([OWN_TOPIC, ...proactive.map(({ id }) => id)].map((topic) => queue.depth(topic)));
+    return { cassandra, queue };
+  });
+}
+
 /**
  * Opens the stores of a node whose state is in a cluster, where other control nodes use them in turn. The mail of the
  * nodes is in Kafka if the settings name it. Every request to Cassandra is refused with E_FENCED once the lease has
@@ -56,23 +85,18 @@ export async function openControlStores(folder: string): Promise<OpenStores> {
  */
 export async function openSharedStores(
   folder: string,
-  cluster: ClusterSettings,
-  { lease, cassandra }: { readonly lease: Pick<Lease, 'end'>; readonly cassandra: Cassandra },
-  modules: Pick<ProcessModules, 'clock' | 'metrics'>,
+  { lease, connections }: { readonly lease: Pick<Lease, 'end'>; readonly connections: Connections },
+  { clock }: Pick<ProcessModules, 'clock'>,
 ): Promise<OpenStores> {
-  const { clock } = modules;
   return opening(async (closer) => {
-    closer.add(cassandra);
-    const { kafka } = cluster;
+    const { cassandra, queue } = closer.add(connections);
     const log = (name: string) => endingLease(cassandra.log(name), lease);
-    if (kafka === undefined) await takeEarlierMail(join(folder, nodeFiles.data), log('mail'));
+    if (queue === undefined) await takeEarlierMail(join(folder, nodeFiles.data), log('mail'));
     return {
       records: cassandra.records('records'),
       ledger: log('ledger'),
       sessions: cassandra.records('sessions'),
-      queue: closer.add(
-        kafka === undefined ? await openLogQueue(log('mail'), { clock }) : await openNodeQueue(folder, kafka, modules),
-      ),
+      queue: queue ?? closer.add(await openLogQueue(log('mail'), { clock })),
       boxes: { mail: closer.add(await openBoxes(folder)) },
     };
   });
@@ -93,7 +117,7 @@ export async function takeEarlierMail(data: string, mail: Log): Promise<void> {
 
 const openBoxes = (folder: string) => openSlots(join(folder, nodeFiles.data, nodeFiles.boxes.mail));
 
-async function opening(open: (closer: Closer) => Promise<Omit<OpenStores, 'close'>>): Promise<OpenStores> {
+async function opening<T extends object>(open: (closer: Closer) => Promise<T>): Promise<T & Closable> {
   const closer = new Closer();
   try {
     return { ...(await open(closer)), close: () => closer.close() };

@@ -5,6 +5,7 @@ import type { NodeConfig } from '../config.ts';
 import type { Deletions } from '../node/deletions.ts';
 import type { Outbound } from '../node/proactive.ts';
 import type { Table } from '../node/table.ts';
+import type { OpeningOrder } from '../streaming/opening-order.ts';
 import type { Checks } from './checks.ts';
 import type { LicenceRepository } from './licences.ts';
 import type { Maintenance } from './maintenance.ts';
@@ -25,6 +26,7 @@ export interface KeysContext {
   /** Designs whose content keys cannot be opened. */
   readonly refusals: Table<Refusal>;
   readonly streams: KeysStreams;
+  readonly openings: OpeningOrder;
   readonly maintenance: Maintenance;
   readonly vaultKeys: VaultKeys;
   readonly members: SegmentsMembers;

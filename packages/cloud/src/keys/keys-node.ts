@@ -8,6 +8,7 @@ import { connectOutbound } from '../node/proactive.ts';
 import { RollbackGuard } from '../node/rollback-guard.ts';
 import { Table } from '../node/table.ts';
 import { ObjectRepository } from '../streaming/objects.ts';
+import { OpeningOrder } from '../streaming/opening-order.ts';
 import { Checks } from './checks.ts';
 import { type KeysContext, refusalSchema } from './context.ts';
 import { deleteDesign } from './design-messages.ts';
@@ -34,6 +35,8 @@ export interface KeysNodeOptions {
   /** This replica, if there may be several: they use the same records, one at a time. */
   readonly replica?: {
     readonly id: string;
+    /** Fencing token of its lease. */
+    readonly token: number;
     /** What is destroyed on all of them. */
     destruction(): Destruction;
   };
@@ -60,6 +63,7 @@ export async function createKeysNode(
     clock,
     logger,
     tracer,
+    turn: replica?.token,
     onStream: (message) => handleLinkMessage(streams, message, logger),
   });
   const { control, mail, links } = outbound;
@@ -112,6 +116,7 @@ export async function createKeysNode(
     deletions,
     refusals,
     streams,
+    openings: new OpeningOrder(),
     maintenance,
     vaultKeys,
     members,

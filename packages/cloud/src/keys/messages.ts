@@ -17,7 +17,8 @@ export function handleLinkMessage(streams: KeysStreams, message: LinkMessage, lo
 }
 
 /**
- * Dispatches mail by its sender: announcements from control, requests and answers from the segments node.
+ * Dispatches mail by its sender: announcements from control, requests and answers from the segments node. Openings are
+ * handled at once, the mail of the vault beside them, and everything else alone.
  * @throws {MillraceError} E_INPUT for a type that the sender may not use
  */
 export async function handleMail(
@@ -26,6 +27,29 @@ export async function handleMail(
   from: DirectoryNode,
   goOn: Parameters<Handler>[2],
 ): Promise<void> {
+  const { openings, streams } = context;
+  if (from.role === 'control' && message.type === 'stream.open')
+    return openings.open(message.opening, goOn, (later) => streams.open(message.opening, message, later));
+  if (from.role === 'segments') {
+    context.members.heard(from.id);
+    switch (message.type) {
+      case 'vault':
+        return handleVaultMessage(context, message.message, from.id, goOn);
+      case 'vault.key':
+        await context.vaultKeys.stated(from.id, message.point);
+        if (message.started) {
+          context.storing.restarted(from.id);
+          context.maintenance.restarted(from.id);
+        }
+        return;
+      case 'vault.working':
+        return;
+    }
+  }
+  return openings.alone(() => handleAlone(context, message, from));
+}
+
+async function handleAlone(context: KeysContext, message: Message, from: DirectoryNode): Promise<void> {
   if (from.role === 'control') {
     switch (message.type) {
       case 'design.add':
@@ -47,8 +71,6 @@ export async function handleMail(
       case 'group.set':
       case 'machine.assign':
         return context.streams.takeGroupMail(message);
-      case 'stream.open':
-        return context.streams.open(message.opening, message, goOn);
       case 'alarm.clear':
         return context.streams.clearAlarm(message);
       case 'vault.check':
@@ -56,19 +78,7 @@ export async function handleMail(
     }
   }
   if (from.role === 'segments') {
-    context.members.heard(from.id);
     switch (message.type) {
-      case 'vault':
-        return handleVaultMessage(context, message.message, from.id, goOn);
-      case 'vault.key':
-        await context.vaultKeys.stated(from.id, message.point);
-        if (message.started) {
-          context.storing.restarted(from.id);
-          context.maintenance.restarted(from.id);
-        }
-        return;
-      case 'vault.working':
-        return;
       case 'slice.missing':
         return context.streams.missing(message, from.id);
       case 'stream.alarm':

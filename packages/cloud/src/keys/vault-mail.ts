@@ -117,9 +117,10 @@ export class VaultMail {
       bytes.fill(0);
     };
     const leave = async () => {
-      [node, sent] = [chosen(), clock.monotonic()];
+      node = chosen();
       asked.add(node);
       await keys.send(node, bytes);
+      sent = clock.monotonic(); // the node is not silent because the mailbox was
     };
     this.#waiting.add(waiting);
     try {

@@ -12,7 +12,7 @@ import type { Collection, RecordStore } from '@millrace/stores';
 import { z } from 'zod';
 
 /** How long a lease lies without a renewal before another node takes it over, ms. */
-export const DEFAULT_TAKEOVER_MS = 6_000;
+export const DEFAULT_TAKEOVER_MS = 5_000;
 
 const recordSchema = z.strictObject({
   /** Fencing token: one higher with each holder. */
@@ -59,7 +59,7 @@ export interface LeaseOptions {
   /** Id of this node, or of this replica of it. */
   readonly node: string;
   readonly clock: Clock;
-  /** Default: 6 s. The lease is renewed eight times as often, and used for three quarters of this time. */
+  /** Default: 5 s. The lease is renewed eight times as often, and used for three quarters of this time. */
   readonly takeoverMs?: number | undefined;
 }
 

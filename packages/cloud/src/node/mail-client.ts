@@ -32,6 +32,7 @@ import {
   sealMail,
 } from '@millrace/protocol';
 import type { z } from 'zod';
+import { consumerName } from './consumer.ts';
 import { Drain } from './drain.ts';
 import type { KnownBoxes } from './known-boxes.ts';
 import type { OwnBoxes } from './own-boxes.ts';
@@ -59,7 +60,7 @@ const GIVE_UP_AFTER = 8;
 const ACKNOWLEDGED = 500;
 
 /** Delay before a call to the mailbox is retried, ms. */
-const delays: BackoffOptions = { firstMs: 50, mostMs: 2_000 };
+const delays: BackoffOptions = { firstMs: 50, mostMs: 500 };
 
 type Boxes = BoxSecrets & Pick<OwnBoxes, 'drained'>;
 
@@ -76,12 +77,14 @@ export function createMailClient(options: {
   known: Pick<KnownBoxes, 'of' | 'renew'>;
   logger: Logger;
   tracer?: Tracer;
+  /** See `consumerName`. */
+  turn?: number | undefined;
 }): MailClient {
-  const { control, directory, id: own, identity, boxes, known, logger, tracer = noTracer } = options;
+  const { control, directory, id: own, identity, boxes, known, logger, tracer = noTracer, turn } = options;
   const drain = new Drain();
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // one for each message in progress
-  const consumer = toHex(systemRandom(8));
+  const consumer = consumerName(turn);
   const unfinished = new Map<string, Promise<void>>();
   /** The control node that took mail last, or said that it is the active one. */
   let active: string | undefined;

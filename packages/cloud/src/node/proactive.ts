@@ -51,9 +51,11 @@ export async function connectOutbound(options: {
   clock: Clock;
   logger: Logger;
   tracer?: Tracer;
+  /** Of this process, if others may have the place of this node: see `consumerName`. */
+  turn?: number | undefined;
   onStream: (message: LinkMessage) => void;
 }): Promise<Outbound> {
-  const { config, addresses, store, clock, logger, tracer = noTracer } = options;
+  const { config, addresses, store, clock, logger, tracer = noTracer, turn } = options;
   const { id, directory, identity } = config;
   const closer = new Closer();
   const tlsFor = (node: 'control' | 'distribution') => tlsTo(directory, node, () => config.tls);
@@ -110,7 +112,7 @@ export async function connectOutbound(options: {
   const stop = new AbortController();
   const ask = (node: string) => control.boxes.newest({ node, use: 'mail' }, { signal: stop.signal });
   const known = new KnownBoxes({ store, directory, ask, logger });
-  const mail = closer.add(createMailClient({ control, directory, id, identity, boxes, known, logger, tracer }));
+  const mail = closer.add(createMailClient({ control, directory, id, identity, boxes, known, logger, tracer, turn }));
   closer.add({ close: () => stop.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing')) });
   const start = async (handle: Handler) => {
     for (const own of Object.values(boxes)) await own.start();

@@ -3,6 +3,7 @@ import type { Directory } from '@millrace/protocol';
 import type { CellStore } from '@millrace/vault';
 import type { Outbound } from '../node/proactive.ts';
 import type { RollbackGuard, SeenEpoch } from '../node/rollback-guard.ts';
+import type { OpeningOrder } from '../streaming/opening-order.ts';
 import type { DesignRepository } from './designs.ts';
 import type { IngestQueue } from './ingest-queue.ts';
 import type { Placements } from './placements.ts';
@@ -22,6 +23,7 @@ export interface SegmentsContext {
   readonly storing: { readonly queue: IngestQueue<StoreRecord>; readonly placements: Placements };
   readonly repairing: { readonly queue: IngestQueue<RepairRecord>; readonly placements: Placements };
   readonly streams: SegmentsStreams;
+  readonly openings: OpeningOrder;
   readonly seen: SeenEpoch;
   readonly guard: RollbackGuard;
   readonly outbound: Outbound;

@@ -20,9 +20,9 @@ export function handleLinkMessage(streams: SegmentsStreams, message: LinkMessage
 
 /**
  * Dispatches mail by its sender: announcements from control, instructions from the keys node. Messages of streams are
- * handled at once; all others are handled one after the other, in the order of the mail. A slice is therefore read
- * after every step of a sweep that was sent before it, and before the next step, which may remove the cells that the
- * slice names.
+ * handled at once, openings beside them; all others are handled one after the other, in the order of the mail. A slice
+ * is therefore read after every step of a sweep that was sent before it, and before the next step, which may remove the
+ * cells that the slice names.
  * @throws {MillraceError} E_INPUT for a type that the sender may not use
  */
 export async function handleMail(
@@ -31,24 +31,34 @@ export async function handleMail(
   from: DirectoryNode,
   goOn: Parameters<Handler>[2],
 ): Promise<void> {
-  const { streams, vault } = context;
-  if (from.role === 'control' && message.type === 'stream.open') {
-    const { opening, distribution } = message;
-    // The design of a job package is not stored first: it may have been added just before.
-    if (isForPackage(opening)) return goOn(vault.run(() => streams.open(opening, distribution)));
-    return streams.open(opening, distribution, goOn);
+  const { streams, openings, vault } = context;
+  if (from.role === 'control') {
+    switch (message.type) {
+      case 'stream.open': {
+        const { opening, distribution } = message;
+        // The design of a job package is not stored first: it may have been added just before.
+        if (isForPackage(opening)) return goOn(vault.run(() => streams.open(opening, distribution)));
+        return openings.open(opening, goOn, (later) => streams.open(opening, distribution, later));
+      }
+      case 'alarm.clear':
+        return openings.alone(() => streams.clearAlarm(message));
+      case 'licence.resume':
+        return openings.alone(() => streams.resume(message));
+      case 'licence.status':
+        return openings.alone(() => streams.setLicenceStatus(message));
+      case 'case.credit':
+        return openings.alone(() => streams.credit(message));
+      case 'licence.amend':
+        return openings.alone(() => streams.transferLicence(message));
+      case 'group.set':
+      case 'machine.assign':
+        return openings.alone(() => streams.takeGroupMail(message));
+    }
   }
-  if (from.role === 'control' && message.type === 'alarm.clear') return streams.clearAlarm(message);
-  if (from.role === 'control' && message.type === 'licence.resume') return streams.resume(message);
-  if (from.role === 'control' && message.type === 'licence.status') return streams.setLicenceStatus(message);
-  if (from.role === 'control' && message.type === 'case.credit') return streams.credit(message);
-  if (from.role === 'control' && message.type === 'licence.amend') return streams.transferLicence(message);
-  if (from.role === 'control' && (message.type === 'group.set' || message.type === 'machine.assign'))
-    return streams.takeGroupMail(message);
   if (from.role === 'keys') {
     switch (message.type) {
       case 'stream.session':
-        return streams.begin(message, goOn);
+        return openings.ofObject(message.parameters.object, () => streams.begin(message, goOn));
       case 'stream.slices':
         return streams.slices(message);
       case 'stream.mix':

@@ -9,6 +9,7 @@ import type { NodeModules } from '../node/modules.ts';
 import { connectOutbound } from '../node/proactive.ts';
 import { RollbackGuard, SeenEpoch } from '../node/rollback-guard.ts';
 import { ObjectRepository } from '../streaming/objects.ts';
+import { OpeningOrder } from '../streaming/opening-order.ts';
 import type { SegmentsContext } from './context.ts';
 import { DesignRepository } from './designs.ts';
 import { IngestQueue } from './ingest-queue.ts';
@@ -100,6 +101,7 @@ export async function createSegmentsNode(
     storing: { queue: storeQueue, placements: storePlacements },
     repairing: { queue: repairQueue, placements: repairPlacements },
     streams,
+    openings: new OpeningOrder(),
     outbound,
     logger,
     vault: new Mutex(),

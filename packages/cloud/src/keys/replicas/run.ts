@@ -185,7 +185,12 @@ async function activate(
     };
     lease.lost.throwIfAborted();
     return createKeysNode(
-      { id: config.id, config, addresses, replica: { id, destruction: () => leader.destruction() } },
+      {
+        id: config.id,
+        config,
+        addresses,
+        replica: { id, token: lease.token, destruction: () => leader.destruction() },
+      },
       { ...modules, stores },
     );
   }).catch((error: unknown) => {
