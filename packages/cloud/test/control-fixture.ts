@@ -169,6 +169,7 @@ export async function controlFixture(stores = newStores()) {
     quarantine: new Map(),
     maintenance: {},
     mutexes: new KeyedMutex(),
+    settled: new Set(),
     licensing: new RwLock(),
     printQueue: new PrintQueue(systemClock),
     commands: new CommandBoard(),
@@ -199,6 +200,7 @@ export async function controlFixture(stores = newStores()) {
       mailbox: mailboxOf(opened),
       progress: new Map(),
       mutexes: new KeyedMutex(),
+      settled: new Set(),
       licensing: new RwLock(),
       printQueue: new PrintQueue(systemClock),
     });

@@ -1,4 +1,4 @@
-import { type Bytes, encodeCbor, MillraceError, silentLogger, systemClock, toHex } from '@millrace/base';
+import { type Bytes, type Clock, encodeCbor, MillraceError, silentLogger, systemClock, toHex } from '@millrace/base';
 import { generateP256Key, type P256Key } from '@millrace/identity';
 import {
   type BoxKey,
@@ -43,11 +43,15 @@ const directory = {
 let mailbox: Mailbox;
 let registry: BoxRegistry;
 let boxes: Record<string, BoxSecrets>;
+/** Added to the clock of the mailbox, ms. */
+let passed: number;
 beforeEach(async () => {
   named = ids.slice(0, 4);
   registry = new BoxRegistry(new MemoryRecords(), directory);
   const queue = new MemoryQueue();
-  const modules = { queue, directory, boxes: registry, clock: systemClock };
+  passed = 0;
+  const clock: Clock = { now: systemClock.now, monotonic: () => systemClock.monotonic() + passed };
+  const modules = { queue, directory, boxes: registry, clock };
   mailbox = new Mailbox({ ...modules, id: 'control-1', identity: identities['control-1'] });
   boxes = {};
   for (const id of named) await announce(id);
@@ -167,6 +171,14 @@ describe('of several processes of a node', () => {
     await expect(poll(first ?? '')).rejects.toMatchObject({ code: 'E_FENCED' });
     expect(await poll(second ?? '')).toEqual([]);
     expect(await poll(third ?? '')).toEqual([3]);
+  });
+
+  it('one with an earlier turn gets mail when the later one is gone', async () => {
+    await poll(consumerName(9));
+    await expect(poll(consumerName(8))).rejects.toMatchObject({ code: 'E_FENCED' });
+    passed = 60_000;
+    await mailbox.send({ node: 'keys-1' }, 'one', message('1'));
+    expect(await poll(consumerName(8))).toEqual([1]);
   });
 
   it('one that names no turn, because it is of an earlier version, takes the place of any', async () => {

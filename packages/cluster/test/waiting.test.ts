@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { utf8 } from '@millrace/base';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -52,6 +54,30 @@ async function content(waiting: WaitingMessages): Promise<unknown> {
 }
 
 describe('messages that wait', () => {
+  it('are not kept by a reader that never claims, once they were acknowledged', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const waiting = new WaitingMessages(REMEMBER);
+    const left: WeakRef<Uint8Array>[] = [];
+    const add = (at: number) => {
+      const record = decodeRecord(messageRecord('key', `id-${at}`, new Uint8Array(1_000)));
+      if (record?.kind !== 'message') throw new Error('no message');
+      waiting.add(record, BigInt(at), at);
+      return record;
+    };
+    // One always waits, so that the key never becomes empty.
+    for (let at = 1, last = add(0); at < 500; at++) {
+      const next = add(at);
+      left.push(new WeakRef(last.message));
+      waiting.remove({ kind: 'done', record: last.record, id: last.id, acknowledged: true }, at);
+      last = next;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    collect();
+    expect(left.filter((message) => message.deref() !== undefined).length).toBeLessThan(5);
+    expect(waiting.depth).toBe(1);
+  });
+
   it('are the same for every reader, whenever it begins and however the topic was compacted', async () => {
     const step = fc.oneof(
       fc.record({ publish: fc.nat(5), key: fc.constantFrom('a', 'b') }),

@@ -68,6 +68,7 @@ export async function openPermitBench(lmdb: Lmdb, ledger: Ledger): Promise<Permi
     permitKeyDocument: systemRandom(300),
     quarantine: new Map(),
     mutexes: new KeyedMutex(),
+    settled: new Set(),
     licensing: new RwLock(),
   };
   const context = used as ControlContext;

@@ -1,5 +1,6 @@
+import type { ClientRequest } from 'node:http';
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
-import type { PeerCertificate } from 'node:tls';
+import { type PeerCertificate, TLSSocket } from 'node:tls';
 import { type Bytes, concatBytes, errorOfProblem, MillraceError, utf8 } from '@millrace/base';
 import type { TlsIdentity } from '@millrace/identity';
 import { Callers } from './callers.ts';
@@ -110,6 +111,12 @@ const ASK_FIRST = 1 << 20;
 /** Time for an answer to the question whether a node is active, ms. */
 const HEALTH_MS = 1_000;
 
+/**
+ * Time for a new connection, with its TLS handshake, if there are other addresses, ms. A frozen process takes
+ * connections and answers none. Nothing was sent before the handshake has ended, so the call may go to another address.
+ */
+const CONNECT_MS = 2_000;
+
 /** Maximum number of connections for calls. Further calls wait. */
 const CALLS_AT_ONCE = 16;
 
@@ -215,9 +222,20 @@ function send(
     );
     outgoing.on('error', fail);
     give?.addEventListener('abort', () => outgoing.destroy(give.reason), { once: true });
+    if (give !== undefined) limitConnecting(outgoing);
     if (!asking) return void outgoing.end(payload);
     outgoing.once('continue', () => outgoing.end(payload));
     outgoing.flushHeaders();
+  });
+}
+
+function limitConnecting(outgoing: ClientRequest): void {
+  outgoing.once('socket', (socket) => {
+    if (socket instanceof TLSSocket && socket.getFinished() !== undefined) return; // the handshake ended before
+    const cause = Object.assign(new Error('no TLS handshake in time'), { syscall: 'connect' });
+    const timer = setTimeout(() => outgoing.destroy(cause), CONNECT_MS);
+    socket.once('secureConnect', () => clearTimeout(timer));
+    socket.once('close', () => clearTimeout(timer));
   });
 }
 

@@ -56,6 +56,8 @@ export interface ControlContext {
   readonly maintenance: { current?: MaintenanceReport };
   /** Serializes tasks that concern one machine or one licence. */
   readonly mutexes: KeyedMutex;
+  /** Licences whose last claim is in the record of its print, as far as this process knows. */
+  readonly settled: Set<string>;
   /**
    * Print requests and permits hold it as readers, statements on licences as writers, so that a statement never
    * overlaps a permit.

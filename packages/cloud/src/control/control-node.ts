@@ -32,7 +32,7 @@ import { CommandBoard } from './command-board.ts';
 import { openConsole } from './console/open.ts';
 import { Sessions, sessionKey } from './console/sessions.ts';
 import type { ControlContext } from './context.ts';
-import { DamagedRecords } from './damaged.ts';
+import { DamagedRecords, lookForDamaged } from './damaged.ts';
 import { takeDeleted, takeFindings, takeRepaired } from './designs.ts';
 import { watchMachines } from './event-feeds.ts';
 import { finishInterrupted } from './interrupted.ts';
@@ -182,6 +182,7 @@ export async function createControlNode(
     quarantine: new Map(),
     maintenance: {},
     mutexes: new KeyedMutex(),
+    settled: new Set(),
     licensing: new RwLock(),
     printQueue,
     commands: new CommandBoard(),
@@ -213,6 +214,16 @@ export async function createControlNode(
   const expiry = setInterval(() => void expire(), EXPIRY_MS);
   closer.add({ close: () => clearInterval(expiry) });
   closer.add({ close: watchMachines(context) });
+  const looking = new AbortController();
+  const looked = lookForDamaged(records, looking.signal).catch((error: unknown) => {
+    if (!looking.signal.aborted) logger.warn({ err: error }, 'not every record was looked at for damage');
+  });
+  closer.add({
+    close: () => {
+      looking.abort(new MillraceError('E_UNAVAILABLE', 'the node is closing'));
+      return looked;
+    },
+  });
   closer.add(ownMail.read((message, from) => handle(context, checks, message, from)));
   const server = createTlsServer({
     ...{ directory, tls: config.tls, logger, metrics, tracer },

@@ -1,4 +1,5 @@
-import { type Gauge, type Logger, type Metrics, MillraceError, toMillraceError } from '@millrace/base';
+import { type Gauge, type Logger, type Metrics, MillraceError, sleep, toMillraceError } from '@millrace/base';
+import type { Records } from './records.ts';
 
 /** A record that cannot be read or used. */
 export interface DamagedRecord {
@@ -48,4 +49,21 @@ export class DamagedRecords {
       this.add(table, id, error);
     }
   }
+}
+
+/** Records that are read at a time, and the pause after them, ms. */
+const PAGE = 200;
+const PAUSE_MS = 50;
+
+/**
+ * Reads every record that control works with once, page by page, so that the damaged ones are known: no index lists
+ * them. Runs beside the work of the node.
+ */
+export async function lookForDamaged(records: Records, signal: AbortSignal): Promise<void> {
+  for (const name of ['designs', 'licences', 'machines', 'groups', 'cases', 'prints', 'claims'] as const)
+    for (let after: Uint8Array | undefined, more = true; more && !signal.aborted; more = after !== undefined) {
+      const page = await records[name].page({ limit: PAGE, ...(after && { after }) });
+      after = page.next;
+      if (after !== undefined) await sleep(PAUSE_MS, signal);
+    }
 }

@@ -50,6 +50,8 @@ export interface Delivery {
 }
 
 const LEASE_MS = 15_000;
+/** A process that has not asked for this time is gone, ms: a call waits 30 s at most. */
+const TURN_MS = 60_000;
 const BATCH = 64;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
@@ -72,7 +74,7 @@ export class Mailbox {
    * The process of each node that polled last, and the messages leased to it. A restarted process gets them again at
    * once.
    */
-  readonly #consumers = new Map<string, { consumer: string; held: Set<string> }>();
+  readonly #consumers = new Map<string, { consumer: string; held: Set<string>; asked: number }>();
   readonly #listening: Listening;
 
   constructor(modules: {
@@ -130,7 +132,7 @@ export class Mailbox {
   /**
    * Waits up to `waitMs` for mail.
    * @param consumer which process of the node asks: see `consumerName`
-   * @throws {MillraceError} E_FENCED if a process with a later turn has asked
+   * @throws {MillraceError} E_FENCED if a process with a later turn asks, too
    */
   poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     return this.#listening.during(recipient, signal, () => this.#poll(recipient, consumer, waitMs, signal));
@@ -168,12 +170,13 @@ export class Mailbox {
   async #poll(recipient: string, consumer: string, waitMs: number, signal: AbortSignal): Promise<readonly Delivery[]> {
     await this.#boxes.newest(recipient, 'mail'); // control's own mail could not be sealed
     const known = this.#consumers.get(recipient);
-    if (known !== undefined && isEarlierTurn(consumer, known.consumer))
+    const now = this.#clock.monotonic();
+    if (known !== undefined && now - known.asked < TURN_MS && isEarlierTurn(consumer, known.consumer))
       throw new MillraceError('E_FENCED', `a later process of ${recipient} reads its mail`);
     if (known !== undefined && known.consumer !== consumer) await this.#queue.release(recipient, [...known.held]);
     const held = known?.consumer === consumer ? known.held : new Set<string>();
-    this.#consumers.set(recipient, { consumer, held });
-    const deadline = this.#clock.monotonic() + waitMs;
+    this.#consumers.set(recipient, { consumer, held, asked: now });
+    const deadline = now + waitMs;
     const isCurrent = () => this.#consumers.get(recipient)?.held === held;
     for (;;) {
       if (signal.aborted) return [];

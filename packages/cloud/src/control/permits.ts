@@ -380,10 +380,13 @@ function claimObject(
     const number = await claimOnce(context, licence, print.print);
     try {
       await used;
-      return await record(number);
+      const recorded = await record(number);
+      context.settled.add(licence.licence);
+      return recorded;
     } catch (error) {
       // The claim stays. Without its number, the print would claim another object when it is permitted again.
       await recordNumber(context, print.print, number);
+      context.settled.add(licence.licence);
       throw error;
     }
   });
@@ -391,6 +394,7 @@ function claimObject(
 
 async function claimOnce(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
   const taken = await countClaims(context, licence);
+  if (!context.settled.delete(licence.licence)) await settleClaimsOf(context, licence.licence, taken);
   // A control node that was active before has claimed it for this print, and ended before it recorded the number.
   if ((await context.records.claims.get(`${licence.licence}/${taken}`))?.print === print) return taken;
   for (let number = taken + 1; number <= allowedObjects(licence); number++)
@@ -405,12 +409,30 @@ async function recordNumber({ records }: ControlContext, print: string, number: 
 
 /**
  * Completes claims after a crash between the claim of an object and the print's record. The claim is authoritative.
- * Runs before the node serves.
+ * Runs before the node serves. Such a claim is the last one of its licence, because no further one is made before the
+ * number is recorded, and its print is in the queue. If it was cancelled meanwhile, the next claim completes this one.
  */
 export async function settleClaims(context: ControlContext): Promise<void> {
-  for await (const [slot, { print }] of context.records.claims.list()) {
-    const number = Number(slot.slice(slot.indexOf('/') + 1));
-    await context.damaged.attempt('claim', slot, () => recordNumber(context, print, number));
+  const { records, damaged } = context;
+  const settled = new Set<string>();
+  for await (const [, { licence, number }] of records.prints.list({ index: 'expiring', group: 'all' })) {
+    if (number !== undefined || settled.has(licence)) continue;
+    settled.add(licence);
+    await damaged.attempt('licence', licence, async () => {
+      const taken = await countClaims(context, await records.licences.require(licence));
+      await settleClaimsOf(context, licence, taken);
+    });
+  }
+}
+
+/** @param taken number of claimed objects of the licence */
+async function settleClaimsOf(context: ControlContext, licence: string, taken: number): Promise<void> {
+  const { records } = context;
+  for (let number = taken; number > 0; number--) {
+    const claim = await records.claims.get(`${licence}/${number}`);
+    const print = claim && (await records.prints.get(claim.print));
+    if (claim === undefined || print?.number !== undefined) return;
+    await recordNumber(context, claim.print, number);
   }
 }
 

@@ -393,6 +393,11 @@ const signersOf = (...documents: readonly (Uint8Array | undefined)[]) =>
 
 const all = (is: unknown) => (is === undefined ? [] : [{ group: 'all' }]);
 
+/** The index of what a killed process left unfinished: `finishInterrupted` reads it at each start. */
+const unfinishedIf = (is: unknown) => (is ? [{ group: 'all' }] : []);
+/** As the index lists them. */
+export const UNFINISHED = { index: 'unfinished', group: 'all' } as const;
+
 /** Tables whose records a permit reads several times, or that are verified when they are read. */
 const recent = new Set(['machine', 'design', 'licence', 'print', 'user', 'token']);
 
@@ -429,10 +434,13 @@ export function openRecords(
     }),
     webhooks: table('webhook', webhookSchema, webhookIndexes),
     webhookMessages: table('webhook-message', webhookMessageSchema, webhookMessageIndexes),
-    machines: table('machine', machineRecordSchema),
+    machines: table('machine', machineRecordSchema, {
+      unfinished: ({ assignment }) => unfinishedIf(assignment?.announced === false),
+    }),
     groups: table('group', groupSchema, {
       organisation: ({ organisation }) => [{ group: organisation }],
       signer: ({ transaction }) => signersOf(transaction),
+      unfinished: ({ announced }) => unfinishedIf(!announced),
     }),
     materials: table('material', materialSchema, materialIndexes),
     spools: table('spool', spoolSchema, spoolIndexes),
@@ -443,6 +451,8 @@ export function openRecords(
       damaged: ({ damage }) => all(damage),
       deletion: ({ deletion }) => all(deletion),
       signer: ({ deletion }) => signersOf(deletion?.transaction),
+      unfinished: ({ pending, deletion, setting }) =>
+        unfinishedIf(pending || deletion?.announced === false || setting?.announced === false),
     }),
     privates: table('private', z.strictObject({ sealed: bytes })),
     envelopes: table('envelope', z.strictObject({ sealed: bytes })),
@@ -451,6 +461,8 @@ export function openRecords(
       party: (licence) => parties(licence).map((group) => ({ group })),
       signer: ({ transaction, statement, amendments = [] }) =>
         signersOf(transaction, statement?.transaction, ...amendments.map((amendment) => amendment.transaction)),
+      unfinished: ({ pending, statement, amendments = [] }) =>
+        unfinishedIf(pending || statement?.announced === false || amendments.some(({ announced }) => !announced)),
     }),
     prints: table('print', printSchema, {
       party: byParty,
@@ -460,6 +472,7 @@ export function openRecords(
       expiring,
       // Permits that the ledger may not show yet.
       unannounced: ({ permit, licence }) => (permit?.announced === false ? [{ group: licence }] : []),
+      unfinished: ({ permit, life }) => unfinishedIf(permit?.announced === false || life?.pending !== undefined),
     }),
     visits: table('visit', visitSchema, visitIndexes),
     rehearsals: table('rehearsal', rehearsalSchema, rehearsalIndexes),
@@ -467,6 +480,7 @@ export function openRecords(
     cases: table('case', caseSchema, {
       party: byParty,
       decider: ({ decision }) => (decision === undefined ? [] : [{ group: signerOf(decision.transaction) }]),
+      unfinished: ({ report, decision }) => unfinishedIf(!report.announced || decision?.announced === false),
     }),
     evidence: table('evidence', z.strictObject({ sealed: bytes })),
     claims: table('claim', z.strictObject({ print: id })),

@@ -97,6 +97,7 @@ export class WaitingMessages {
     this.#bytes -= waiting.message.length;
     const fresh = this.#keys.get(waiting.key);
     if (fresh !== undefined && --fresh.waiting === 0) this.#keys.delete(waiting.key);
+    else if (fresh !== undefined) trim(fresh, ({ done }) => done); // a process that never claims must not keep them
     return this.#state.acknowledge(waiting);
   }
 
@@ -115,13 +116,7 @@ export class WaitingMessages {
     const fresh = this.#keys.get(queue.key);
     if (fresh === undefined) return found;
     const { from } = this.#state.fresh(queue);
-    const { messages } = fresh;
-    const gone = (message: Waiting | undefined) => message !== undefined && (message.done || message.sequence < from);
-    while (gone(messages[fresh.first])) fresh.first++;
-    if (fresh.first * 2 > messages.length) {
-      fresh.messages = messages.slice(fresh.first);
-      fresh.first = 0;
-    }
+    trim(fresh, ({ done, sequence }) => done || sequence < from);
     for (let at = fresh.first; at < fresh.messages.length && found.length < limit; at++) {
       const message = fresh.messages[at];
       if (message !== undefined && !message.done) found.push(message);
@@ -144,4 +139,14 @@ export class WaitingMessages {
       this.#acknowledged.delete(oldest);
     }
   }
+}
+
+/** Removes the messages at the front that have left. */
+function trim(fresh: Fresh, hasLeft: (message: Waiting) => boolean): void {
+  const { messages } = fresh;
+  for (let first = messages[fresh.first]; first !== undefined && hasLeft(first); first = messages[fresh.first])
+    fresh.first++;
+  if (fresh.first * 2 <= messages.length) return;
+  fresh.messages = messages.slice(fresh.first);
+  fresh.first = 0;
 }

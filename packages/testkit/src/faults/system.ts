@@ -36,8 +36,8 @@ export interface FaultSystem {
   readonly nodes: ReadonlyMap<string, Managed>;
   /** Why there are none, if the test does not run as root. */
   readonly halves: Halves | string;
-  /** The half that has most servers of both engines. */
-  readonly majority: 'a' | 'b';
+  /** The half that has most servers of both engines; undefined if none has. */
+  readonly majority: 'a' | 'b' | undefined;
   /** Nodes of this role; servers of an engine. */
   parts(kind: 'cassandra' | 'kafka' | 'control' | 'keys' | 'segments' | 'distribution'): Part[];
   /** What each control node answers to the question whether it is active, by id. */
@@ -55,7 +55,7 @@ export interface FaultSystem {
 
 interface FaultSystemOptions extends Pick<TestInstallationOptions, 'machine' | 'maintenance'> {
   /** Servers of each engine: 1 or 3. The first one is in half A, the others in half B. */
-  readonly servers: number;
+  readonly servers: Readonly<Record<'cassandra' | 'kafka', number>>;
 }
 
 /** @returns the reason why there is none, if an engine is not installed */
@@ -78,7 +78,8 @@ async function open({ servers, ...options }: FaultSystemOptions, closer: Closer)
   const settings = { CASS_PARALLEL: '1', CASS_HEAP: '400m', KAFKA_HEAP: '256m', KAFKA_SESSION_MS: '6000' };
   const [cassandra, kafka] = await Promise.all(
     (['cassandra', 'kafka'] as const).map(async (kind) => {
-      const engine = await startEngines(kind, servers, { settings, places: places.slice(0, servers) });
+      const count = servers[kind];
+      const engine = await startEngines(kind, count, { settings, places: places.slice(0, count) });
       return typeof engine === 'string' ? engine : closer.add(engine);
     }),
   );
@@ -135,7 +136,7 @@ async function open({ servers, ...options }: FaultSystemOptions, closer: Closer)
     engines,
     nodes,
     halves,
-    majority: servers === 1 ? 'a' : 'b',
+    majority: servers.cassandra === servers.kafka ? (servers.cassandra === 1 ? 'a' : 'b') : undefined,
     restarts,
     parts: (kind) =>
       kind === 'cassandra' || kind === 'kafka'

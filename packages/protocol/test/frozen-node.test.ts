@@ -1,0 +1,43 @@
+import { createServer as createTlsServer } from 'node:https';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { createAuthority, fingerprint } from '@millrace/identity';
+import { afterEach, expect, it } from 'vitest';
+import { createHttpClient } from '../src/index.ts';
+
+const ends: (() => void)[] = [];
+afterEach(() => {
+  for (const end of ends.splice(0)) end();
+});
+
+async function listen(server: Server): Promise<{ host: string; port: number }> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  ends.push(() => server.close());
+  return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+}
+
+it('a call to a node that takes the connection and says nothing goes to the next address, once', async () => {
+  const authority = await createAuthority('test', Date.now());
+  const tls = await authority.issue({ role: 'control', id: 'control-2' }, ['127.0.0.1']);
+  const identity = await authority.issue({ role: 'machine', name: '00'.repeat(16) });
+  const asked: string[] = [];
+  const active = createTlsServer({ cert: tls.certificate, key: Buffer.from(tls.key) }, (request, response) => {
+    asked.push(`${request.method} ${request.url}`);
+    response.end();
+  });
+  ends.push(() => active.closeAllConnections());
+  // As the kernel does for a process that was stopped.
+  const silent = createServer((socket) => {
+    ends.push(() => socket.destroy());
+  });
+  const addresses = [await listen(silent), await listen(active)];
+  const pin = fingerprint(tls.certificate);
+  const client = createHttpClient({
+    addresses: () => addresses,
+    tls: { authority: authority.identity.certificate, identity, pin },
+  });
+  ends.push(() => client.close());
+  const both = [client.call('POST', '/one', { json: {} }), client.call('GET', '/two', { poll: true })];
+  for (const { status } of await Promise.all(both)) expect(status).toBe(200);
+  expect((await client.call('GET', '/three')).status).toBe(200);
+  expect(asked.sort()).toEqual(['GET /three', 'GET /two', 'POST /one']);
+});
