@@ -52,8 +52,8 @@ export class DamagedRecords {
 }
 
 /** Records that are read at a time, and the pause after them, ms. */
-const PAGE = 200;
-const PAUSE_MS = 50;
+const PAGE = 100;
+const PAUSE_MS = 200;
 
 /**
  * Reads every record that control works with once, page by page, so that the damaged ones are known: no index lists

@@ -392,8 +392,12 @@ function claimObject(
   });
 }
 
+/** Licences that are remembered; looking at the last claim of another one takes two reads. */
+const MOST_SETTLED = 10_000;
+
 async function claimOnce(context: ControlContext, licence: LicenceRecord, print: string): Promise<number> {
   const taken = await countClaims(context, licence);
+  if (context.settled.size > MOST_SETTLED) context.settled.clear();
   if (!context.settled.delete(licence.licence)) await settleClaimsOf(context, licence.licence, taken);
   // A control node that was active before has claimed it for this print, and ended before it recorded the number.
   if ((await context.records.claims.get(`${licence.licence}/${taken}`))?.print === print) return taken;
