@@ -1,32 +1,19 @@
-import { type Clock, noMetrics, noTracer, silentLogger } from '@millrace/base';
 import { decodeLink } from '@millrace/protocol';
 import { MemoryRecords } from '@millrace/stores';
-import { createOpening, createProtocolFixture, NOW } from '@millrace/testkit/protocol/support';
+import { createOpening, createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { expect, it } from 'vitest';
-import { SegmentsStreams, type SegmentsStreamsModules } from '../src/segments/streams.ts';
-import { ObjectRepository } from '../src/streaming/objects.ts';
 import { NewestSession } from '../src/streaming/send-when-connected.ts';
+import { segmentsStreams } from './segments-streams.ts';
 
 // A distribution node that does not answer: what waits for its link holds up no machine that is connected to another.
 
-const clock: Clock = { now: () => NOW, monotonic: () => 0 };
 const fixture = createProtocolFixture();
-const { directory, design } = fixture;
+const { design } = fixture;
 
 it('an opening waits for its link while other mail is handled', async () => {
   const sent: Uint8Array[] = [];
   const link = { connected: false, send: (message: Uint8Array) => link.connected && sent.push(message) > 0 };
-  const streams = new SegmentsStreams({
-    directory,
-    identity: fixture.keys.segments,
-    clock,
-    logger: silentLogger,
-    designs: { authorityOf: async () => ({ owner: fixture.keys.owner.publicKey, coreHash: fixture.coreHash }) },
-    objects: new ObjectRepository(new MemoryRecords(), 'segments-1'),
-    links: { to: () => link },
-    metrics: noMetrics,
-    tracer: noTracer,
-  } as unknown as SegmentsStreamsModules);
+  const streams = segmentsStreams(fixture, new MemoryRecords(), link);
   const later: Promise<void>[] = [];
   await streams.open(await createOpening(fixture), undefined, (work) => void later.push(work));
   expect({ later: later.length, sent: sent.length }).toEqual({ later: 1, sent: 0 });

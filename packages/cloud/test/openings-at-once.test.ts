@@ -1,17 +1,15 @@
-import { type Clock, noMetrics, noTracer, silentLogger, systemRandom } from '@millrace/base';
+import { systemRandom } from '@millrace/base';
 import type { MessageOf, Opening } from '@millrace/protocol';
 import { type Collection, MemoryRecords, type RecordStore } from '@millrace/stores';
-import { createOpening, createProtocolFixture, NOW } from '@millrace/testkit/protocol/support';
+import { createOpening, createProtocolFixture } from '@millrace/testkit/protocol/support';
 import { beforeEach, expect, it } from 'vitest';
 import type { SegmentsContext } from '../src/segments/context.ts';
 import { handleMail } from '../src/segments/messages.ts';
-import { SegmentsStreams, type SegmentsStreamsModules } from '../src/segments/streams.ts';
-import { ObjectRepository } from '../src/streaming/objects.ts';
 import { OpeningOrder } from '../src/streaming/opening-order.ts';
+import { segmentsStreams } from './segments-streams.ts';
 
 // A dishonest control node, with its own permit key, sends openings at once that exclude each other.
 
-const clock: Clock = { now: () => NOW, monotonic: () => 0 };
 const fixture = createProtocolFixture();
 const { directory } = fixture;
 
@@ -41,18 +39,7 @@ let context: SegmentsContext;
 let admitted: number;
 beforeEach(() => {
   admitted = 0;
-  const streams = new SegmentsStreams({
-    directory,
-    identity: fixture.keys.segments,
-    clock,
-    logger: silentLogger,
-    designs: { authorityOf: async () => ({ owner: fixture.keys.owner.publicKey, coreHash: fixture.coreHash }) },
-    objects: new ObjectRepository(slowRecords(), 'segments-1'),
-    links: { to: () => ({ connected: true, send: () => ++admitted > 0 }) },
-    mail: { send: async () => undefined },
-    metrics: noMetrics,
-    tracer: noTracer,
-  } as unknown as SegmentsStreamsModules);
+  const streams = segmentsStreams(fixture, slowRecords(), { connected: true, send: () => ++admitted > 0 });
   context = { streams, openings: new OpeningOrder(), directory } as unknown as SegmentsContext;
 });
 
