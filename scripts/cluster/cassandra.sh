@@ -97,7 +97,7 @@ concurrent_reads: 8
 concurrent_writes: 16
 concurrent_counter_writes: 4
 concurrent_compactors: 1
-native_transport_max_threads: 32
+native_transport_max_threads: 16
 memtable_heap_space: 96MiB
 memtable_offheap_space: 64MiB
 memtable_allocation_type: heap_buffers
@@ -116,10 +116,13 @@ hinted_handoff_throttle: 10240KiB
 max_hints_delivery_threads: 2
 hints_flush_period: 1000ms
 phi_convict_threshold: 8
-# ---- time-outs (generous: 2 cores, many JVMs) ----
-read_request_timeout: 10000ms
+# ---- time-outs (generous where it costs nothing: 2 cores, many JVMs) ----
+# While a node is down and the others do not know it, a read of a table that is new, as each epoch's is, waits half of
+# the read time-out for it, and a DROP TABLE the write time-out (batch log of its permissions), with all other changes
+# of the schema behind it.
+read_request_timeout: 2000ms
 range_request_timeout: 20000ms
-write_request_timeout: 10000ms
+write_request_timeout: 2000ms
 counter_write_request_timeout: 10000ms
 cas_contention_timeout: 5000ms
 truncate_request_timeout: 60000ms
@@ -232,7 +235,7 @@ launch() { # node
       -Dcassandra.config="file://$d/conf/cassandra.yaml" -Dcassandra.logdir="$d/log" -Dcassandra.storagedir="$d/data" \
       -Dlogback.configurationFile="$d/conf/logback.xml" -Dcassandra-foreground=yes \
       -Dcassandra.jmx.local.port=$((CASS_JMX_BASE+i)) \
-      -Dcassandra.ring_delay_ms=2000 -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.superuser_setup_delay_ms=1000 \
+      -Dcassandra.migration_delay_ms=2000 -Dcassandra.ring_delay_ms=2000 -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.superuser_setup_delay_ms=1000 \
       -Dcassandra.system_auth.default_rf="${CASS_SYSTEM_RF:-3}" -Dcassandra.system_distributed.default_rf=1 -Dcassandra.system_traces.default_rf=1 \
       -Dcassandra.available_processors="${CASS_CPUS:-2}" \
       ${CASS_JVM_EXTRA:-} -cp "$cp" org.apache.cassandra.service.CassandraDaemon >"$d/log/out.log" 2>&1 </dev/null

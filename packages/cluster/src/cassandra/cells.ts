@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type Bytes, MillraceError, retry, toHex } from '@millrace/base';
 import type { Cell, CellHead, CellIndex, Cells, IndexRange, NewCell } from '@millrace/stores';
 import { checkCells, checkEpoch, checkIndex, checkIndexRange, checkNames } from '@millrace/stores/engine';
@@ -62,7 +63,7 @@ export class CassandraCells implements Cells {
     if ((await this.#known()).has(epoch)) return;
     await this.#refresh();
     if (epoch <= this.#dropped || this.#epochs?.has(epoch)) return;
-    await this.#session.define(this.#creation(epoch));
+    await this.#session.define(this.#creation(epoch, await this.#idOf(epoch)));
     await this.#refresh();
   }
 
@@ -271,7 +272,7 @@ export class CassandraCells implements Cells {
       const [row] = await this.#run(listed, [this.#session.keyspace, this.#table(epoch)]);
       const id = String(row?.id);
       // With the listed id, it is the table that other servers may have. If they all have it, nothing happens.
-      if (UUID.test(id)) await this.#session.define(`${this.#creation(epoch)} AND id = ${id}`);
+      if (UUID.test(id)) await this.#session.define(this.#creation(epoch, id));
     };
     const creating = work().finally(() => this.#creating.delete(epoch));
     this.#creating.set(epoch, creating);
@@ -279,9 +280,30 @@ export class CassandraCells implements Cells {
   }
 
   /** Cells are ciphertext: compression finds nothing in them. */
-  #creation(epoch: number): string {
+  #creation(epoch: number, id: string): string {
     return `CREATE TABLE IF NOT EXISTS ${this.#table(epoch)} (
-      part blob, idx blob, body blob, length int, PRIMARY KEY ((part), idx)) WITH compression = {'enabled': false}`;
+      part blob, idx blob, body blob, length int, PRIMARY KEY ((part), idx))
+      WITH id = ${id} AND compression = {'enabled': false}`;
+  }
+
+  /**
+   * The id of an epoch's table is the same wherever it is made. Two servers that make it at once, or in the halves of a
+   * split network, would otherwise make two tables, and one is lost with its cells when the servers merge their schemas.
+   * It depends on the id of a table that lives as long as the store, so that a store that was erased and made again does
+   * not use an id again.
+   */
+  async #idOf(epoch: number): Promise<string> {
+    const statement = 'SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?';
+    const [row] = await this.#run(statement, [this.#session.keyspace, 'cell_epochs']);
+    const store = String(row?.id);
+    if (!UUID.test(store)) throw new MillraceError('E_STATE', 'the keyspace has no table cell_epochs');
+    const hash = createHash('sha256')
+      .update(`millrace/v1/epoch-table/${store}/${this.#table(epoch)}`)
+      .digest();
+    // UUID of version 8 (RFC 9562, 5.8).
+    hash.writeUInt8((hash.readUInt8(6) & 0x0f) | 0x80, 6);
+    hash.writeUInt8((hash.readUInt8(8) & 0x3f) | 0x80, 8);
+    return hash.toString('hex', 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
   }
 
   async #takes(epoch: number): Promise<boolean> {

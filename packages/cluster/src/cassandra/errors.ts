@@ -8,6 +8,8 @@ const OVERLOADED = 0x1001;
 const BOOTSTRAPPING = 0x1002;
 const WRITE_TIMEOUT = 0x1100;
 const READ_TIMEOUT = 0x1200;
+const READ_FAILURE = 0x1300;
+const WRITE_FAILURE = 0x1500;
 const CAS_WRITE_UNKNOWN = 0x1700;
 const UNAUTHORIZED = 0x2100;
 const INVALID = 0x2200;
@@ -28,6 +30,10 @@ export function cassandraError(error: unknown): MillraceError {
     case WRITE_TIMEOUT:
     case CAS_WRITE_UNKNOWN:
     case READ_TIMEOUT:
+    // A server failed at its part, such as one that was away and has not yet the table of the newest epoch; the others
+    // may have written.
+    case READ_FAILURE:
+    case WRITE_FAILURE:
       return make('E_TIMEOUT');
     case UNAVAILABLE:
     case OVERLOADED:

@@ -1,4 +1,4 @@
-import { type Clock, type Closable, isTransient, type Metrics, MillraceError, retry } from '@millrace/base';
+import { type Clock, type Closable, isTransient, type Metrics, MillraceError, retry, sleep } from '@millrace/base';
 import cassandra from 'cassandra-driver';
 import { cassandraError, isUnknownTable } from './errors.ts';
 import { InFlight } from './in-flight.ts';
@@ -51,6 +51,12 @@ const PATIENCE_MS = 20_000;
 const RECONNECT_MS = 1_000;
 /** Time for the answer to a change of the schema, ms: three nodes need some seconds. */
 const DEFINE_MS = 30_000;
+/** Longest wait until all servers have a new schema, and time between two looks, ms. */
+const AGREE_MS = 10_000;
+const LOOK_MS = 50;
+/** Time for a server to say which schema it has, ms. */
+const VERSION_MS = 1_000;
+const SCHEMA_VERSION = "SELECT schema_version FROM system.local WHERE key = 'local'";
 const KEYSPACE = /^[a-z][a-z0-9_]{0,47}$/;
 const { consistencies } = cassandra.types;
 
@@ -167,12 +173,33 @@ export class Session implements Closable {
     } while (pageState !== undefined);
   }
 
-  /** Changes the schema, by a statement that may be repeated, and waits until all nodes that are up have it. */
+  /**
+   * Changes the schema, by a statement that may be repeated, and waits until all servers that answer have it, at most
+   * 10 s.
+   */
   async define(statement: string): Promise<void> {
     await retry(() => this.send(statement, [], { prepare: false, answerMs: DEFINE_MS }), {
       forMs: this.patienceMs,
       when: (error) => this.#open && isTransient(error),
     });
+    for (const end = performance.now() + AGREE_MS; performance.now() < end; await sleep(LOOK_MS))
+      if (!this.#open || (await this.#schemaVersions()).size <= 1) return;
+  }
+
+  /** Versions of the schema at the servers that answer. What others say of a server that is down is out of date. */
+  async #schemaVersions(): Promise<Set<string>> {
+    const up = [...this.#client.hosts.values()].filter((host) => host.isUp());
+    const versions = await Promise.all(
+      up.map(async (host) => {
+        try {
+          const [row] = await this.send(SCHEMA_VERSION, [], { prepare: false, host, answerMs: VERSION_MS });
+          return String(row?.schema_version);
+        } catch {
+          return undefined; // it is down, or will soon be left
+        }
+      }),
+    );
+    return new Set(versions.filter((version) => version !== undefined));
   }
 
   async close(): Promise<void> {
@@ -245,6 +272,8 @@ function clientOptions(options: CassandraOptions): cassandra.ClientOptions {
         ...(tls.serverName !== undefined && { servername: tls.serverName }),
       },
     }),
+    // `define` waits itself: the driver would also wait for servers that are down, 10 s for each change.
+    protocolOptions: { maxSchemaAgreementWaitSeconds: 0 },
     encoding: { useBigIntAsLong: true, copyBuffer: true },
     // A frozen server accepts requests and answers none. It is left after the second one, and asked again each second.
     socketOptions: { readTimeout: requestMs, connectTimeout: requestMs, defunctReadTimeoutThreshold: 1 },
