@@ -20,7 +20,7 @@ export interface AppenderOptions {
 
 const MOST_RECORDS = 500;
 const BATCH_BYTES = 1024 * 1024;
-/** A producer that failed so often in a row is replaced by a new one. */
+/** A producer that was refused so often in a row is replaced by a new one. */
 const FAILURES = 3;
 
 /**
@@ -101,8 +101,9 @@ export class Appender implements Closable {
         ...(headers && { headers: headers as kafkajs.IHeaders }),
       });
     }
+    const connected = this.#connected();
     try {
-      const producer = await this.#connected();
+      const producer = await connected;
       const [stored] = await producer.send({ topic, messages, acks: -1, timeout: this.#options.requestMs });
       if (stored?.baseOffset === undefined) throw new MillraceError('E_STORE', `Kafka: ${topic} told no offset`);
       for (const [i, item] of items.slice(0, messages.length).entries())
@@ -110,12 +111,18 @@ export class Appender implements Closable {
       this.#failures = 0;
       return items.slice(messages.length);
     } catch (error) {
-      if (++this.#failures % FAILURES === 0) {
-        this.#replaced();
-        void this.#drop();
-      }
-      throw kafkaError(error);
+      const failure = kafkaError(error);
+      if (connected === this.#producer) this.#failed(failure);
+      throw failure;
     }
+  }
+
+  /** After a refusal, a producer asks who leads the topic; after silence, it would ask the same broker again. */
+  #failed({ code }: MillraceError): void {
+    if (code !== 'E_TIMEOUT' && ++this.#failures < FAILURES) return;
+    this.#failures = 0;
+    this.#replaced();
+    void this.#drop();
   }
 
   #connected(): Promise<kafkajs.Producer> {

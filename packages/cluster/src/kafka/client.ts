@@ -21,6 +21,8 @@ export interface KafkaOptions {
 
 const PREFIX = /^[a-z][a-z0-9-]{0,59}$/;
 export const REQUEST_MS = 6_000;
+/** Time for a connection with its TLS handshake, ms: a frozen broker takes connections, and the next one is tried. */
+const CONNECT_MS = 3_000;
 
 /** @throws {MillraceError} E_CONFIG */
 export function kafkaClient(options: KafkaOptions): kafkajs.Kafka {
@@ -30,7 +32,7 @@ export function kafkaClient(options: KafkaOptions): kafkajs.Kafka {
     clientId: prefix,
     brokers: [...brokers],
     logLevel: kafkajs.logLevel.NOTHING, // errors are reported by the calls
-    connectionTimeout: requestMs,
+    connectionTimeout: Math.min(requestMs, CONNECT_MS),
     authenticationTimeout: requestMs,
     requestTimeout: requestMs,
     // Repeated by this package: a repetition gets a new nonce.

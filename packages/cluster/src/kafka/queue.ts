@@ -18,6 +18,8 @@ export interface KafkaQueueOptions extends KafkaOptions {
   readonly deadAfter?: number;
 }
 
+/** Time for the answer to one batch, ms. After it, another broker may lead the topic. */
+const APPEND_MS = 3_000;
 const PATIENCE_MS = 20_000;
 const REMEMBER_MS = 3_600_000;
 const WAITING_BYTES = 256 * 1024 * 1024;
@@ -93,9 +95,10 @@ class KafkaQueue implements Queue {
     this.#options = options;
     this.#clock = clock;
     this.#metrics = metrics;
-    const { patienceMs = PATIENCE_MS, requestMs = REQUEST_MS } = options;
+    const { patienceMs = PATIENCE_MS } = options;
+    const requestMs = Math.min(options.requestMs ?? REQUEST_MS, APPEND_MS);
     this.#patienceMs = patienceMs;
-    this.#appender = new Appender(kafka, { patienceMs, requestMs }, metrics);
+    this.#appender = new Appender(kafkaClient({ ...options, requestMs }), { patienceMs, requestMs }, metrics);
   }
 
   async publish(topic: string, key: string, id: string, message: Uint8Array): Promise<void> {

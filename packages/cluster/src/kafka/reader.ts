@@ -28,9 +28,18 @@ export interface ReaderOptions {
 }
 
 const FETCH_MS = 500;
-/** A consumer that does not ask for records for this time is replaced, ms. */
-const STALL_MS = 10_000;
-const CHECK_MS = 1_000;
+/** A consumer that does not ask for records for this time is replaced, ms. It asks at least every `FETCH_MS`. */
+const STALL_MS = 5_000;
+const CHECK_MS = 500;
+/**
+ * A consumer that has not joined its group after this time is replaced, ms: the broker that coordinates the group may be
+ * frozen, and another group has another coordinator. Doubled after each failure, since joining takes longer on busy
+ * computers.
+ */
+const JOIN_MS = 5_000;
+const MOST_JOIN_MS = 40_000;
+/** After this time, the brokers take a member that is silent for dead, ms. Nobody waits for that. */
+const SESSION_MS = 10_000;
 const CLOSE_MS = 5_000;
 
 /**
@@ -50,6 +59,8 @@ export class Reader implements Closable {
   /** Why the last consumer ended. */
   #failure: unknown;
   #isCut = false;
+  /** Whether the last consumer joined its group. */
+  #joined = false;
 
   constructor(kafka: kafkajs.Kafka, options: ReaderOptions, metrics: Metrics) {
     this.#kafka = kafka;
@@ -92,28 +103,30 @@ export class Reader implements Closable {
   async #run(): Promise<void> {
     const backoff = new Backoff({ firstMs: 200, mostMs: 3_000 });
     const { signal } = this.#closing;
+    let joinMs = JOIN_MS;
     for (let first = true; !signal.aborted; first = false) {
       if (!first) this.#restarted();
       const before = this.#applied;
       try {
-        await this.#consume();
+        await this.#consume(joinMs);
       } catch (error) {
         this.#failure = error;
       }
+      joinMs = this.#joined ? JOIN_MS : Math.min(2 * joinMs, MOST_JOIN_MS);
       if (this.#applied > before) backoff.reset();
       await sleep(backoff.next(), signal).catch(() => undefined); // closing
     }
   }
 
   /** Reads until the consumer fails or hangs, or the reader is closed. */
-  async #consume(): Promise<void> {
+  async #consume(joinMs: number): Promise<void> {
     const { topic, prefix } = this.#options;
     // A group of its own: the reader needs no share, and a new group need not wait for a dead member.
     const consumer = this.#kafka.consumer({
       groupId: `${prefix}-${toHex(systemRandom(12))}`,
       allowAutoTopicCreation: false,
-      sessionTimeout: STALL_MS,
-      rebalanceTimeout: STALL_MS,
+      sessionTimeout: SESSION_MS,
+      rebalanceTimeout: SESSION_MS,
       heartbeatInterval: 2_000,
       maxWaitTimeInMs: FETCH_MS,
       retry: { retries: 1, restartOnFailure: async () => false },
@@ -125,7 +138,7 @@ export class Reader implements Closable {
       asked = performance.now();
     });
     consumer.on('consumer.crash', ({ payload }) => ended.abort(payload.error));
-    try {
+    const join = async (): Promise<true> => {
       await consumer.connect();
       await consumer.subscribe({ topics: [topic], fromBeginning: true });
       await consumer.run({
@@ -134,18 +147,33 @@ export class Reader implements Closable {
           if (current) this.#take(batch);
         },
       });
+      return true;
+    };
+    const signal = AbortSignal.any([ended.signal, this.#closing.signal]);
+    const joining = join();
+    joining.catch(() => undefined); // awaited below
+    try {
+      this.#joined = false;
+      if (!(await within(joining, joinMs, signal)))
+        throw new MillraceError('E_UNAVAILABLE', `Kafka: the consumer of ${topic} does not join its group`);
+      this.#joined = true;
       if (this.#applied >= 0n) consumer.seek({ topic, partition: 0, offset: String(this.#applied + 1n) });
       asked = performance.now();
-      const signal = AbortSignal.any([ended.signal, this.#closing.signal]);
       while (performance.now() - asked < STALL_MS) await sleep(CHECK_MS, signal);
       throw new MillraceError('E_UNAVAILABLE', `Kafka: the consumer of ${topic} hangs`);
     } finally {
       current = false;
-      await within(
-        consumer.disconnect().catch(() => undefined),
-        CLOSE_MS,
-      ); // it is given up
+      const left = this.#leave(consumer, joining);
+      // A frozen broker does not let it go, and the next consumer need not wait for that.
+      if (this.#closing.signal.aborted) await within(left, CLOSE_MS);
     }
+  }
+
+  /** Also if it joins only later. */
+  async #leave(consumer: kafkajs.Consumer, joining: Promise<unknown>): Promise<void> {
+    await consumer.disconnect().catch(() => undefined); // it is given up
+    const joined = await joining.catch(() => undefined);
+    if (joined !== undefined) await consumer.disconnect().catch(() => undefined);
   }
 
   #take(batch: kafkajs.Batch): void {
