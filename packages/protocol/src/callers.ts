@@ -6,7 +6,7 @@ const STANDBY_MS = 20_000;
 const ROUND_MS = 250;
 /** A call without an answer for this time makes the client ask whether another node is active, ms. */
 const SUSPECT_MS = 3_000;
-/** A node that did not answer this either is given this time for the next answer, and so is the next look, ms. */
+/** A node that did not answer this either is asked again after this time, ms; of several, it has as long to answer. */
 const AGAIN_MS = 250;
 
 /** One of several addresses: the one that worked last. */
@@ -65,7 +65,7 @@ export class Choice {
   }
 }
 
-/** @param give aborted when another node is active */
+/** @param give aborted when the node counts as frozen */
 export type CallOnce<T> = (address: Address, give?: AbortSignal) => Promise<T>;
 
 /**
@@ -73,17 +73,24 @@ export type CallOnce<T> = (address: Address, give?: AbortSignal) => Promise<T>;
  * is on standby), the next address is tried. After another failure, the next call tries the next address.
  * A process that is frozen takes connections and answers none: while a call waits long, its node is asked whether it is
  * active. If it does not answer, the others are asked until one is active, and the call ends with E_UNAVAILABLE.
+ * If there are no others here because the caller chooses between them, the call ends after the second question that is
+ * not answered.
  */
 export class Callers {
   readonly #choice: Choice;
   readonly #isActive: (address: Address) => Promise<boolean>;
+  readonly #leaves: () => boolean;
   readonly #waiting = new Set<{ readonly address: Address; readonly since: number; readonly give: AbortController }>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param isActive whether the node at an address says that it is the active one */
-  constructor(list: () => readonly Address[], isActive: (address: Address) => Promise<boolean>) {
+  /**
+   * @param isActive whether the node at an address says that it is the active one; with `leaves`, whether it answers
+   * @param leaves whether calls leave a frozen node also if no other one is known here
+   */
+  constructor(list: () => readonly Address[], isActive: (address: Address) => Promise<boolean>, leaves = () => false) {
     this.#choice = new Choice(list);
     this.#isActive = isActive;
+    this.#leaves = leaves;
   }
 
   async call<T>(once: CallOnce<T>, signal?: AbortSignal): Promise<T> {
@@ -111,7 +118,7 @@ export class Callers {
   }
 
   async #once<T>(once: CallOnce<T>, address: Address): Promise<T> {
-    if (this.#choice.count < 2) return once(address);
+    if (this.#choice.count < 2 && !this.#leaves()) return once(address);
     const call = { address, since: performance.now(), give: new AbortController() };
     this.#waiting.add(call);
     if (this.#timer === undefined) this.#lookIn(SUSPECT_MS, false);
@@ -145,18 +152,19 @@ export class Callers {
   }
 
   /**
-   * Gives up the calls that wait at a frozen node, if another one is active.
+   * Gives up the calls that wait at a frozen node, if another one is active or the caller knows others.
    * @returns whether a node does not answer, and no other is active yet
    */
   async #look(suspected: boolean): Promise<boolean> {
     const now = performance.now();
     const all = this.#choice.all();
+    const leaves = this.#leaves();
     const isActive = (address: Address) => this.#isActive(address).catch(() => false);
     const old = [...this.#waiting].filter(({ since }) => now - since >= SUSPECT_MS);
     const places = all.filter((address) => old.some((call) => isSame(call.address, address)));
     // A node that answers is slow, not frozen.
     const answers = await Promise.all(
-      places.map((address) => (suspected ? within(isActive(address), AGAIN_MS) : isActive(address))),
+      places.map((address) => (suspected && !leaves ? within(isActive(address), AGAIN_MS) : isActive(address))),
     );
     const frozen = places.filter((_, i) => answers[i] !== true);
     const isFrozen = (address: Address) => frozen.some((each) => isSame(each, address));
@@ -164,9 +172,9 @@ export class Callers {
     const others = all.filter((address) => !isFrozen(address));
     const found = await Promise.all(others.map(async (address) => ((await isActive(address)) ? address : undefined)));
     const active = found.find((address) => address !== undefined);
-    if (active === undefined) return true;
-    if (isFrozen(this.#choice.current)) this.#choice.use(active);
-    const error = new MillraceError('E_UNAVAILABLE', 'another node is active now; ask again');
+    if (active === undefined && !(suspected && leaves)) return true;
+    if (active !== undefined && isFrozen(this.#choice.current)) this.#choice.use(active);
+    const error = new MillraceError('E_UNAVAILABLE', active ? 'another node is active now; ask again' : 'no answer');
     for (const call of this.#waiting) if (isFrozen(call.address)) call.give.abort(error);
     return false;
   }

@@ -123,6 +123,8 @@ const CALLS_AT_ONCE = 16;
 /** @param options.addresses of the node, or of several nodes of a role, of which one is asked */
 export function createHttpClient(options: {
   addresses: () => readonly Address[];
+  /** Whether the caller knows other nodes for its calls: they leave a frozen one within seconds, with E_UNAVAILABLE. */
+  leaves?: () => boolean;
   tls: TlsOptions | GuestTls;
   /** W3C `traceparent` of the work that a call belongs to. */
   traceparent?: () => string | undefined;
@@ -133,10 +135,14 @@ export function createHttpClient(options: {
   const tls = () => ('directory' in options.tls ? guestTls(options.tls) : clientTls(options.tls));
   const token = 'directory' in options.tls ? options.tls.token : undefined;
   const own = token === undefined ? {} : { authorization: `Bearer ${token}` };
-  const callers = new Callers(options.addresses, async (address) => {
-    const { status } = await send(polls, tls(), address, 'GET', '/healthz', { timeoutMs: HEALTH_MS });
-    return status === 200;
-  });
+  const callers = new Callers(
+    options.addresses,
+    async (address) => {
+      const asked = send(polls, tls(), address, 'GET', '/healthz', { timeoutMs: HEALTH_MS });
+      return options.leaves?.() === true ? isAnswered(asked) : (await asked).status === 200;
+    },
+    options.leaves,
+  );
   return {
     call: (method, path, call = {}) =>
       callers.call((address, give) => {
@@ -149,6 +155,16 @@ export function createHttpClient(options: {
       polls.destroy();
     },
   };
+}
+
+/** Whether any answer comes, also a refusal. */
+async function isAnswered(asked: Promise<unknown>): Promise<boolean> {
+  try {
+    await asked;
+    return true;
+  } catch (error) {
+    return error instanceof MillraceError && error.code !== 'E_UNAVAILABLE' && error.code !== 'E_TIMEOUT';
+  }
 }
 
 function traceHeader(traceparent: string | undefined): Record<string, string> {

@@ -81,3 +81,38 @@ it('finds the node that becomes active while another is frozen within a second',
   expect(given).toHaveBeenCalledOnce();
   callers.close();
 });
+
+it.each([
+  [() => true, false, ['E_UNAVAILABLE']],
+  [() => true, true, []],
+  [() => false, false, []],
+])(
+  'leaves the only node it knows if it is told to and the node answers nothing (%s, answers: %s)',
+  async (leaves, answers, codes) => {
+    const callers = new Callers(
+      () => [at(1)],
+      async () => answers,
+      leaves,
+    );
+    const ended: unknown[] = [];
+    void callers.call(waiting).catch((error: MillraceError) => ended.push(error.code));
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(ended).toEqual(codes);
+    callers.close();
+  },
+);
+
+it('asks a node twice before it leaves it', async () => {
+  let asked = 0;
+  const callers = new Callers(
+    () => [at(1)],
+    async () => ++asked % 2 === 0,
+    () => true,
+  );
+  const given = vi.fn();
+  void callers.call(waiting).catch(given);
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(asked).toBeGreaterThan(4);
+  expect(given).not.toHaveBeenCalled();
+  callers.close();
+});

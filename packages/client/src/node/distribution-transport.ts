@@ -8,6 +8,7 @@ import {
   type DirectoryNode,
   type HttpClient,
   nodesInOrder,
+  nodesOf,
   tlsTo,
 } from '@millrace/protocol';
 
@@ -26,11 +27,12 @@ export function distributionTransport(
   tls: () => TlsIdentity,
 ): HttpClient & { turn(partition: string): void } {
   const clients = new Map<string, HttpClient>();
+  const isOneOfSeveral = () => nodesOf(directory, 'distribution').length > 1;
   const clientOf = (id: string): HttpClient => {
     const known = clients.get(id);
     if (known !== undefined) return known;
     const addresses = () => addressesOf(directory, id, bootstrap);
-    const client = createHttpClient({ addresses, tls: tlsTo(directory, id, tls) });
+    const client = createHttpClient({ addresses, tls: tlsTo(directory, id, tls), leaves: isOneOfSeveral });
     clients.set(id, client);
     return client;
   };
@@ -55,7 +57,7 @@ export function distributionTransport(
         0,
       );
       const { id } = nodes[at] as DirectoryNode;
-      const several = nodes.length > 1;
+      const several = isOneOfSeveral();
       try {
         return await clientOf(id).call(method, path, several ? { timeoutMs: SILENT_MS, ...options } : options);
       } catch (error) {

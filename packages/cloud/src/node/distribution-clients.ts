@@ -8,6 +8,7 @@ import {
   type Directory,
   type HttpClient,
   nodesInOrder,
+  nodesOf,
   tlsTo,
 } from '@millrace/protocol';
 import { distributionClient } from './api-clients.ts';
@@ -38,7 +39,10 @@ export function createDistributionClients(
   const clients = new Map<string, { readonly http: HttpClient; readonly client: DistributionClient }>();
   const connect = (id: string) => {
     const addresses = () => addressesOf(directory, id, bootstrap);
-    const http = createHttpClient({ addresses, tls: tlsTo(directory, id, tls), ...(traceparent && { traceparent }) });
+    const http = createHttpClient({
+      ...{ addresses, tls: tlsTo(directory, id, tls), ...(traceparent && { traceparent }) },
+      leaves: () => nodesOf(directory, 'distribution').length > 1,
+    });
     const connected = { http, client: distributionClient(http) };
     clients.set(id, connected);
     return connected;
