@@ -7,6 +7,7 @@ export * from './disk.ts';
 export * from './errors.ts';
 export * from './lifecycle.ts';
 export * from './locks.ts';
+export * from './map-ahead.ts';
 export * from './memory.ts';
 export * from './metrics.ts';
 export * from './problem.ts';

@@ -1,5 +1,5 @@
 import type { Page, PageQuery } from '@millrace/api';
-import { MillraceError, toBase64 } from '@millrace/base';
+import { MillraceError, mapAhead, toBase64 } from '@millrace/base';
 import type { LoggedEvent } from '@millrace/ledger';
 import type { Actor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
@@ -9,6 +9,8 @@ import { mayRead, readableAccounts } from './readable-accounts.ts';
 const MAX_ENTRIES = 2_048;
 /** Size of the openings in one answer, bytes. One opening may exceed it. */
 const MAX_BYTES = 1_048_576;
+/** Reads in flight: in Cassandra, each takes some milliseconds. */
+const READS = 32;
 /** Number of lists that are kept, and how long, ms. */
 const KEPT = 16;
 const KEPT_MS = 60_000;
@@ -48,8 +50,9 @@ async function listReadable(context: ControlContext, actor: Actor): Promise<Read
   const { size } = ledger;
   const at = clock.now();
   const indices: number[] = [];
-  for await (const account of readableAccounts(context, actor))
-    for (const index of await ledger.indices(account)) if (index < size) indices.push(index);
+  const accounts = readableAccounts(context, actor);
+  for await (const list of mapAhead(accounts, READS, (account) => ledger.indices(account)))
+    for (const index of list) if (index < size) indices.push(index);
   return { indices: indices.sort((a, b) => a - b), size, at };
 }
 
@@ -72,17 +75,23 @@ export async function openingsPage(
   // The few entries at the end are read faster than a list is made.
   const list = size - start <= limit ? undefined : await lists.from(start, context, actor);
   const end = list?.size ?? size;
-  const entries = list === undefined ? ledger.events(start) : entriesFrom(start, context, list);
-  const readable = new Map<string, boolean>();
+  const readable = new Map<string, Promise<boolean>>();
+  const isReadable = (account: string) => {
+    const asked = readable.get(account) ?? ledger.head(account).then((head) => mayRead(context, actor, head));
+    readable.set(account, asked);
+    return asked;
+  };
+  const check = async (entry: LoggedEvent) => ({ ...entry, known: await isReadable(entry.event.account) });
+  const read =
+    list === undefined
+      ? mapAhead(ledger.events(start), READS, check)
+      : readFrom(start, list, limit, async (index) => check(await ledger.entry(index)));
   const items: { index: number; opening: string }[] = [];
   let next = end;
   let bytes = 0;
   let examined = 0;
-  for await (const { index, event, opening } of entries) {
+  for await (const { index, opening, known } of read) {
     if (index >= end) break;
-    const { account } = event;
-    const known = readable.get(account) ?? (await mayRead(context, actor, await ledger.head(account)));
-    readable.set(account, known);
     examined += 1;
     if (known) {
       items.push({ index, opening: toBase64(opening) });
@@ -95,12 +104,15 @@ export async function openingsPage(
   return next < size ? { items, next: String(next) } : { items };
 }
 
-async function* entriesFrom(
+/** Reads `limit` entries ahead and, only if they are not enough, further ones. */
+async function* readFrom<T>(
   start: number,
-  { ledger }: ControlContext,
   { indices }: Readable,
-): AsyncGenerator<LoggedEvent> {
-  for (let i = firstAtLeast(start, indices); i < indices.length; i++) yield await ledger.entry(indices[i] ?? 0);
+  limit: number,
+  read: (index: number) => Promise<T>,
+): AsyncGenerator<T> {
+  for (let i = firstAtLeast(start, indices); i < indices.length; i += limit)
+    yield* mapAhead(indices.slice(i, i + limit), READS, read);
 }
 
 /** Position of the first number in ascending `numbers` that is at least `least`. */

@@ -1,4 +1,4 @@
-import { MillraceError } from '@millrace/base';
+import { MillraceError, mapAhead } from '@millrace/base';
 import { type AccountHead, MAP_ACCOUNT } from '@millrace/ledger';
 import {
   licenceAccount,
@@ -13,6 +13,9 @@ import type { ControlContext } from './context.ts';
 import { objectResource } from './life-records.ts';
 import { printOf } from './object-prints.ts';
 import { visitOf } from './visits.ts';
+
+/** Reads in flight: in Cassandra, each takes some milliseconds. */
+const READS = 32;
 
 /** An account belongs to the record of the same name. Whether the actor may read the record decides. */
 export async function mayRead(context: ControlContext, actor: Actor, head: AccountHead | undefined): Promise<boolean> {
@@ -62,11 +65,18 @@ async function objectPrint(context: ControlContext, object: string) {
  * records of the actor's party and on the number of machines, not on the records of others.
  */
 export async function* readableAccounts(context: ControlContext, actor: Actor): AsyncGenerator<string> {
+  const check = async (account: string) =>
+    (await mayRead(context, actor, await context.ledger.head(account))) ? account : undefined;
+  for await (const account of mapAhead(distinct(accountsOf(context, actor)), READS, check))
+    if (account !== undefined) yield account;
+}
+
+async function* distinct(names: AsyncIterable<string>): AsyncGenerator<string> {
   const seen = new Set<string>();
-  for await (const account of accountsOf(context, actor)) {
-    if (seen.has(account)) continue;
-    seen.add(account);
-    if (await mayRead(context, actor, await context.ledger.head(account))) yield account;
+  for await (const name of names) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    yield name;
   }
 }
 
