@@ -82,10 +82,12 @@ export interface LoadOptions {
   /** What the machine prints, again and again. */
   readonly part: Uint8Array;
   readonly racers: number;
+  /** Factor for the pauses between permits and between uploads. */
+  readonly pauses: number;
 }
 
 export async function startLoad(options: LoadOptions): Promise<Load> {
-  const { system, owner, operator, admin, part, racers } = options;
+  const { system, owner, operator, admin, part, racers, pauses } = options;
   const { design } = await store(system, owner, part);
   const licence = await license(system, owner, design, 10_000);
   const machines = await registerMachines(admin, system, racers);
@@ -104,7 +106,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
     callHome(system, at, machine, print, limitMs);
 
   let turn = 0;
-  const permits = repeat('permits', 500, async () => {
+  const permits = repeat('permits', 500 * pauses, async () => {
     const machine = machines[turn++ % machines.length] as OwnMachine;
     const print = await requestPrint(operator, permitLicence, machine.machine);
     const permit = await home(machine, print, everywhere);
@@ -128,7 +130,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
     }
   });
   let uploaded = 0;
-  const uploads = repeat('uploads', 2_000, async () => {
+  const uploads = repeat('uploads', 2_000 * pauses, async () => {
     const file = join(system.scratch, `upload-${++uploaded}.gcode`);
     await writeFile(file, noisyGcode(40_000 + uploaded));
     const prepared = await prepareFile(owner, file, {}, () => undefined);
