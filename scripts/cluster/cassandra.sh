@@ -62,7 +62,8 @@ token() { # node, of: the nodes share the ring evenly
 }
 
 conf() { # node, of
-  local i=$1 n=$2 d=$RUN/$1 ip t
+  local i=$1 n=$2 d=$RUN/$1 ip t answer=2000ms
+  [ "$n" -gt 1 ] || answer=10000ms
   ip=$(address_of "$i")
   mkdir -p "$d/conf" "$d/log" "$d/data"
   [ -f "$d/token" ] || token "$i" "$n" >"$d/token"
@@ -97,7 +98,7 @@ concurrent_reads: 8
 concurrent_writes: 16
 concurrent_counter_writes: 4
 concurrent_compactors: 1
-native_transport_max_threads: 16
+native_transport_max_threads: 32
 memtable_heap_space: 96MiB
 memtable_offheap_space: 64MiB
 memtable_allocation_type: heap_buffers
@@ -119,10 +120,10 @@ phi_convict_threshold: 8
 # ---- time-outs (generous where it costs nothing: 2 cores, many JVMs) ----
 # While a node is down and the others do not know it, a read of a table that is new, as each epoch's is, waits half of
 # the read time-out for it, and a DROP TABLE the write time-out (batch log of its permissions), with all other changes
-# of the schema behind it.
-read_request_timeout: 2000ms
+# of the schema behind it. A single node waits for nobody.
+read_request_timeout: $answer
 range_request_timeout: 20000ms
-write_request_timeout: 2000ms
+write_request_timeout: $answer
 counter_write_request_timeout: 10000ms
 cas_contention_timeout: 5000ms
 truncate_request_timeout: 60000ms
