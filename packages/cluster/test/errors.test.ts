@@ -13,3 +13,14 @@ it.each([
 ] as const)('%s (%i): %s, which says whether a write may have been applied', (_, code, expected) => {
   expect(cassandraError(answer(code)).code).toBe(expected);
 });
+
+it.each([
+  [0x2100, 'Unable to perform authorization of super-user permission: Operation timed out'],
+  [0x0100, 'Unable to perform authentication: Cannot achieve consistency level QUORUM'],
+] as const)('a server that cannot check a login (%i) has not refused it', (code, message) => {
+  const error = Object.assign(new Error(message), { name: 'ResponseError', code });
+  expect(cassandraError(error).code).toBe('E_UNAVAILABLE');
+  const innerErrors = { a: Object.assign(new Error(message), { name: 'AuthenticationError' }) };
+  const none = Object.assign(new Error('all hosts failed'), { name: 'NoHostAvailableError', innerErrors });
+  expect(cassandraError(none).code).toBe('E_UNAVAILABLE');
+});

@@ -42,10 +42,10 @@ export function cassandraError(error: unknown): MillraceError {
       return make('E_UNAVAILABLE');
     case BAD_CREDENTIALS:
     case UNAUTHORIZED:
-      return make('E_CONFIG');
+      return make(isUnchecked(text) ? 'E_UNAVAILABLE' : 'E_CONFIG');
   }
   if (error instanceof Error && mayHaveWritten(error)) return make('E_TIMEOUT');
-  if (name === 'AuthenticationError') return make('E_CONFIG');
+  if (name === 'AuthenticationError') return make(isUnchecked(text) ? 'E_UNAVAILABLE' : 'E_CONFIG');
   if (name === 'BusyConnectionError') return make('E_UNAVAILABLE');
   if (name === 'NoHostAvailableError') return noHost(error, make);
   return make('E_STORE');
@@ -77,14 +77,18 @@ function noHost(
   const message = first === undefined ? 'no node answers' : `no node answers: ${first.message}`;
   const refused = errors.find(
     ({ name, code, message: text }) =>
-      name === 'AuthenticationError' ||
-      /^(ERR_TLS|CERT_|SELF_SIGNED|UNABLE_TO_|DEPTH_ZERO)/.test(String(code)) ||
-      /certificate|credentials/i.test(text),
+      !isUnchecked(text) &&
+      (name === 'AuthenticationError' ||
+        /^(ERR_TLS|CERT_|SELF_SIGNED|UNABLE_TO_|DEPTH_ZERO)/.test(String(code)) ||
+        /certificate|credentials/i.test(text)),
   );
   if (refused !== undefined) return make('E_CONFIG', refused.message);
   if (errors.some((each) => each instanceof TypeError)) return make('E_STORE', message); // a fault of the caller
   return make(errors.some(mayHaveWritten) ? 'E_TIMEOUT' : 'E_UNAVAILABLE', message);
 }
+
+/** Whether a server could not read who may log in or what a role may do, as one without a majority cannot. */
+const isUnchecked = (message: string): boolean => /unable to perform auth/i.test(message);
 
 /** Whether the answer is missing, or the connection broke, after the request was sent. */
 const mayHaveWritten = ({ name, message }: Error): boolean =>
