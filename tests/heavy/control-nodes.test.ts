@@ -168,7 +168,7 @@ it('permits exactly N objects, through a kill, a frozen and a cut-off active nod
   processes()[frozen]?.signal('SIGCONT');
   await racing;
   await expect.poll(() => health(frozen), { timeout: 60_000 }).toBe('standby');
-  expect(await logOf(frozen)).toMatch(/E_FENCED/);
+  await expect.poll(() => logOf(frozen), { timeout: 10_000 }).toMatch(/E_FENCED/); // logs are written a moment later
   expect(pids()).toEqual(before);
 
   racing = race(job, prints.slice(8));
