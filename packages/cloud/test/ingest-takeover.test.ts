@@ -90,7 +90,7 @@ class Node {
   /** Called before each step of its work. */
   onStep: (step: string) => void = () => undefined;
   readonly steps: string[] = [];
-  readonly taken: string[] = [];
+  readonly logged: string[] = [];
 
   constructor(id: string, world: World) {
     this.id = id;
@@ -148,7 +148,8 @@ class Node {
           if (world.states.get(design) !== 'stored') world.states.set(design, 'refused');
         }),
     };
-    const logger = { ...silentLogger, info: (_: unknown, text: string) => void this.taken.push(text) };
+    const log = (_: unknown, text: string) => void this.logged.push(text);
+    const logger = { ...silentLogger, info: log, warn: log };
     const queue = new IngestQueue({
       job: this.job,
       node: this.id,
@@ -186,7 +187,7 @@ class Node {
   }
 }
 
-const isTaken = ({ taken }: Node) => taken.includes('upload taken over from another node');
+const isTaken = ({ logged }: Node) => logged.includes('upload taken over from another node');
 
 for (const [how, stop] of [
   ['killed', (node: Node) => node.kill()],
@@ -226,6 +227,7 @@ for (const [how, stop] of [
       world.uploaded('e');
       await vi.waitFor(() => expect(world.states.get('e')).toBe('stored'), 60_000);
       expect(first.steps).not.toContain('refuse d');
+      expect(first.logged).not.toContain('upload refused');
       expect(world.states.get('d')).toBe('stored');
       expect([...world.cells].filter(([cell]) => cell.startsWith('d/'))).toEqual(before);
       await world.close();
@@ -368,7 +370,7 @@ it('a deleted design is given up by the node that stores it, whichever node is t
   world.upload('e');
   await first.queue.begin('e', { design: 'e' });
   await vi.waitFor(() => expect(world.states.get('e')).toBe('stored'), 60_000);
-  await vi.waitFor(() => expect(first.taken).toContain('upload given up: cancelled, or taken over'), 60_000);
+  await vi.waitFor(() => expect(first.logged).toContain('upload given up: cancelled, or taken over'), 60_000);
   expect(await second.job.pending.get('d')).toBeUndefined();
   expect(first.steps).not.toContain('refuse d');
   await world.close();

@@ -19,6 +19,7 @@ const MAX_DELAY_MS = 5_000;
 const TIMES = { beat: 2_000, stale: 10_000, look: 2_000 };
 /** A node that has not tried a failed job for this time begins with the shortest delay again, ms. */
 const FORGET_MS = 60_000;
+const GIVEN_UP = 'upload given up: cancelled, or taken over';
 
 export interface IngestQueueModules<R extends IngestRecord> {
   readonly job: IngestJob<R>;
@@ -147,7 +148,7 @@ export class IngestQueue<R extends IngestRecord> {
       this.#outcomes.add(1, { job: name, outcome: 'complete' });
       this.#logger.info({ design, job: name }, 'upload stored in the vault');
     } catch (error) {
-      if (held.lost.aborted) this.#logger.info({ design, job: name }, 'upload given up: cancelled, or taken over');
+      if (held.lost.aborted) this.#logger.info({ design, job: name }, GIVEN_UP);
       else if (this.#stop.signal.aborted) await held.giveBack().catch(() => undefined);
       else if (!signal.aborted) await this.#failedWith(held, toMillraceError(error), signal);
     } finally {
@@ -174,9 +175,9 @@ export class IngestQueue<R extends IngestRecord> {
     const failed = this.#failed.get(id) ?? { backoff: new Backoff({ firstMs: 200, mostMs: MAX_DELAY_MS }), due: 0 };
     try {
       if (error.code === 'E_UPLOAD' || !error.retryable) {
+        await held.update((current) => current); // another node may have stored it
         this.#logger.warn({ err: error, design, job: name }, 'upload refused');
         this.#outcomes.add(1, { job: name, outcome: 'refused' });
-        await held.update((current) => current); // another node may have stored it
         await this.#job.refuse(id, record, error, signal);
         await held.update(({ claim: _, ...current }) => ({ ...(current as R), ended: 'refused' }));
         this.#failed.delete(id);
@@ -188,6 +189,7 @@ export class IngestQueue<R extends IngestRecord> {
       this.#failed.set(id, failed);
       await held.giveBack();
     } catch (cause) {
+      if (held.lost.aborted) return this.#logger.info({ design, job: name }, GIVEN_UP);
       // The claim stays. This node goes on with the job when it looks again, or another node takes it over.
       this.#logger.debug({ err: cause, design, job: name }, 'upload neither refused nor given back');
       if (failed.due <= this.#clock.monotonic()) failed.due = this.#clock.monotonic() + MAX_DELAY_MS;
