@@ -64,6 +64,31 @@ it.for(['killed', 'frozen'])(
   },
 );
 
+it('a connection goes on at other servers, whichever is lost, at statements that it has not sent before', {
+  timeout: 400_000,
+}, async ({ skip }) => {
+  if (typeof engine === 'string') return skip(engine);
+  const { servers, user, password, ca } = engine;
+  const own = {
+    contactPoints: servers.map(({ host, port }) => `${host}:${port}`),
+    ...{ localDataCenter: 'datacenter1', keyspace: 'any', login: { user, password }, tls: { ca } },
+  };
+  for (const [i, lost] of servers.entries()) {
+    const cassandra = await openCassandra(own);
+    lost.freeze();
+    try {
+      const table = cassandra.records('records').collection('things');
+      expect(await table.compareAndSwap(`${i}`, undefined, utf8('first'))).toBe('applied');
+      await table.put(`${i}`, utf8('second'));
+      expect(await table.get(`${i}`)).toEqual(utf8('second'));
+      await cassandra.cells('cells').create(i + 1);
+    } finally {
+      lost.resume();
+      await cassandra.close();
+    }
+  }
+});
+
 it('two nodes that make an epoch at once, at different servers, make one table', { timeout: 240_000 }, async ({
   skip,
 }) => {
@@ -91,4 +116,26 @@ it('two nodes that make an epoch at once, at different servers, make one table',
       for (const { index, body } of cells) expect((await store.get(index))?.body, `epoch ${epoch}`).toEqual(body);
   }
   for (const cassandra of opened) await cassandra.close();
+});
+
+it('nodes that start for the first time at once, at different servers, share one schema', {
+  timeout: 400_000,
+}, async ({ skip }) => {
+  if (typeof engine === 'string') return skip(engine);
+  const { user, password, ca, servers } = engine;
+  for (let round = 0; round < 6; round++) {
+    const opened = await Promise.all(
+      servers.map(({ host, port }) =>
+        openCassandra({
+          contactPoints: [`${host}:${port}`],
+          ...{ localDataCenter: 'datacenter1', keyspace: `first_${round}`, login: { user, password }, tls: { ca } },
+        }),
+      ),
+    );
+    const tables = opened.map((cassandra) => cassandra.records('records').collection('things'));
+    await Promise.all(tables.map((table, i) => table.put(`${i}`, utf8(`of ${i}`))));
+    for (const table of tables)
+      for (const i of tables.keys()) expect(await table.get(`${i}`), `round ${round}`).toEqual(utf8(`of ${i}`));
+    for (const cassandra of opened) await cassandra.close();
+  }
 });

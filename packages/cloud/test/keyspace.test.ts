@@ -2,7 +2,7 @@ import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MemoryMetrics, systemClock } from '@millrace/base';
+import { MemoryMetrics, silentLogger, systemClock } from '@millrace/base';
 import type { Directory } from '@millrace/protocol';
 import { MemoryLog, openLogQueue } from '@millrace/stores';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -31,7 +31,7 @@ function closedPort(): Promise<number> {
   });
 }
 
-const modules = { clock: systemClock, metrics: new MemoryMetrics() };
+const modules = { clock: systemClock, metrics: new MemoryMetrics(), logger: silentLogger };
 /** As a control node opens its stores. */
 const openControl = async (of: string, settings?: ClusterSettings) => {
   if (settings === undefined) return openControlStores(of);

@@ -9,7 +9,7 @@ const tell = (message: FromMember) => void process.send?.(message);
 
 async function serve(): Promise<void> {
   const { folder, settings } = JSON.parse(process.argv[2] ?? '{}') as { folder: string; settings: ClusterSettings };
-  const cassandra = await connectCluster(folder, settings, systemClock);
+  const cassandra = await connectCluster(folder, settings, { clock: systemClock });
   const cells = new CellStore(new InProcessEngine(cassandra.cells(CELLS)));
   process.on('message', async (message: ToMember) => {
     try {

@@ -110,7 +110,7 @@ function report(costs: ReadonlyMap<number, readonly Cost[]>, bytes: number) {
 }
 
 async function openVault(folder: string, settings: ClusterSettings, base: string, size: number, closer: Closer) {
-  const cassandra = await connectCluster(folder, settings, systemClock);
+  const cassandra = await connectCluster(folder, settings, { clock: systemClock });
   closer.add({
     close: async () => {
       await cassandra.erase();

@@ -250,7 +250,7 @@ export async function openCluster(place: Place, cluster: ClusterSettings): Promi
   const { folder, role, clock, connect = connectCluster } = place;
   const closer = new Closer();
   try {
-    const engine = closer.add(await connect(folder, cluster, clock));
+    const engine = closer.add(await connect(folder, cluster, { clock }));
     const close = () => closer.close();
     if (role === 'keys') {
       const wrapper = closer.add(await openFileKeyWrapper(join(folder, nodeFiles.kek)));
@@ -285,7 +285,7 @@ async function topicsIn(folder: string, clock: Clock): Promise<string[]> {
 async function erase(place: Place, where: Migration['to'], cluster: ClusterSettings): Promise<void> {
   const { folder, role, clock, connect = connectCluster, mail = kafka } = place;
   if (where === 'cluster') {
-    const engine = await connect(folder, cluster, clock);
+    const engine = await connect(folder, cluster, { clock });
     if (role === 'keys') await removeDurably(join(folder, nodeFiles.data, nodeFiles.replicas));
     await engine.erase().finally(() => engine.close());
     if (cluster.kafka !== undefined) await mail.erase(folder, cluster.kafka);

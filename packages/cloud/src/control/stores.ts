@@ -64,11 +64,11 @@ export interface Connections extends Closable {
 export async function connectStores(
   { folder, directory }: Pick<NodeConfig, 'folder' | 'directory'>,
   cluster: ClusterSettings,
-  { clock, metrics }: Pick<ProcessModules, 'clock' | 'metrics'>,
+  { clock, metrics, logger }: Pick<ProcessModules, 'clock' | 'metrics' | 'logger'>,
   guard: () => void,
 ): Promise<Connections> {
   return opening(async (closer) => {
-    const cassandra = closer.add(await openNodeCluster(folder, cluster, clock, metrics, { guard }));
+    const cassandra = closer.add(await openNodeCluster(folder, cluster, { clock, metrics, logger }, { guard }));
     if (cluster.kafka === undefined) return { cassandra, queue: undefined };
     const queue = closer.add(await openNodeQueue(folder, cluster.kafka, { clock, metrics }));
     const proactive = directory.nodes.filter(({ role }) => role === 'keys' || role === 'segments');

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Closable, Closer, noMetrics, systemClock } from '@millrace/base';
+import { type Closable, Closer, systemClock } from '@millrace/base';
 import type { Cassandra } from '@millrace/cluster';
 import { type Log, openLmdb, type RecordStore } from '@millrace/stores';
 import { type KeyWrapper, openFileKeyWrapper, openSlots, Playbook, type Slots } from '@millrace/vault';
@@ -77,10 +77,10 @@ export async function openKeysSlots(folder: string): Promise<SlotSets & Closable
 /** Opens the state of a keys node in a cluster. @param guard called before each request; throws if it may not be sent */
 export async function openKeysState(
   place: { readonly folder: string; readonly cluster: ClusterSettings; readonly wrapper: KeyWrapper },
-  { clock = systemClock, metrics = noMetrics }: Partial<Pick<ProcessModules, 'clock' | 'metrics'>>,
+  modules: Partial<Pick<ProcessModules, 'clock' | 'metrics' | 'logger'>>,
   guard?: () => void,
 ): Promise<KeysState> {
-  const engine = await openNodeCluster(place.folder, place.cluster, clock, metrics, { guard });
+  const engine = await openNodeCluster(place.folder, place.cluster, { clock: systemClock, ...modules }, { guard });
   return { ...(await sealState(engine, place.wrapper)), engine };
 }
 

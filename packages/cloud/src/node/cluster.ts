@@ -1,7 +1,7 @@
 import { open, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Clock, type Metrics, MillraceError, noMetrics } from '@millrace/base';
-import type { Cassandra, CassandraOptions, EngineTls, Login } from '@millrace/cluster';
+import { type Clock, MillraceError } from '@millrace/base';
+import type { Cassandra, CassandraModules, CassandraOptions, EngineTls, Login } from '@millrace/cluster';
 import { readSettings } from '../config.ts';
 import type { ClusterSettings } from '../settings.ts';
 import { placeOf, requireKeyspace, requireNoKeyspace, writeKeyspace } from './keyspace.ts';
@@ -11,6 +11,7 @@ const MAX_PASSWORD_BYTES = 1_024;
 
 /** Options that are not in the settings. */
 type MoreOptions = Pick<CassandraOptions, 'guard' | 'patienceMs' | 'requestMs'>;
+type ClusterModules = CassandraModules & { readonly clock: Clock };
 
 /**
  * Opens the cluster of a node. Call it before the node opens files of its own.
@@ -22,14 +23,13 @@ type MoreOptions = Pick<CassandraOptions, 'guard' | 'patienceMs' | 'requestMs'>;
 export async function openNodeCluster(
   folder: string,
   settings: ClusterSettings,
-  clock: Clock,
-  metrics: Metrics,
+  modules: ClusterModules,
   more: MoreOptions = {},
 ): Promise<Cassandra> {
   await requireNoMigration(folder);
   const place = placeOf(settings);
   await requireKeyspace(folder, place);
-  const cassandra = await connectCluster(folder, settings, clock, metrics, more);
+  const cassandra = await connectCluster(folder, settings, modules, more);
   try {
     await writeKeyspace(folder, place);
     return cassandra;
@@ -47,8 +47,7 @@ export async function openNodeCluster(
 export async function connectCluster(
   folder: string,
   settings: ClusterSettings,
-  clock: Clock,
-  metrics: Metrics = noMetrics,
+  modules: ClusterModules,
   more: MoreOptions = {},
 ): Promise<Cassandra> {
   const { contactPoints, localDataCenter, keyspace, login, tls, copies } = settings;
@@ -59,7 +58,7 @@ export async function connectCluster(
     ...(await readAccess(folder, { login, tls })),
   };
   const { openCassandra } = await import('@millrace/cluster');
-  return openCassandra(options, { clock, metrics });
+  return openCassandra(options, modules);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { noMetrics, retry } from '@millrace/base';
+import { retry } from '@millrace/base';
 import type { Cassandra } from '@millrace/cluster';
 import type { ClusterSettings } from '../settings.ts';
 import { openNodeCluster } from './cluster.ts';
@@ -21,5 +21,5 @@ export function openLeases(
   const { takeoverMs = DEFAULT_TAKEOVER_MS } = cluster;
   const requestMs = takeoverMs / 4;
   const options = { patienceMs: requestMs, requestMs };
-  return retry(() => openNodeCluster(folder, cluster, clock, noMetrics, options), { forMs: START_MS });
+  return retry(() => openNodeCluster(folder, cluster, { clock }, options), { forMs: START_MS });
 }

@@ -1,9 +1,10 @@
 import { join } from 'node:path';
-import { type Clock, type Closable, Closer, type Metrics, noMetrics, systemClock } from '@millrace/base';
+import { type Closable, Closer, systemClock } from '@millrace/base';
 import { openLmdb, type RecordStore } from '@millrace/stores';
 import { type CellEngine, InProcessEngine, openFileEngine, openSlots, type Slots } from '@millrace/vault';
 import { nodeFiles } from '../config.ts';
 import { openNodeCluster, requireFiles } from '../node/cluster.ts';
+import type { ProcessModules } from '../node/modules.ts';
 import type { ClusterSettings } from '../settings.ts';
 
 /** The stores of a segments node. */
@@ -22,14 +23,14 @@ export interface SegmentsStores {
 export async function openSegmentsStores(
   folder: string,
   cluster?: ClusterSettings,
-  { clock = systemClock, metrics = noMetrics }: { clock?: Clock; metrics?: Metrics } = {},
+  modules: Partial<Pick<ProcessModules, 'clock' | 'metrics' | 'logger'>> = {},
 ): Promise<SegmentsStores & Closable> {
   const closer = new Closer();
   const data = join(folder, nodeFiles.data);
   try {
     const boxes = async () => ({ mail: closer.add(await openSlots(join(data, nodeFiles.boxes.mail))) });
     if (cluster !== undefined) {
-      const engine = closer.add(await openNodeCluster(folder, cluster, clock, metrics));
+      const engine = closer.add(await openNodeCluster(folder, cluster, { clock: systemClock, ...modules }));
       return {
         records: engine.records('records'),
         cells: new InProcessEngine(engine.cells('cells')),

@@ -1,4 +1,12 @@
-import { type Clock, type Closable, type Metrics, noMetrics, systemClock } from '@millrace/base';
+import {
+  type Clock,
+  type Closable,
+  type Logger,
+  type Metrics,
+  noMetrics,
+  silentLogger,
+  systemClock,
+} from '@millrace/base';
 import type { Cells, Log, RecordStore } from '@millrace/stores';
 import { CassandraCells } from './cells.ts';
 import { CassandraLog } from './log.ts';
@@ -16,15 +24,22 @@ export interface Cassandra extends Closable {
   erase(): Promise<void>;
 }
 
+export interface CassandraModules {
+  readonly clock?: Clock;
+  readonly metrics?: Metrics;
+  /** Warned of settings of the servers that should be changed. */
+  readonly logger?: Logger;
+}
+
 /**
  * Connects to a cluster, makes the keyspace if it is missing, and brings its schema up to date.
  * @throws {MillraceError} E_CONFIG, E_UNAVAILABLE, E_TIMEOUT
  */
 export async function openCassandra(
   options: CassandraOptions,
-  { clock = systemClock, metrics = noMetrics }: { readonly clock?: Clock; readonly metrics?: Metrics } = {},
+  { clock = systemClock, metrics = noMetrics, logger = silentLogger }: CassandraModules = {},
 ): Promise<Cassandra> {
-  const session = await Session.open(options, { clock, metrics });
+  const session = await Session.open(options, { clock, metrics, logger });
   try {
     await migrate(session);
   } catch (error) {

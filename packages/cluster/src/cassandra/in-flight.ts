@@ -8,6 +8,10 @@ export class InFlight {
     this.#most = most;
   }
 
+  get running(): number {
+    return this.#running;
+  }
+
   /** Tasks that wait. */
   get waiting(): number {
     return this.#waiting.length;

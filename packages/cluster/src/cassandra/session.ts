@@ -1,8 +1,18 @@
-import { type Clock, type Closable, isTransient, type Metrics, MillraceError, retry, sleep } from '@millrace/base';
+import {
+  type Clock,
+  type Closable,
+  isTransient,
+  type Logger,
+  type Metrics,
+  MillraceError,
+  retry,
+  sleep,
+} from '@millrace/base';
 import cassandra from 'cassandra-driver';
 import { cassandraError, isUnknownTable } from './errors.ts';
 import { InFlight } from './in-flight.ts';
 import { Measure } from './measure.ts';
+import { checkServerSettings } from './server-settings.ts';
 
 /** A user of an engine, with a password. */
 export interface Login {
@@ -22,7 +32,7 @@ export interface EngineTls {
 }
 
 export interface CassandraOptions {
-  /** Addresses of some nodes: `host` or `host:port`. */
+  /** Addresses of some nodes: `host` or `host:port`. All nodes of a cluster listen on one port. Default 9042. */
   readonly contactPoints: readonly string[];
   readonly localDataCenter: string;
   /** 1 to 48 of a–z, 0–9 and _, first a letter. One for each node of an installation. */
@@ -46,6 +56,8 @@ export type Row = cassandra.types.Row;
 /** Requests in flight; further ones wait. The driver fails above 2,048 a connection. */
 const MOST_IN_FLIGHT = 512;
 const REQUEST_MS = 6_000;
+/** Longest time to connect to a server, ms. */
+const CONNECT_MS = 3_000;
 const PATIENCE_MS = 20_000;
 /** Between attempts to connect to a server that is down, ms. */
 const RECONNECT_MS = 1_000;
@@ -54,9 +66,16 @@ const DEFINE_MS = 30_000;
 /** Longest wait until all servers have a new schema, and time between two looks, ms. */
 const AGREE_MS = 10_000;
 const LOOK_MS = 50;
+/** Time between two pings of a server while requests wait, and for its answer, ms. See `#ping`. */
+const PING_MS = 1_000;
+const PONG_MS = 2_000;
 /** Time for a server to say which schema it has, ms. */
 const VERSION_MS = 1_000;
+/** Time for a server to tell its settings, ms. */
+const SETTINGS_MS = 3_000;
+const SETTINGS = 'SELECT name, value FROM system_views.settings';
 const SCHEMA_VERSION = "SELECT schema_version FROM system.local WHERE key = 'local'";
+const DEFAULT_PORT = 9_042;
 const KEYSPACE = /^[a-z][a-z0-9_]{0,47}$/;
 const { consistencies } = cassandra.types;
 
@@ -80,6 +99,7 @@ export class Session implements Closable {
   readonly #inFlight = new InFlight(MOST_IN_FLIGHT);
   readonly #guard: () => void;
   readonly #measure: Measure;
+  readonly #pings: NodeJS.Timeout;
   #open = true;
 
   private constructor(
@@ -92,6 +112,7 @@ export class Session implements Closable {
     this.#client = client;
     this.patienceMs = patienceMs;
     this.#guard = guard ?? (() => undefined);
+    this.#pings = setInterval(() => this.#ping(), PING_MS).unref();
   }
 
   /**
@@ -101,14 +122,14 @@ export class Session implements Closable {
    */
   static async open(
     options: CassandraOptions,
-    modules: { readonly clock: Clock; readonly metrics: Metrics },
+    modules: { readonly clock: Clock; readonly metrics: Metrics; readonly logger: Logger },
   ): Promise<Session> {
     const { keyspace } = options;
     if (!KEYSPACE.test(keyspace)) throw new MillraceError('E_CONFIG', `${keyspace} is not a name of a keyspace`);
     const session = new Session(new cassandra.Client(clientOptions(options)), options, new Measure(modules));
     try {
       await session.#connect();
-      await session.#checkSettings();
+      await session.#checkSettings(modules.logger);
       await session.#makeKeyspace(keyspace, options);
       await session.send(`USE ${keyspace}`, [], { prepare: false });
       return session;
@@ -182,6 +203,10 @@ export class Session implements Closable {
       forMs: this.patienceMs,
       when: (error) => this.#open && isTransient(error),
     });
+    await this.#agree();
+  }
+
+  async #agree(): Promise<void> {
     for (const end = performance.now() + AGREE_MS; performance.now() < end; await sleep(LOOK_MS))
       if (!this.#open || (await this.#schemaVersions()).size <= 1) return;
   }
@@ -205,11 +230,24 @@ export class Session implements Closable {
   async close(): Promise<void> {
     if (!this.#open) return;
     this.#open = false;
+    clearInterval(this.#pings);
     await this.#client.shutdown().catch(() => undefined); // closing what is already closed
   }
 
   #check(): void {
     if (!this.#open) throw new MillraceError('E_STORE', 'the store is closed');
+  }
+
+  /**
+   * Finds out which servers answer nothing, such as a frozen one. The driver closes a connection with two late answers,
+   * and what waited for them is repeated at another server. By itself it would wait for two requests (12 s), and without
+   * end for PREPARE, which it sends to all servers and does not count.
+   */
+  #ping(): void {
+    const { hosts } = this.#client;
+    if (!this.#open || this.#inFlight.running === 0 || hosts.length < 2) return;
+    for (const host of hosts.values().filter((each) => each.isUp()))
+      this.#client.execute(SCHEMA_VERSION, [], { host, readTimeout: PONG_MS }).catch(() => undefined);
   }
 
   async #connect(): Promise<void> {
@@ -220,17 +258,18 @@ export class Session implements Closable {
     }
   }
 
-  /** Settings of every node that would break what the stores promise. */
-  async #checkSettings(): Promise<void> {
-    for (const host of this.#client.hosts.values()) {
-      if (!host.isUp()) continue;
-      const rows = await this.run('SELECT name, value FROM system_views.settings', [], { host });
-      const settings = new Map(rows.map((row) => [String(row.name), String(row.value)]));
-      for (const name of ['auto_snapshot', 'incremental_backups', 'snapshot_before_compaction'])
-        if (settings.get(name) !== 'false')
-          throw refused(host, `${name} is on: it keeps cells of expired epochs. Set ${name}: false`);
-      if (!['batch', 'group'].includes(settings.get('commitlog_sync') ?? ''))
-        throw refused(host, 'commitlog_sync is periodic: a power failure loses acknowledged writes. Set it to group');
+  /** Checks every server that answers: one that is lost must not delay a start. */
+  async #checkSettings(logger: Logger): Promise<void> {
+    const hosts = this.#client.hosts.values().filter((host) => host.isUp());
+    const answers = await Promise.allSettled(
+      hosts.map((host) => this.send(SETTINGS, [], { prepare: false, host, answerMs: SETTINGS_MS })),
+    );
+    for (const [i, host] of hosts.entries()) {
+      const answer = answers[i];
+      if (answer?.status === 'fulfilled') {
+        const settings = new Map(answer.value.map((row) => [String(row.name), String(row.value)]));
+        for (const text of checkServerSettings(host.address, settings, this.#client.hosts.length)) logger.warn(text);
+      } else if (hosts.length === 1 || !isTransient(answer?.reason)) throw answer?.reason;
     }
   }
 
@@ -238,7 +277,8 @@ export class Session implements Closable {
     const known = await this.run('SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?', [
       keyspace,
     ]);
-    if (known.length > 0) return;
+    // Another node may have made it a moment ago, at another server.
+    if (known.length > 0) return this.#agree();
     if (!Number.isInteger(copies) || copies < 1 || copies > 7)
       throw new MillraceError('E_CONFIG', `a keyspace has 1 to 7 copies, not ${copies}`);
     const dataCenter = localDataCenter.replaceAll("'", "''");
@@ -252,8 +292,12 @@ function parameter(value: Value): unknown {
   return value instanceof Uint8Array ? Buffer.from(value.buffer, value.byteOffset, value.length) : value;
 }
 
-function refused(host: cassandra.Host, text: string): MillraceError {
-  return new MillraceError('E_CONFIG', `Cassandra at ${host.address}: ${text} in cassandra.yaml`);
+/** The port on which the servers of a cluster listen. */
+function portOf(contactPoints: readonly string[]): number {
+  const ports = contactPoints.map((point) => Number(/^(?:[^:]+|\[.*\]):(\d+)$/.exec(point)?.[1] ?? DEFAULT_PORT));
+  const [port = DEFAULT_PORT] = ports;
+  if (ports.every((each) => each === port)) return port;
+  throw new MillraceError('E_CONFIG', `the servers of a Cassandra cluster listen on one port, not ${ports.join(', ')}`);
 }
 
 function clientOptions(options: CassandraOptions): cassandra.ClientOptions {
@@ -272,11 +316,12 @@ function clientOptions(options: CassandraOptions): cassandra.ClientOptions {
         ...(tls.serverName !== undefined && { servername: tls.serverName }),
       },
     }),
-    // `define` waits itself: the driver would also wait for servers that are down, 10 s for each change.
-    protocolOptions: { maxSchemaAgreementWaitSeconds: 0 },
+    // `define` waits itself: the driver would also wait for servers that are down, 10 s for each change. The driver
+    // connects to servers that it learns of on this port.
+    protocolOptions: { maxSchemaAgreementWaitSeconds: 0, port: portOf(contactPoints) },
     encoding: { useBigIntAsLong: true, copyBuffer: true },
-    // A frozen server accepts requests and answers none. It is left after the second one, and asked again each second.
-    socketOptions: { readTimeout: requestMs, connectTimeout: requestMs, defunctReadTimeoutThreshold: 1 },
+    // A frozen server accepts requests and answers none. Its connection is closed after two, and opened again each second.
+    socketOptions: { readTimeout: requestMs, connectTimeout: CONNECT_MS, defunctReadTimeoutThreshold: 1 },
     policies: {
       retry: new cassandra.policies.retry.FallthroughRetryPolicy(),
       reconnection: new cassandra.policies.reconnection.ConstantReconnectionPolicy(RECONNECT_MS),

@@ -31,7 +31,7 @@ async function openGroupIn(folder: string, connect: typeof connectCluster): Prom
   const closer = new Closer();
   return closeWith(closer, async () => {
     const statements = closer.add(await openStatements(folder, { installation, node: id }));
-    const engine = closer.add(await connect(folder, cluster, systemClock));
+    const engine = closer.add(await connect(folder, cluster, { clock: systemClock }));
     const group = await openGroup({ statements }, { folder }, engine);
     return { group, own: replicaOf(settings), engine, close: async () => undefined };
   });
