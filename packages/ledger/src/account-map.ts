@@ -1,4 +1,4 @@
-import { type Bytes, type MillraceError, type RandomSource, utf8 } from '@millrace/base';
+import { type Bytes, type MillraceError, mapAhead, type RandomSource, toHex, utf8 } from '@millrace/base';
 import { readAccount } from './account-record.ts';
 import type { AccountHead } from './accounts.ts';
 import { openRecord, readEvent } from './draft.ts';
@@ -10,6 +10,9 @@ import { MAP_SALT_LENGTH, type MapProof, type MapValue, mapKey } from './map-tre
 import type { LoggedEvent } from './opening.ts';
 import { isDamage } from './problems.ts';
 import type { LedgerStore, StoreWrite } from './store.ts';
+
+/** Reads in flight for proofs: in Cassandra, each takes some milliseconds. */
+const READS_AHEAD = 32;
 
 /** Proof of presence or absence, with what the map has of the account: undefined if it is absent. */
 export interface AccountProof extends MapProof {
@@ -102,12 +105,27 @@ export class AccountMap {
     if (this.#logged === undefined) return undefined;
     const { salt }: MapRoot = readMapRoot(this.#logged);
     const proofs: AccountProof[] = [];
-    for (const account of accounts) {
-      const { leaf: newest, proof } = await proveInMap(this.#store, keyOf(salt, account));
-      proofs.push({ ...proof, newest });
-    }
+    const pages = memoGet(this.#store); // most accounts share the upper pages
+    const prove = async (account: string): Promise<AccountProof> => {
+      const { leaf: newest, proof } = await proveInMap(pages, keyOf(salt, account));
+      return { ...proof, newest };
+    };
+    for await (const proof of mapAhead(accounts, READS_AHEAD, prove)) proofs.push(proof);
     return { logged: this.#logged, proofs };
   }
+}
+
+/** Reads each key once. */
+function memoGet(store: Pick<LedgerStore, 'get'>): Pick<LedgerStore, 'get'> {
+  const read = new Map<string, Promise<Uint8Array | undefined>>();
+  return {
+    get: (key: Uint8Array) => {
+      const name = toHex(key);
+      const value = read.get(name) ?? store.get(key);
+      read.set(name, value);
+      return value;
+    },
+  };
 }
 
 function keyOf(salt: Bytes, account: string): Bytes {

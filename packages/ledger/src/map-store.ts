@@ -140,7 +140,7 @@ function isSameKey(slot: Uint8Array, sorted: Bytes, leaf: number): boolean {
  * @throws {MillraceError} E_LEDGER_ENTRY if a page is missing or damaged
  */
 export async function proveInMap(
-  store: LedgerStore,
+  store: Pick<LedgerStore, 'get'>,
   key: Bytes,
 ): Promise<{ readonly leaf: MapLeaf | undefined; readonly proof: MapProof }> {
   const siblings: Bytes[] = [];

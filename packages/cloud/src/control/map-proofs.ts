@@ -1,9 +1,9 @@
 import type { MapAnswer, MapQuery } from '@millrace/api';
-import { MillraceError, toBase64 } from '@millrace/base';
+import { MillraceError, mapAhead, toBase64 } from '@millrace/base';
 import { type AccountProof, type Ledger, MAP_ACCOUNT, type MapValue } from '@millrace/ledger';
 import type { Actor } from '../node/policy.ts';
 import type { ControlContext } from './context.ts';
-import { mayRead, mayReadAbsence } from './readable-accounts.ts';
+import { mayRead, mayReadAbsence, READS_AHEAD } from './readable-accounts.ts';
 
 /**
  * Proofs of the newest events of these accounts, or of their absence, for an actor that may read them.
@@ -11,13 +11,13 @@ import { mayRead, mayReadAbsence } from './readable-accounts.ts';
  */
 export async function mapProofs(context: ControlContext, actor: Actor, query: MapQuery): Promise<MapAnswer> {
   const { ledger } = context;
-  for (const account of query.accounts) {
+  const isAllowed = async (account: string) => {
     const head = await ledger.head(account);
-    const allowed =
-      head === undefined ? await mayReadAbsence(context, actor, account) : await mayRead(context, actor, head);
+    return head === undefined ? mayReadAbsence(context, actor, account) : mayRead(context, actor, head);
+  };
+  for await (const allowed of mapAhead(query.accounts, READS_AHEAD, isAllowed))
     if (!allowed)
       throw new MillraceError('E_FORBIDDEN', 'the account belongs to somebody else, or the role does not allow it');
-  }
   return answerMapQuery(ledger, query);
 }
 

@@ -15,7 +15,7 @@ import { printOf } from './object-prints.ts';
 import { visitOf } from './visits.ts';
 
 /** Reads in flight: in Cassandra, each takes some milliseconds. */
-const READS = 32;
+export const READS_AHEAD = 32;
 
 /** An account belongs to the record of the same name. Whether the actor may read the record decides. */
 export async function mayRead(context: ControlContext, actor: Actor, head: AccountHead | undefined): Promise<boolean> {
@@ -67,7 +67,7 @@ async function objectPrint(context: ControlContext, object: string) {
 export async function* readableAccounts(context: ControlContext, actor: Actor): AsyncGenerator<string> {
   const check = async (account: string) =>
     (await mayRead(context, actor, await context.ledger.head(account))) ? account : undefined;
-  for await (const account of mapAhead(distinct(accountsOf(context, actor)), READS, check))
+  for await (const account of mapAhead(distinct(accountsOf(context, actor)), READS_AHEAD, check))
     if (account !== undefined) yield account;
 }
 

@@ -264,12 +264,13 @@ export class Session implements Closable {
     const answers = await Promise.allSettled(
       hosts.map((host) => this.send(SETTINGS, [], { prepare: false, host, answerMs: SETTINGS_MS })),
     );
-    for (const [i, host] of hosts.entries()) {
-      const answer = answers[i];
-      if (answer?.status === 'fulfilled') {
+    const isAnswered = answers.some(({ status }) => status === 'fulfilled');
+    for (const [i, answer] of answers.entries()) {
+      const address = hosts[i]?.address ?? '';
+      if (answer.status === 'fulfilled') {
         const settings = new Map(answer.value.map((row) => [String(row.name), String(row.value)]));
-        for (const text of checkServerSettings(host.address, settings, this.#client.hosts.length)) logger.warn(text);
-      } else if (hosts.length === 1 || !isTransient(answer?.reason)) throw answer?.reason;
+        for (const text of checkServerSettings(address, settings, this.#client.hosts.length)) logger.warn(text);
+      } else if (!isAnswered || !isTransient(answer.reason)) throw answer.reason;
     }
   }
 
