@@ -158,6 +158,27 @@ describe('a ledger with a map', () => {
     expect(ledger.size).toBe(10);
   });
 
+  test('reads each page once for many proofs, and pages beside each other', async () => {
+    const store = new MemoryStore();
+    const ledger = await openMapped(store);
+    await ledger.appendMany(Array.from({ length: 300 }, (_, i) => request(`object-${i}`, 'ordered')));
+    await ledger.logMap();
+    const read: string[] = [];
+    let [running, most] = [0, 0];
+    const get = store.get.bind(store);
+    store.get = async (key) => {
+      read.push(toHex(key));
+      most = Math.max(most, ++running);
+      await new Promise(setImmediate);
+      running--;
+      return get(key);
+    };
+    const proofs = await ledger.mapProofs(Array.from({ length: 200 }, (_, i) => `object-${i}`));
+    expect(proofs?.proofs).toHaveLength(200);
+    expect(new Set(read).size).toBe(read.length);
+    expect(most).toBeGreaterThan(8);
+  });
+
   test('keeps salt and map when it is reopened, and maps what was appended before', async () => {
     const store = new MemoryStore();
     const first = await openMapped(store);
