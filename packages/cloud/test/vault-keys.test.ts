@@ -125,10 +125,10 @@ describe('keys of the vault', () => {
 
   it('are awaited, and no longer when the node closes', async () => {
     const { keys } = keysNode();
-    const ready = keys.ready('segments-1');
+    const ready = keys.ready(() => 'segments-1');
     await keys.stated('segments-1', new VaultKeyRing(directory, 'segments-1').renew());
     await ready;
-    const never = keys.ready('segments-2');
+    const never = keys.ready(() => 'segments-2');
     await keys.close();
     await expect(never).rejects.toMatchObject({ code: 'E_UNAVAILABLE' });
   });

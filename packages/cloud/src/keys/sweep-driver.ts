@@ -131,7 +131,7 @@ export class SweepDriver {
   async #step(lane: number, node: string) {
     const { playbook, order, vaultMail, vaultKeys, members, storing, budget } = this.#modules;
     const limit = () => Math.min(budget.step(MAX_MOVED, SEGMENT_BYTES), members.shared ? SHARED_STEP : MAX_MOVED);
-    await vaultKeys.ready(node);
+    await vaultKeys.ready(() => node);
     const post = async () => {
       const given = members.shared && this.#holders.get(lane) !== node;
       const message = await playbook.nextMaintenance(limit(), lane, { given });

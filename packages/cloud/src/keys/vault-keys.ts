@@ -53,10 +53,17 @@ export class VaultKeys implements Closable {
     return this.#points.has(node);
   }
 
-  /** Resolves when the node has stated a key. @throws {MillraceError} E_UNAVAILABLE when this node closes first */
-  async ready(node: string): Promise<void> {
+  /**
+   * Resolves when the chosen node has stated a key. It is chosen again whenever one states a key: the first choice may be
+   * a node that is lost.
+   * @returns its id
+   * @throws {MillraceError} E_UNAVAILABLE when this node closes first
+   */
+  async ready(choose: () => string): Promise<string> {
     const { signal } = this.#stop;
-    while (!this.has(node)) {
+    for (;;) {
+      const node = choose();
+      if (this.has(node)) return node;
       const stated = this.#stated.wait(signal).then(() => true as const);
       stated.catch(() => undefined); // also after the time below
       if (await within(stated, ASK_MS, signal)) continue;

@@ -61,11 +61,9 @@ export class VaultMail {
   }
 
   /** Resolves when a segments node can be asked. @returns its id */
-  async ready(): Promise<string> {
+  ready(): Promise<string> {
     const { members, keys } = this.#modules;
-    const node = members.chosen(VAULT);
-    await keys.ready(node);
-    return node;
+    return keys.ready(() => members.chosen(VAULT));
   }
 
   /** Posts a message to a segments node that answers, to another one if it falls silent, until it is answered. */

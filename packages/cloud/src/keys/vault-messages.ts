@@ -28,7 +28,7 @@ export async function handleVaultMessage(
       if (outcome.complete) logger.info({ design: outcome.design }, 'design stored');
       const { design, generation, from: segment, count } = message;
       const recorded = encodeMessage({ type: 'recorded', design, generation, from: segment, count });
-      return goOn(vaultKeys.ready(from).then(() => vaultKeys.send(from, recorded)));
+      return goOn(vaultKeys.ready(() => from).then(() => vaultKeys.send(from, recorded)));
     }
     case 'maintained':
       if (message.missing.length + message.damaged.length > 0) checks.soon();
@@ -48,7 +48,7 @@ export async function handleVaultMessage(
 
 async function answerLater(context: KeysContext, message: WantMessage, from: string): Promise<void> {
   const { members, storing, vaultKeys } = context;
-  await vaultKeys.ready(from);
+  await vaultKeys.ready(() => from);
   const answer = () => answerWant(context, message, from);
   while (!(await (members.shared ? storing.told(from, message, answer) : answer())))
     await sleep(AGAIN_MS, vaultKeys.closing);

@@ -261,9 +261,11 @@ export class Session implements Closable {
   /** Checks every server that answers: one that is lost must not delay a start. */
   async #checkSettings(logger: Logger): Promise<void> {
     const hosts = this.#client.hosts.values().filter((host) => host.isUp());
-    const answers = await Promise.allSettled(
-      hosts.map((host) => this.send(SETTINGS, [], { prepare: false, host, answerMs: SETTINGS_MS })),
-    );
+    const ask = (host: cassandra.Host) =>
+      hosts.length === 1
+        ? this.run(SETTINGS, [], { prepare: false })
+        : this.send(SETTINGS, [], { prepare: false, host, answerMs: SETTINGS_MS });
+    const answers = await Promise.allSettled(hosts.map(ask));
     const isAnswered = answers.some(({ status }) => status === 'fulfilled');
     for (const [i, answer] of answers.entries()) {
       const address = hosts[i]?.address ?? '';
