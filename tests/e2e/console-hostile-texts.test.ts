@@ -41,8 +41,13 @@ describe.runIf(chromium !== undefined)('texts of hostile parties at the console'
   /** Waits until the page shows all texts, as texts. */
   async function shows(page: Page, path: string, ...texts: readonly string[]): Promise<void> {
     await page.goto(`${origin}/#/${path}`);
-    for (const details of await page.locator('main details:not([open]) > summary').all()) await details.click();
-    for (const text of texts) await page.getByText(text, { exact: false }).first().waitFor();
+    // Again and again: the page before may still be there, and details of this one appear as it loads.
+    const open = 'for (const details of document.querySelectorAll("main details")) details.open = true';
+    const areShown = async () => {
+      await page.evaluate(open);
+      return Promise.all(texts.map((text) => page.getByText(text, { exact: false }).first().isVisible()));
+    };
+    await expect.poll(areShown, { timeout: 30_000, message: path }).toEqual(texts.map(() => true));
     const made = 'document.querySelectorAll("img[src=x], [onerror], main script, main iframe").length';
     expect([path, await page.evaluate(made)]).toEqual([path, 0]);
   }
