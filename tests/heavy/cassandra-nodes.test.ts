@@ -15,18 +15,21 @@ afterAll(async () => {
   if (typeof engine === 'object') await engine.close();
 }, 60_000);
 
+/** @param servers which ones are named to the driver */
+const optionsOf = ({ user, password, ca }: EngineCluster, servers: EngineCluster['servers'], keyspace: string) => ({
+  contactPoints: servers.map(({ host, port }) => `${host}:${port}`),
+  ...{ localDataCenter: 'datacenter1', keyspace, login: { user, password }, tls: { ca } },
+});
+
 it.for(['killed', 'frozen'])(
   'a server that is %s delays no epoch, and no node that starts',
   { timeout: 240_000 },
   async (how, { skip }) => {
     if (typeof engine === 'string') return skip(engine);
-    const { servers, user, password, ca } = engine;
+    const { servers } = engine;
     const [lost, ...others] = [...servers].reverse();
     if (lost === undefined) throw new Error('there is no server');
-    const own = {
-      contactPoints: servers.map(({ host, port }) => `${host}:${port}`),
-      ...{ localDataCenter: 'datacenter1', keyspace: `lost_${how}`, login: { user, password }, tls: { ca } },
-    };
+    const own = optionsOf(engine, servers, `lost_${how}`);
     const cassandra = await openCassandra(own);
     const cells = cassandra.cells('cells');
     const cell = (epoch: number) => ({ index: systemRandom(32), epoch, body: utf8(`epoch ${epoch}`) });
@@ -68,11 +71,8 @@ it('a connection goes on at other servers, whichever is lost, at statements that
   timeout: 400_000,
 }, async ({ skip }) => {
   if (typeof engine === 'string') return skip(engine);
-  const { servers, user, password, ca } = engine;
-  const own = {
-    contactPoints: servers.map(({ host, port }) => `${host}:${port}`),
-    ...{ localDataCenter: 'datacenter1', keyspace: 'any', login: { user, password }, tls: { ca } },
-  };
+  const { servers } = engine;
+  const own = optionsOf(engine, servers, 'any');
   for (const [i, lost] of servers.entries()) {
     const cassandra = await openCassandra(own);
     lost.freeze();
@@ -93,15 +93,7 @@ it('two nodes that make an epoch at once, at different servers, make one table',
   skip,
 }) => {
   if (typeof engine === 'string') return skip(engine);
-  const { user, password, ca } = engine;
-  const contactPoints = engine.servers.map(({ host, port }) => `${host}:${port}`);
-  const own = {
-    contactPoints,
-    localDataCenter: 'datacenter1',
-    keyspace: 'once',
-    login: { user, password },
-    tls: { ca },
-  };
+  const own = optionsOf(engine, engine.servers, 'once');
   const opened = await Promise.all([openCassandra(own), openCassandra(own), openCassandra(own)]);
   const stores = opened.map((cassandra) => cassandra.cells('cells'));
   for (let epoch = 1; epoch <= 12; epoch++) {
@@ -122,15 +114,10 @@ it('nodes that start for the first time at once, at different servers, share one
   timeout: 400_000,
 }, async ({ skip }) => {
   if (typeof engine === 'string') return skip(engine);
-  const { user, password, ca, servers } = engine;
+  const cluster = engine;
   for (let round = 0; round < 6; round++) {
     const opened = await Promise.all(
-      servers.map(({ host, port }) =>
-        openCassandra({
-          contactPoints: [`${host}:${port}`],
-          ...{ localDataCenter: 'datacenter1', keyspace: `first_${round}`, login: { user, password }, tls: { ca } },
-        }),
-      ),
+      cluster.servers.map((server) => openCassandra(optionsOf(cluster, [server], `first_${round}`))),
     );
     const tables = opened.map((cassandra) => cassandra.records('records').collection('things'));
     await Promise.all(tables.map((table, i) => table.put(`${i}`, utf8(`of ${i}`))));

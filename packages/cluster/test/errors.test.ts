@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { cassandraError } from '../src/cassandra/errors.ts';
+import { cassandraError, isUnknownKeyspace } from '../src/cassandra/errors.ts';
 
 const answer = (code: number) => Object.assign(new Error('answer'), { name: 'ResponseError', code });
 
@@ -23,4 +23,11 @@ it.each([
   const innerErrors = { a: Object.assign(new Error(message), { name: 'AuthenticationError' }) };
   const none = Object.assign(new Error('all hosts failed'), { name: 'NoHostAvailableError', innerErrors });
   expect(cassandraError(none).code).toBe('E_UNAVAILABLE');
+});
+
+it('a keyspace that a server does not know yet is told from other invalid statements', () => {
+  const invalid = (message: string) => cassandraError(Object.assign(new Error(message), { code: 0x2200 }));
+  expect(isUnknownKeyspace(invalid("Keyspace 'k' does not exist"))).toBe(true);
+  expect(isUnknownKeyspace(invalid('unconfigured table t'))).toBe(false);
+  expect(isUnknownKeyspace(cassandraError(new Error("Keyspace 'k' does not exist")))).toBe(false);
 });

@@ -63,6 +63,13 @@ export function isUnknownTable(error: unknown): boolean {
   return cause.code === SERVER_ERROR && /Unknown CF/.test(cause.message); // dropped while the statement ran
 }
 
+/** Whether the server does not know the keyspace. */
+export function isUnknownKeyspace(error: unknown): boolean {
+  const cause = error instanceof MillraceError ? error.cause : error;
+  if (!(cause instanceof Error) || !('code' in cause)) return false;
+  return cause.code === INVALID && /keyspace .* does not exist/i.test(cause.message);
+}
+
 /** The driver tried every node: tells whether one of them refused the certificate or the login, or may have written. */
 function noHost(
   error: unknown,

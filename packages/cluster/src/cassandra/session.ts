@@ -9,7 +9,7 @@ import {
   sleep,
 } from '@millrace/base';
 import cassandra from 'cassandra-driver';
-import { cassandraError, isUnknownTable } from './errors.ts';
+import { cassandraError, isUnknownKeyspace, isUnknownTable } from './errors.ts';
 import { InFlight } from './in-flight.ts';
 import { Measure } from './measure.ts';
 import { checkServerSettings } from './server-settings.ts';
@@ -131,7 +131,12 @@ export class Session implements Closable {
       await session.#connect();
       await session.#checkSettings(modules.logger);
       await session.#makeKeyspace(keyspace, options);
-      await session.send(`USE ${keyspace}`, [], { prepare: false });
+      // A server may list a keyspace, and state the new schema, a moment before it knows it.
+      await retry(() => session.send(`USE ${keyspace}`, [], { prepare: false }), {
+        forMs: AGREE_MS,
+        firstMs: LOOK_MS,
+        when: isUnknownKeyspace,
+      });
       return session;
     } catch (error) {
       await session.close();
